@@ -1,0 +1,61 @@
+"""DCGAN on CIFAR-10, 32x32 in colour, mirrored at random.
+
+Radford et al. 2016, arXiv:1511.06434, section 4. Measured: experiments/results/dcgan_cifar10.json.
+
+    python -m experiments.dcgan_cifar10
+"""
+
+import dataclasses
+
+import optax
+
+from gan_jax import cli, data, evaluate, loop, losses
+from gan_jax.config import ImageRun
+from gan_jax.game import half_life
+from gan_jax.games.adversarial import adversarial
+from gan_jax.models import dcgan
+from gan_jax.types import Spec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(ImageRun):
+    data: str = "cifar10"
+    """A TFDS name such as cifar10, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    flip: bool = True
+    """Mirror each image left to right with probability 1/2."""
+    steps: int = 6_000
+    """Rounds of the game: each one discriminator step and one generator step."""
+    evaluate_every: int = 2_000
+    """Steps between evaluations; 0 for the last only."""
+    z_dim: int = 100
+    """Size of the latent z."""
+    width: int = 64
+    """Channels at the finest resolution inside the networks."""
+    lr: float = 2e-4
+    """Adam's learning rate, both sides."""
+    b1: float = 0.5
+    """Adam's first moment."""
+    ema_images: float = 20_000
+    """Half-life, in real images, of the averaged generator."""
+
+
+def build(config: Config, spec: Spec) -> loop.Recipe:
+    gen = dcgan.Generator(spec.shape, width=config.width)
+    disc = dcgan.Discriminator(width=config.width)
+    return loop.Recipe(
+        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim),
+        gen_tx=optax.adam(config.lr, b1=config.b1),
+        disc_tx=optax.adam(config.lr, b1=config.b1),
+        z_dim=config.z_dim,
+        ema_decay=half_life(config.ema_images, config.batch_size),
+    )
+
+
+def main(config: Config) -> None:
+    images = data.load(config.data, size=config.size or None, fit=config.fit)
+    source = data.source(images, config.batch_size, config.seed, flip=config.flip)
+    loop.run(config, build(config, images.spec), source, evaluate.pixels(images))
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)

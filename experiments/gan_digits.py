@@ -1,0 +1,60 @@
+"""The original GAN with the non-saturating loss on scikit-learn's 8x8 digits: small fully connected networks, half a minute, no download.
+
+Goodfellow et al. 2014, arXiv:1406.2661, section 3. Measured: experiments/results/gan_digits.json.
+
+    python -m experiments.gan_digits
+"""
+
+import dataclasses
+
+import optax
+
+from gan_jax import cli, data, evaluate, loop, losses
+from gan_jax.config import ImageRun
+from gan_jax.game import half_life
+from gan_jax.games.adversarial import adversarial
+from gan_jax.layers import leaky_relu
+from gan_jax.models import mlp
+from gan_jax.types import Spec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(ImageRun):
+    steps: int = 20_000
+    """Rounds of the game: each one discriminator step and one generator step."""
+    evaluate_every: int = 4_000
+    """Steps between evaluations; 0 for the last only."""
+    sample_every: int = 4_000
+    """Steps between sample pictures; 0 for the first and the last only."""
+    z_dim: int = 64
+    """Size of the latent z."""
+    dropout: float = 0.3
+    """Rate in the discriminator."""
+    lr: float = 2e-4
+    """Adam's learning rate, both sides."""
+    b1: float = 0.5
+    """Adam's first moment."""
+    ema_images: float = 20_000
+    """Half-life, in real images, of the averaged generator."""
+
+
+def build(config: Config, spec: Spec) -> loop.Recipe:
+    gen = mlp.Generator(spec.shape, widths=(128, 256), activation=leaky_relu)
+    disc = mlp.Discriminator(widths=(256, 128), activation=leaky_relu, dropout=config.dropout)
+    return loop.Recipe(
+        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim),
+        gen_tx=optax.adam(config.lr, b1=config.b1),
+        disc_tx=optax.adam(config.lr, b1=config.b1),
+        z_dim=config.z_dim,
+        ema_decay=half_life(config.ema_images, config.batch_size),
+    )
+
+
+def main(config: Config) -> None:
+    images = data.load(config.data, size=config.size or None, fit=config.fit)
+    source = data.source(images, config.batch_size, config.seed, flip=config.flip)
+    loop.run(config, build(config, images.spec), source, evaluate.pixels(images))
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)

@@ -1,0 +1,63 @@
+"""The original GAN in its original, zero-sum form on MNIST: G minimises log(1 - D(G(z))).
+
+Goodfellow et al. 2014, arXiv:1406.2661, equation 1. G 100-256-512-1024-784, tanh; D 784-1024-512-256-1, dropout 0.3.
+Measured: experiments/results/gan_minimax_mnist.json.
+
+    python -m experiments.gan_minimax_mnist
+"""
+
+import dataclasses
+
+import optax
+
+from gan_jax import cli, data, evaluate, loop, losses
+from gan_jax.config import ImageRun
+from gan_jax.game import half_life
+from gan_jax.games.adversarial import adversarial
+from gan_jax.layers import leaky_relu
+from gan_jax.models import mlp
+from gan_jax.types import Spec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(ImageRun):
+    data: str = "mnist"
+    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    steps: int = 30_000
+    """Rounds of the game: each one discriminator step and one generator step."""
+    evaluate_every: int = 5_000
+    """Steps between evaluations; 0 for the last only."""
+    sample_every: int = 5_000
+    """Steps between sample pictures; 0 for the first and the last only."""
+    z_dim: int = 100
+    """Size of the latent z."""
+    dropout: float = 0.3
+    """Rate in the discriminator."""
+    lr: float = 2e-4
+    """Adam's learning rate, both sides."""
+    b1: float = 0.5
+    """Adam's first moment."""
+    ema_images: float = 20_000
+    """Half-life, in real images, of the averaged generator."""
+
+
+def build(config: Config, spec: Spec) -> loop.Recipe:
+    gen = mlp.Generator(spec.shape, activation=leaky_relu)
+    disc = mlp.Discriminator(activation=leaky_relu, dropout=config.dropout)
+    return loop.Recipe(
+        game=adversarial(gen, disc, losses.minimax(), z_dim=config.z_dim),
+        gen_tx=optax.adam(config.lr, b1=config.b1),
+        disc_tx=optax.adam(config.lr, b1=config.b1),
+        z_dim=config.z_dim,
+        ema_decay=half_life(config.ema_images, config.batch_size),
+    )
+
+
+def main(config: Config) -> None:
+    images = data.load(config.data, size=config.size or None, fit=config.fit)
+    source = data.source(images, config.batch_size, config.seed, flip=config.flip)
+    loop.run(config, build(config, images.spec), source, evaluate.pixels(images))
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)

@@ -1,0 +1,59 @@
+"""Least-squares GAN on MNIST, 28x28: DCGAN's networks, squared errors in the place of logarithms.
+
+Mao et al. 2017, arXiv:1611.04076, equation 9 (targets 1 and 0 on the raw logits; Adam, beta1 0.5). Measured: experiments/results/lsgan_mnist.json.
+
+    python -m experiments.lsgan_mnist
+"""
+
+import dataclasses
+
+import optax
+
+from gan_jax import cli, data, evaluate, loop, losses
+from gan_jax.config import ImageRun
+from gan_jax.game import half_life
+from gan_jax.games.adversarial import adversarial
+from gan_jax.models import dcgan
+from gan_jax.types import Spec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(ImageRun):
+    data: str = "mnist"
+    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    steps: int = 6_000
+    """Rounds of the game: each one discriminator step and one generator step."""
+    evaluate_every: int = 2_000
+    """Steps between evaluations; 0 for the last only."""
+    z_dim: int = 100
+    """Size of the latent z."""
+    width: int = 64
+    """Channels at the finest resolution inside the networks."""
+    lr: float = 2e-4
+    """Adam's learning rate, both sides."""
+    b1: float = 0.5
+    """Adam's first moment."""
+    ema_images: float = 20_000
+    """Half-life, in real images, of the averaged generator."""
+
+
+def build(config: Config, spec: Spec) -> loop.Recipe:
+    gen = dcgan.Generator(spec.shape, width=config.width)
+    disc = dcgan.Discriminator(width=config.width)
+    return loop.Recipe(
+        game=adversarial(gen, disc, losses.least_squares(), z_dim=config.z_dim),
+        gen_tx=optax.adam(config.lr, b1=config.b1),
+        disc_tx=optax.adam(config.lr, b1=config.b1),
+        z_dim=config.z_dim,
+        ema_decay=half_life(config.ema_images, config.batch_size),
+    )
+
+
+def main(config: Config) -> None:
+    images = data.load(config.data, size=config.size or None, fit=config.fit)
+    source = data.source(images, config.batch_size, config.seed, flip=config.flip)
+    loop.run(config, build(config, images.spec), source, evaluate.pixels(images))
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)

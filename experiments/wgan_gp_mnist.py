@@ -1,0 +1,67 @@
+"""Wasserstein GAN with gradient penalty on MNIST, 28x28: five critic steps a round, no batch norm in the critic.
+
+Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1 (penalty 10, n_critic 5, Adam 1e-4 with beta1 0 and beta2 0.9), with DCGAN's networks.
+Measured: experiments/results/wgan_gp_mnist.json.
+
+    python -m experiments.wgan_gp_mnist
+"""
+
+import dataclasses
+
+import optax
+
+from gan_jax import cli, data, evaluate, loop, losses, penalties
+from gan_jax.config import ImageRun
+from gan_jax.game import half_life
+from gan_jax.games.adversarial import adversarial
+from gan_jax.models import dcgan
+from gan_jax.types import Spec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(ImageRun):
+    data: str = "mnist"
+    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    steps: int = 6_000
+    """Rounds of the game: each --n-disc critic steps and one generator step."""
+    evaluate_every: int = 2_000
+    """Steps between evaluations; 0 for the last only."""
+    z_dim: int = 100
+    """Size of the latent z."""
+    width: int = 32
+    """Channels at the finest resolution inside the networks."""
+    n_disc: int = 5
+    """Critic steps in a round."""
+    penalty: float = 10.0
+    """Weight of the gradient penalty."""
+    lr: float = 1e-4
+    """Adam's learning rate, both sides."""
+    b1: float = 0.0
+    """Adam's first moment."""
+    b2: float = 0.9
+    """Adam's second moment."""
+    ema_images: float = 100_000
+    """Half-life, in real images, of the averaged generator."""
+
+
+def build(config: Config, spec: Spec) -> loop.Recipe:
+    gen = dcgan.Generator(spec.shape, width=config.width)
+    disc = dcgan.Discriminator(width=config.width, batch_norm=False)
+    return loop.Recipe(
+        game=adversarial(gen, disc, losses.wasserstein(), z_dim=config.z_dim, penalties=[(config.penalty, penalties.wgan_gp)]),
+        gen_tx=optax.adam(config.lr, b1=config.b1, b2=config.b2),
+        disc_tx=optax.adam(config.lr, b1=config.b1, b2=config.b2),
+        z_dim=config.z_dim,
+        n_disc=config.n_disc,
+        ema_decay=half_life(config.ema_images, config.batch_size * config.n_disc),
+    )
+
+
+def main(config: Config) -> None:
+    images = data.load(config.data, size=config.size or None, fit=config.fit)
+    source = data.source(images, config.batch_size * config.n_disc, config.seed, flip=config.flip)
+    loop.run(config, build(config, images.spec), source, evaluate.pixels(images))
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)

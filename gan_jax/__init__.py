@@ -1,0 +1,22 @@
+"""gan_jax: generative adversarial networks in JAX, as games of four pure functions.
+
+The door for notebooks is three lines:
+
+    sample = gan_jax.load("runs/dcgan_digits")
+    z = sample.latents(16, seed=0)
+    images = sample(z)  # [16 h w c], in [-1, 1]
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gan_jax.saved import Sampler
+
+__version__ = "0.1.0"
+
+
+def load(workdir: str, raw: bool = False) -> "Sampler":
+    """The generator of a finished or stopped run, ready to sample; see `gan_jax.saved.load`."""
+    from gan_jax import saved  # not before it is needed: it brings orbax
+
+    return saved.load(workdir, raw=raw)

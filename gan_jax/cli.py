@@ -1,0 +1,27 @@
+"""The command line of an experiment: a configuration's fields are its flags; a user's mistake is a short message and exit status 2."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tyro
+
+from gan_jax.record import module_name
+from gan_jax.types import UserError
+
+Config = TypeVar("Config")
+
+
+def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | None = None) -> None:
+    """Parses `args` (default: the command line) into `config` and calls `main`. Exits: 0 done; 2 a mistake, said in one message; 130 interrupted.
+
+    `--help` shows the experiment's docstring, then every flag with its default and meaning.
+    """
+    description = sys.modules[main.__module__].__doc__ or ""
+    try:
+        main(tyro.cli(config, args=args, description=description, prog=f"python -m {module_name(main)}"))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,61 @@
+"""Data: image sets from wherever they lie, and batches of them as a function of (seed, step)."""
+
+import os
+import re
+
+from gan_jax.data import arrays, digits, folders, tfds
+from gan_jax.data.resident import source
+from gan_jax.data.toy import grid, grid_centres, ring, ring_centres
+from gan_jax.prepare import find
+from gan_jax.types import ImageSet, UserError
+
+__all__ = ["arrays", "digits", "folders", "grid", "grid_centres", "load", "ring", "ring_centres", "source", "tfds"]
+
+
+def load(data: str, split: str = "train", *, size: int | None = None, fit: str = "crop") -> ImageSet:
+    """The image set that `--data` names.
+
+    "digits"; the path of an .npz or .npy file; a directory, of a prepared TFDS set or of images (PNG, JPEG, WebP); or the name of a TFDS set,
+    such as "mnist", "cifar10", "name/config:1.0.0".
+
+    Args:
+      data: as the user wrote it.
+      split: "train", "test", and for TFDS sets whatever they have.
+      size: side of the square that a folder's images are brought to. Other sets are not resized: theirs must be this size already.
+      fit: how a folder's images are brought to it: "crop", "stretch" or "pad".
+
+    Raises:
+      UserError: nothing of the sort is there, or it cannot be read; the text says what would help.
+    """
+    if not data:
+        raise UserError("--data is empty: digits, an .npz file, a folder of images, or a TFDS name such as mnist")
+    path = os.path.expanduser(data)
+    if data == "digits":
+        images = digits.read(split)
+    elif path.endswith((".npz", ".npy")):
+        images = arrays.read(path, split)
+    elif os.path.isdir(path):
+        if find(path) is None:
+            if split != "train":
+                raise UserError(f"{data}: a folder of images has no split {split!r}: name the folder of those images")
+            return folders.read(path, size=size, fit=fit)
+        images = tfds.read_directory(path, split)
+    elif os.path.exists(path):
+        raise UserError(f"{data}: neither .npz nor .npy nor a folder: unpack it into a folder of PNG, JPEG or WebP images, or save it with np.savez")
+    elif _is_path(data):
+        raise UserError(f"{data}: no such file or folder ({os.path.abspath(path)})")
+    else:
+        images = tfds.read(data, split)
+
+    h, w = images.spec.shape[:2]
+    if size is not None and (h, w) != (size, size):
+        raise UserError(f"{data}: --size {size}, but its images are {w}x{h}, and only folders of images are resized: leave --size out")
+    return images
+
+
+def _is_path(data: str) -> bool:
+    name = re.sub(r":[\d.]+$", "", data)  # mnist:3.0.1 is a version, not a suffix
+    if data.startswith((".", "~", os.sep)) or os.path.splitext(name)[1]:
+        return True
+    # One separator may be a set's configuration: only the catalogue, and what is prepared, can tell.
+    return os.sep in name and not tfds.known(name.split(os.sep)[0])

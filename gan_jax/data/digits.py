@@ -1,0 +1,23 @@
+"""scikit-learn's handwritten digits: 1,797 images of 8x8, installed with the package, so there is always something to train on."""
+
+import numpy as np
+
+from gan_jax.types import ImageSet, UserError
+from gan_jax.validate import image_set
+
+
+def read(split: str = "train") -> ImageSet:
+    """All 1,797 images: uint8 [1797 8 8 1], the 17 grey levels 0..16 spread over 0..255; labels 0..9.
+
+    Raises:
+      UserError: another split than "train", or scikit-learn is not installed.
+    """
+    if split != "train":
+        raise UserError(f"digits has no split {split!r}: its 1,797 images are all in train")
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise UserError("digits comes with scikit-learn, which is not installed: pip install scikit-learn") from error
+    digits = load_digits()
+    images = np.round(digits.images * 255 / 16).astype(np.uint8)
+    return image_set(images, digits.target, "digits", 10)

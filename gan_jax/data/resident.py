@@ -1,0 +1,75 @@
+"""Batches of an image set by step: from device memory where the set fits, else gathered on the host. Both give the same batches."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.order import epoch_index
+from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError
+
+# Folded into the key, so that these draws are nobody else's: a run folds its steps into the same key, and never comes this far.
+ORDER, FLIP = 2**32 - 1, 2**32 - 2
+
+
+def source(images: ImageSet, batch_size_rows: int, seed: int, *, flip: bool = False, resident_bytes: int = 2**32, sharding=None) -> Source:
+    """Shuffled batches of an image set, without end: every epoch is a new permutation of all images, and nothing is dropped.
+
+    Args:
+      images: the set.
+      batch_size_rows: rows of one batch; steps * rows counts positions in 32 bits, so the order repeats itself after 2**32 examples.
+      seed: of the order and the flips.
+      flip: mirror each image left to right with probability 1/2.
+      resident_bytes: a larger set stays on the host, and each step's rows are sent.
+      sharding: where a resident set is put (`jax.sharding.Sharding`, replicated over a mesh); by default on the first device.
+
+    Returns:
+      A `Source` of {"image": float32 [b h w c] in [-1, 1], "label": int32 [b], where there are labels}.
+
+    Raises:
+      UserError: the set is smaller than a batch.
+    """
+    size, rows = len(images.images), batch_size_rows
+    if rows < 1:
+        raise UserError(f"batch of {rows} rows: --batch-size 1 or more")
+    if rows > size:
+        raise UserError(f"batch of {rows} rows, but {images.name} has only {size} images: --batch-size {size} or less")
+
+    arrays = {"image": images.images} if images.labels is None else {"image": images.images, "label": images.labels}
+    resident = sum(array.nbytes for array in arrays.values()) <= resident_bytes
+
+    if resident:
+        held = jax.device_put(arrays, sharding)
+
+        def fetch(key: Key, step: int) -> PyTree:
+            return held
+    else:
+
+        def fetch(key: Key, step: int) -> PyTree:
+            # uint32 here: a Python step beyond 2**31 is no int32.
+            chosen = np.asarray(_index(key, np.uint32(step), rows, size))
+            return {name: array[chosen] for name, array in arrays.items()}
+
+    def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:
+        if resident:
+            chosen = _index(key, step, rows, size)
+            fetched = {name: array[chosen] for name, array in fetched.items()}
+        image = fetched["image"]
+        if image.dtype == jnp.uint8:
+            # x / 127.5 - 1 with a single rounding, at the end: the same bits whether or not a compiler fuses or rewrites it.
+            image = (image.astype(jnp.float32) * 2 - 255) * np.float32(1 / 255)
+        if flip:
+            mirrored = jax.random.bernoulli(jax.random.fold_in(jax.random.fold_in(key, FLIP), step), 0.5, (rows, 1, 1, 1))
+            image = jnp.where(mirrored, image[:, :, ::-1], image)
+        return {**fetched, "image": image}
+
+    return Source(fetch, batch, jax.random.key(seed), rows, images.spec, size, images.name, images.digest)
+
+
+@functools.partial(jax.jit, static_argnames=("rows", "size"))
+def _index(key: Key, step: jax.Array, rows: int, size: int) -> jax.Array:
+    """int32 [rows]: the images of one step."""
+    bits = jax.random.bits(jax.random.fold_in(key, ORDER), (2,), jnp.uint32)
+    position = jnp.asarray(step).astype(jnp.uint32) * jnp.uint32(rows) + jnp.arange(rows, dtype=jnp.uint32)
+    return epoch_index(bits, position, size)

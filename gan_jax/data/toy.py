@@ -1,0 +1,57 @@
+"""Mixtures of Gaussians in the plane, drawn afresh each step: data whose modes and densities are known exactly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.types import Batch, Key, PyTree, Source, Spec, UserError
+
+DRAW = 2**32 - 3  # folded into the key: with the step alone the data would be drawn from the very bits that draw a run's latents
+
+
+def ring(rows: int, seed: int, modes: int = 8, radius: float = 1.0, std: float = 0.01) -> Source:
+    """Equally likely Gaussians on a circle (VEEGAN, arXiv:1705.07761, section 5.1; the defaults are PacGAN's).
+
+    Returns a `Source` of {"image": float32 [b 2], "label": int32 [b], the component}. It is not scaled to [-1, 1].
+    """
+    return _mixture(rows, seed, ring_centres(modes, radius), std, f"ring of {modes}, radius {radius}, std {std}")
+
+
+def grid(rows: int, seed: int, side: int = 5, spacing: float = 2.0, std: float = 0.05) -> Source:
+    """Equally likely Gaussians on a square grid around 0 (VEEGAN, arXiv:1705.07761, section 5.1; the defaults are PacGAN's).
+
+    Returns a `Source` of {"image": float32 [b 2], "label": int32 [b], the component, row by row}. It is not scaled to [-1, 1].
+    """
+    return _mixture(rows, seed, grid_centres(side, spacing), std, f"grid of {side}x{side}, {spacing} apart, std {std}")
+
+
+def ring_centres(modes: int = 8, radius: float = 1.0) -> np.ndarray:
+    """float32 [modes 2], counter-clockwise from (radius, 0). The end of the circle is not counted twice, as it is in much published code."""
+    if modes < 1:
+        raise UserError(f"a ring of {modes} modes: 1 or more")
+    angle = 2 * np.pi * np.arange(modes) / modes
+    return (radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)).astype(np.float32)
+
+
+def grid_centres(side: int = 5, spacing: float = 2.0) -> np.ndarray:
+    """float32 [side**2 2]; by default {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}."""
+    if side < 1:
+        raise UserError(f"a grid of side {side}: 1 or more")
+    line = spacing * (np.arange(side) - (side - 1) / 2)
+    return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
+
+
+def _mixture(rows: int, seed: int, centres: np.ndarray, std: float, name: str) -> Source:
+    if rows < 1:
+        raise UserError(f"batch of {rows} rows: --batch-size 1 or more")
+
+    def fetch(key: Key, step: int) -> PyTree:
+        return ()
+
+    def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:
+        label_key, noise_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, DRAW), step))
+        label = jax.random.randint(label_key, (rows,), 0, len(centres), jnp.int32)
+        noise = jax.random.normal(noise_key, (rows, 2), jnp.float32)
+        return {"image": jnp.asarray(centres)[label] + std * noise, "label": label}
+
+    return Source(fetch, batch, jax.random.key(seed), rows, Spec((2,), len(centres)), 0, name)

@@ -1,0 +1,70 @@
+"""How a generator is measured while it trains and at the end; every value travels with the protocol by which it was taken."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gan_jax.metrics import frechet, manifold
+from gan_jax.metrics import modes as mode_count
+from gan_jax.types import ImageSet
+
+Draw = Callable[[int], np.ndarray]  # n -> n samples of the averaged generator, the same ones every time
+
+
+class Record(NamedTuple):
+    """One measured value and what must be known to compare it with another."""
+
+    value: float
+    higher_is_better: bool
+    protocol: Mapping[str, Any]
+
+
+Evaluate = Callable[[Draw], dict[str, Record]]
+SAMPLES = {"weights": "averaged (EMA)", "batch_norm": "running averages", "sample_seed": 0}
+
+
+def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
+    """Modes found, share of high quality (3 std) and reverse KL of `count` samples, as PacGAN counts them."""
+
+    def evaluate(draw: Draw) -> dict[str, Record]:
+        protocol = {"fake": count, "reach": "3 std", "std": std, "modes": len(centres), **SAMPLES}
+        return {
+            name: Record(value, name != "reverse_kl", protocol if name != "modes" else {**protocol, "of": len(centres)})
+            for name, value in mode_count.modes(centres, draw(count), std).items()
+        }
+
+    return evaluate
+
+
+def pixels(real: ImageSet, most: int = 5_000) -> Evaluate:
+    """Fréchet distance, precision, recall, density and coverage (k = 5) on the pixels themselves, [-1, 1] flattened.
+
+    n = min(`most`, half the set) real images, drawn without replacement with seed 0, against as many fakes; `floor` in the protocol is what n other real images score in the fakes' place.
+    Pixels are no perceptual features: the numbers rank runs on one data set, and compare with nothing published.
+    """
+    count = min(most, len(real.images) // 2)
+    chosen = np.random.default_rng(0).permutation(len(real.images))[: 2 * count]
+
+    def features(images: np.ndarray) -> np.ndarray:
+        scaled = images.astype(np.float32) / 127.5 - 1 if images.dtype == np.uint8 else images
+        return scaled.reshape(len(images), -1)
+
+    def measure(fake: np.ndarray) -> dict[str, float]:
+        reference = features(real.images[chosen[:count]])
+        return {"frechet": frechet.frechet(reference, fake), **manifold.prdc(reference, fake)}
+
+    @functools.cache
+    def floor() -> dict[str, float]:
+        return measure(features(real.images[chosen[count:]]))
+
+    def evaluate(draw: Draw) -> dict[str, Record]:
+        fake = features(np.asarray(draw(count)))
+        protocol = {"features": "pixels in [-1, 1]", "k": 5, "real": count, "fake": count, "data": real.name, "data_digest": real.digest, **SAMPLES}
+        return {
+            f"{name}_pixels": Record(value, name != "frechet", {**protocol, "floor": floor()[name]})
+            for name, value in measure(fake).items()
+        }
+
+    return evaluate

@@ -1,0 +1,59 @@
+"""What a person looks at: grids of images and pictures of point clouds, as PNG."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+
+
+def to_uint8(images: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
+    """[-1, 1] -> 0..255, rounded; values outside are clipped, NaN becomes 0."""
+    return np.clip(np.nan_to_num(np.rint((np.asarray(images, np.float32) + 1) * 127.5)), 0, 255).astype(np.uint8)
+
+
+def grid(images: Float[np.ndarray, "b h w c"], columns: int | None = None, pad: int = 2) -> UInt8[np.ndarray, "hh ww c"]:
+    """One picture of all images, row by row, each enlarged by a whole factor to at least 40 pixels; c is 1 or 3 (ValueError)."""
+    if np.ndim(images) != 4 or np.shape(images)[-1] not in (1, 3):
+        raise ValueError(f"a grid is made of images [b h w c] with c 1 or 3; got {np.shape(images)}")
+    pixels = to_uint8(images)
+    count, height, width, channels = pixels.shape
+    scale = max(1, math.ceil(40 / min(height, width)))
+    pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    cell = (height * scale + pad, width * scale + pad)
+    sheet = np.full((rows * cell[0] + pad, columns * cell[1] + pad, channels), 255, np.uint8)
+    for i, image in enumerate(pixels):
+        top, left = (i // columns) * cell[0] + pad, (i % columns) * cell[1] + pad
+        sheet[top : top + height * scale, left : left + width * scale] = image
+    return sheet
+
+
+def scatter(fake: Float[np.ndarray, "b 2"], real: Float[np.ndarray, "k 2"], side: int = 480) -> UInt8[np.ndarray, "side side c"]:
+    """Points in the plane: `real` as grey rings, `fake` as blue dots, on one scale that shows every real point with a quarter to spare."""
+    centre = (real.max(0) + real.min(0)) / 2
+    reach = 1.25 * float(np.abs(real - centre).max()) or 1.0
+
+    def place(points: np.ndarray) -> Sequence[tuple[float, float]]:
+        at = (np.clip((np.asarray(points) - centre) / reach, -1, 1) * [1, -1] + 1) / 2 * (side - 1)
+        return [(float(x), float(y)) for x, y in at]
+
+    picture = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(picture)
+    for x, y in place(real):
+        draw.ellipse((x - 9, y - 9, x + 9, y + 9), outline=(170, 170, 170), width=2)
+    for x, y in place(fake):
+        draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=(30, 80, 200))
+    return np.asarray(picture)
+
+
+def save_png(path: Path | str, pixels: UInt8[np.ndarray, "h w c"]) -> None:
+    """Writes the file whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(part, format="PNG", optimize=True)
+    part.replace(path)

@@ -1,0 +1,234 @@
+"""The training loop: plays the rounds, writes the log, pictures and checkpoints, goes on where a run stopped, and stops when asked."""
+
+import collections
+import math
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan_jax import game, images, mesh, record
+from gan_jax.checkpoint import Checkpoints, template
+from gan_jax.config import MAY_DIFFER, Run
+from gan_jax.evaluate import Evaluate, Record
+from gan_jax.log import Log, read_rows
+from gan_jax.types import PyTree, Source, UserError
+
+INFLIGHT = 8  # steps that may be queued on the device: enough to keep it busy, few enough that a stop is prompt
+CHUNK = 500  # samples drawn at a time
+
+
+class Recipe(NamedTuple):
+    """What an experiment builds: the game, its two optimisers, and how they are played."""
+
+    game: game.Game
+    gen_tx: optax.GradientTransformation
+    disc_tx: optax.GradientTransformation
+    z_dim: int
+    n_disc: int = 1
+    ema_decay: float | Callable[[jax.Array], jax.Array] = 0.0
+    classes: int = 0
+
+
+def run(
+    config: Run,
+    recipe: Recipe,
+    source: Source,
+    evaluate: Evaluate | None = None,
+    picture: Callable[[np.ndarray], np.ndarray] = images.grid,
+    pictured: int = 64,
+) -> game.State:
+    """Trains `recipe` on `source` as `config` says and returns the state; what it leaves in the work directory stands in the README.
+
+    Starting again with the same work directory goes on after its last checkpoint; a finished run is left as it is. Ctrl-C and SIGTERM save first, then
+    raise KeyboardInterrupt and SystemExit(143). UserError for a work directory of another run, a batch that devices cannot share, a save that fails, values that are not finite.
+    """
+    if source.rows != config.batch_size * recipe.n_disc:
+        raise ValueError(f"the source gives {source.rows} rows a step; batch_size x n_disc = {config.batch_size} x {recipe.n_disc} are needed")
+    name = record.module_name(type(config)).rsplit(".", 1)[-1]
+    workdir = Path(config.workdir or f"runs/{name}").absolute()
+    devices = mesh.make(config.devices, config.batch_size)
+    whole = mesh.whole(devices)
+    run_key = jax.random.key(config.seed)
+    init_key, update_key, sample_key = (jax.random.fold_in(run_key, i) for i in range(3))
+    with jax.set_mesh(devices):
+        fresh = jax.jit(lambda key: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, key, _blank(config.batch_size, source)), out_shardings=whole)
+        like = template(jax.eval_shape(fresh, init_key), whole)
+        sizes = {side: sum(math.prod(x.shape) for x in jax.tree.leaves(getattr(like, side).params)) for side in ("gen", "disc")}
+        identity = {"data": source.name, "data_digest": source.digest, "shape": source.spec.shape, "classes": source.spec.classes, "parameters": sizes}
+        record.open_workdir(workdir, config, identity, MAY_DIFFER)
+        with Checkpoints(workdir / "checkpoints") as checkpoints:
+            start = checkpoints.latest or 0
+            state = checkpoints.restore(start, like) if start else fresh(init_key)
+            if start >= config.steps:
+                print(f"{workdir} has played its {start:,} steps: nothing to do. Give --steps above {start} for more, or another --workdir for another run", flush=True)
+                return state
+            sampler = _sampler(recipe, sample_key, pictured)
+            update = game.make_update(recipe.game, recipe.gen_tx, recipe.disc_tx, n_disc=recipe.n_disc, ema_decay=recipe.ema_decay)
+            begin = f"going on at step {start:,} of {config.steps:,}" if start else f"{config.steps:,} steps"
+            where = f"{devices.size} x {devices.devices.flat[0].device_kind}"
+            print(f"{name} on {where}: generator {sizes['gen']:,} parameters, discriminator {sizes['disc']:,}; data {source.name}, {source.size or 'endless'} examples of {source.spec.shape}")
+            print(f"{begin}, in {workdir}; the first step compiles for some seconds", flush=True)
+            with Log(workdir, start, config.steps, source.rows) as log, _Stop() as stop:
+                player = _Player(config, recipe, source, update, update_key, whole, sampler, evaluate, picture, workdir, log, checkpoints)
+                state = player.play(state, start, stop)
+    return state
+
+
+class _Player(NamedTuple):
+    """One start of one run: everything that stays the same while the steps go by."""
+
+    config: Run
+    recipe: Recipe
+    source: Source
+    update: Callable
+    key: jax.Array
+    whole: jax.sharding.NamedSharding
+    sampler: Callable[[game.State, int | None], np.ndarray]
+    evaluate: Evaluate | None
+    picture: Callable[[np.ndarray], np.ndarray]
+    workdir: Path
+    log: Log
+    checkpoints: Checkpoints
+
+    def play(self, state: game.State, start: int, stop: "_Stop") -> game.State:
+        config, log = self.config, self.log
+
+        def round_of(state: game.State, fetched: PyTree, data_key: jax.Array, key: jax.Array) -> tuple[game.State, Mapping[str, jax.Array]]:
+            batch = mesh.split_rows(self.source.batch(fetched, data_key, state.step))
+            return self.update(state, batch, key)
+
+        compiled = jax.jit(round_of, donate_argnums=0, out_shardings=self.whole)
+        queue: collections.deque = collections.deque()
+        fetched = placed = None
+        records: dict[str, Record] = {}
+        if start == 0:
+            self.draw_picture(state, 0)
+        for step in range(start + 1, config.steps + 1):
+            rows = self.source.fetch(self.source.key, step - 1)
+            if placed is None or rows is not fetched:  # a resident set is placed once
+                fetched, placed = rows, jax.device_put(rows, self.whole)
+            state, metrics = compiled(state, placed, self.source.key, self.key)
+            queue.append(metrics)
+            if len(queue) > INFLIGHT:
+                jax.block_until_ready(queue.popleft())  # waits for an old step, never for the one just queued
+            log.tick(step)
+            last = step == config.steps
+            values: dict[str, float] = {}
+            if last or step % config.log_every == 0:
+                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+                self.check_finite(step, values)
+                log.progress(step, values)
+            if self.evaluate and (last or _due(step, config.evaluate_every)):
+                records = self.evaluate(lambda count, now=state: self.sampler(now, count))
+                values |= {f"eval/{name}": one.value for name, one in records.items()}
+                log.say(f"step {step:,}: " + ", ".join(f"{name} {one.value:.4g}" for name, one in records.items()))
+            if values:
+                self.guarded(lambda at=step, row=values: log.row(at, row))
+            if last or _due(step, config.sample_every):
+                self.draw_picture(state, step)
+            if last or stop.asked or _due(step, config.checkpoint_every):
+                self.checkpoints.save(step, state)
+            if stop.asked and not last:
+                self.checkpoints.wait()
+                log.say(f"stopped at step {step:,} of {config.steps:,}, saved. To go on: {record.command(config)}")
+                stop.leave()
+        self.checkpoints.wait()
+        self.finish(records)
+        return state
+
+    def check_finite(self, step: int, values: Mapping[str, float]) -> None:
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            kept = self.checkpoints.latest
+            raise UserError(f"{', '.join(bad)} not finite at step {step}; nothing was saved since the checkpoint of step {kept}. A smaller learning rate or another --seed may help")
+
+    def guarded(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            raise UserError(f"cannot write to {self.workdir}: {error.strerror}; the checkpoint of step {self.checkpoints.latest} is whole") from error
+
+    def draw_picture(self, state: game.State, step: int) -> None:
+        pixels = self.picture(self.sampler(state, None))
+        self.guarded(lambda: images.save_png(self.workdir / "samples" / f"{step:08d}.png", pixels))
+
+    def finish(self, records: dict[str, Record]) -> None:
+        config, source, rows = self.config, self.source, read_rows(self.workdir / "metrics.jsonl")
+        saved = record.environment()
+        result = {
+            "name": record.module_name(type(config)).rsplit(".", 1)[-1],
+            "command": record.command(config, {"workdir", "devices"}),
+            **saved,
+            "seconds": round(self.log.seconds, 1),
+            "steps": config.steps,
+            "images": config.steps * source.rows,
+            "seeds": [config.seed],
+            "data": {"name": source.name, "digest": source.digest, "examples": source.size, "shape": source.spec.shape},
+            "metrics": record.summary(rows, records),
+        }
+        self.guarded(lambda: record.write_json(self.workdir / "result.json", result))
+        self.log.say(f"done: {config.steps:,} steps in {self.log.seconds:.0f} s. Look at {self.workdir}/samples/{config.steps:08d}.png; numbers in {self.workdir}/result.json")
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _blank(rows: int, source: Source) -> dict[str, jax.Array]:
+    batch = {"image": jnp.zeros((rows, *source.spec.shape))}
+    return batch | {"label": jnp.zeros(rows, jnp.int32)} if source.spec.classes else batch
+
+
+def _sampler(recipe: Recipe, key: jax.Array, pictured: int) -> Callable[[game.State, int | None], np.ndarray]:
+    """(state, count) -> that many samples of the averaged generator from latents that are always the same; None: those of the picture, from the run's own key."""
+
+    @jax.jit
+    def draw(state: game.State, z: jax.Array, label: jax.Array | None) -> jax.Array:
+        return recipe.game.sample(state.ema.params, state.ema.stats, z, label)
+
+    def sample(state: game.State, count: int | None) -> np.ndarray:
+        rows = pictured if count is None else count
+        chunk = min(rows, CHUNK)
+        whole = -(-rows // chunk) * chunk  # one compiled size
+        z = jax.random.normal(key if count is None else jax.random.key(0), (whole, recipe.z_dim))
+        label = jnp.arange(whole) % recipe.classes if recipe.classes else None
+        parts = [draw(state, z[i : i + chunk], None if label is None else label[i : i + chunk]) for i in range(0, whole, chunk)]
+        return np.concatenate([np.asarray(part) for part in parts])[:rows]
+
+    return sample
+
+
+class _Stop:
+    """Notes SIGINT and SIGTERM while it is entered; a second signal interrupts at once. Does nothing outside the main thread."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Stop":
+        if threading.current_thread() is threading.main_thread():
+            self._old = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = number
+
+    def leave(self) -> None:
+        """As the signal would have: KeyboardInterrupt, or SystemExit with the shell's status for SIGTERM."""
+        if self.asked == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + signal.SIGTERM)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,87 @@
+"""DCGAN for any image whose sides are multiples of 4 (Radford et al. 2016, arXiv:1511.06434, section 3 and figure 1).
+
+A side is halved twice, and then as long as it is even and above 4: 28 -> 14 -> 7; 32 -> 16 -> 8 -> 4; 8 -> 4 -> 2. The discriminator's channels double with
+every halving, from `width`; the generator is its mirror image. Kernels are 4x4 with stride 2, weights start as N(0, 0.02^2), batch-norm scales as N(1, 0.02^2).
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gan_jax.layers import Conv, ConvTranspose, dcgan_init, leaky_relu, require_label
+
+
+def halvings(height: int, width: int) -> int:
+    """How often both sides are halved; ValueError unless both are multiples of 4."""
+    if height % 4 or width % 4 or min(height, width) < 4:
+        raise ValueError(f"DCGAN needs sides that are multiples of 4; {height}x{width} could be resized to {max(4, height // 4 * 4)}x{max(4, width // 4 * 4)}")
+    count = 2
+    while all(side >> count > 4 and (side >> count) % 2 == 0 for side in (height, width)):
+        count += 1
+    return count
+
+
+def _batch_norm(train: bool) -> nn.BatchNorm:
+    def near_one(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
+        return 1 + dcgan_init(key, shape, dtype)
+
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=near_one)
+
+
+class Generator(nn.Module):
+    """z [b z] -> images [b h w c] in [-1, 1]: dense to the smallest size, then a transposed convolution a doubling; ReLU inside, tanh at the end.
+
+    With `classes`, an embedding of the label as wide as z is appended to z.
+    """
+
+    shape: tuple[int, int, int]
+    width: int = 64  # channels before the last layer
+    batch_norm: bool = True
+    classes: int = 0
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b z"], label: Int[Array, " b"] | None = None, *, train: bool) -> Float[Array, "b h w c"]:
+        require_label(label, self.classes, "dcgan.Generator")
+        height, width, channels = self.shape
+        ups = halvings(height, width)
+        if label is not None:
+            z = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1])(label)], axis=-1)  # [b 2z]
+        base = (height >> ups, width >> ups, self.width << (ups - 1))
+        x = nn.Dense(base[0] * base[1] * base[2], use_bias=not self.batch_norm, kernel_init=dcgan_init)(z)
+        x = x.reshape(-1, *base)  # [b hwc] -> [b h w c]
+        for up in reversed(range(ups)):
+            x = nn.relu(_batch_norm(train)(x) if self.batch_norm else x)
+            features = self.width << (up - 1) if up else channels
+            x = ConvTranspose(features, (4, 4), (2, 2), use_bias=not self.batch_norm or not up, kernel_init=dcgan_init)(x)
+        return jnp.tanh(x)
+
+
+class Discriminator(nn.Module):
+    """images [b h w c] -> logits [b]: a convolution a halving, leaky ReLU 0.2; no norm in the first layer, one dense layer at the end.
+
+    With `classes`, an embedding of the label is appended as one more channel. `dropout` is the rate after each layer, in training.
+    A gradient penalty wants `batch_norm` = False: with it, one row's logit depends on the others.
+    """
+
+    width: int = 64  # channels after the first layer
+    batch_norm: bool = True
+    dropout: float = 0.0
+    classes: int = 0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool) -> Float[Array, " b"]:
+        require_label(label, self.classes, "dcgan.Discriminator")
+        height, width = x.shape[1:3]
+        if label is not None:
+            plane = nn.Embed(self.classes, height * width)(label).reshape(-1, height, width, 1)  # [b hw] -> [b h w 1]
+            x = jnp.concatenate([x, plane], axis=-1)
+        for down in range(halvings(height, width)):
+            norm = self.batch_norm and down > 0
+            x = Conv(self.width << down, (4, 4), (2, 2), use_bias=not norm, kernel_init=dcgan_init)(x)
+            x = leaky_relu(_batch_norm(train)(x) if norm else x)
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = x.reshape(x.shape[0], -1)  # [b h w c] -> [b hwc]
+        return nn.Dense(1, kernel_init=dcgan_init)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]

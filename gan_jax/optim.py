@@ -1,0 +1,22 @@
+"""Optimiser tricks of GANs that optax does not have, as optax transforms: the update step never learns of them."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def clip_weights(limit: float) -> optax.GradientTransformation:
+    """Keeps every parameter in [-limit, limit]: put it last in an `optax.chain`.
+
+    u <- clip(p + u, -limit, limit) - p, so that p + u lies in the box to rounding. `limit` > 0 (ValueError).
+    Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1, line 7 (limit 0.01).
+    """
+    if not limit > 0:
+        raise ValueError(f"limit must be positive, got {limit}; the paper's is 0.01")
+
+    def update(updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None) -> tuple[optax.Updates, optax.EmptyState]:
+        if params is None:
+            raise ValueError("clip_weights needs the parameters: tx.update(updates, state, params)")
+        return jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

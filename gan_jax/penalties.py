@@ -1,0 +1,82 @@
+"""Gradient penalties `penalty(critic, real, fake, key) -> scalar`, unweighted: the weight stands in the experiment.
+
+`critic` maps examples [b ...] to logits, row by row: with batch norm inside, the gradient of the summed logits is not each row's own, and
+every formula here means each row's own. |.| is the Euclidean norm over one example's entries, E the mean over the batch. `fake` is data: no gradient reaches the generator.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from gan_jax.types import Key
+
+Critic = Callable[[jax.Array], jax.Array]
+Examples = Float[Array, "b *e"]
+Scalar = Float[Array, ""]
+Penalty = Callable[[Critic, Any, Any, Key], Any]
+
+
+def _gradients(critic: Critic, x: jax.Array) -> jax.Array:
+    """[b d]: each row's gradient of its own logit (of the sum over its patches, where logits are [b h w])."""
+    slopes = jax.grad(lambda images: jnp.sum(critic(images), dtype=jnp.float32))(x)
+    return slopes.reshape(x.shape[0], -1).astype(jnp.float32)
+
+
+def _squared_norm(critic: Critic, x: jax.Array) -> jax.Array:
+    return jnp.sum(_gradients(critic, x) ** 2, axis=-1)  # [b]
+
+
+def _norm(critic: Critic, x: jax.Array) -> jax.Array:
+    # safe_norm: the square root has an infinite derivative at zero, and a critic of zeros has zero gradients.
+    return optax.safe_norm(_gradients(critic, x), 1e-12, axis=-1)  # [b]
+
+
+def _interpolates(real: jax.Array, fake: jax.Array, key: Key) -> jax.Array:
+    if real.shape != fake.shape:
+        raise ValueError(f"interpolating needs equal shapes: real is {real.shape} and fake {fake.shape}")
+    mix = jax.random.uniform(key, (real.shape[0],) + (1,) * (real.ndim - 1), real.dtype)  # one number a row
+    return mix * real + (1 - mix) * fake
+
+
+def r1(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
+    """E |grad D(x)|^2 on real examples, without the 1/2: the papers' gamma/2 is the weight. Mescheder et al. 2018, arXiv:1801.04406, equation 9."""
+    del fake, key
+    return jnp.mean(_squared_norm(critic, real))
+
+
+def r2(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
+    """E |grad D(G(z))|^2 on fake examples, without the 1/2. Mescheder et al. 2018, arXiv:1801.04406, equation 10."""
+    del real, key
+    return jnp.mean(_squared_norm(critic, fake))
+
+
+def wgan_gp(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
+    """E (|grad D(m)| - 1)^2, m = u x + (1 - u) G(z), u uniform in [0, 1], one u a row; the usual weight is 10.
+
+    Shapes of `real` and `fake` must agree (ValueError). Gulrajani et al. 2017, arXiv:1704.00028, equation 3.
+    """
+    return jnp.mean((_norm(critic, _interpolates(real, fake, key)) - 1) ** 2)
+
+
+def wgan_lp(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
+    """E max(0, |grad D(m)| - 1)^2, m as in `wgan_gp`: only slopes above one cost. Petzka et al. 2018, arXiv:1709.08894."""
+    return jnp.mean(jax.nn.relu(_norm(critic, _interpolates(real, fake, key)) - 1) ** 2)
+
+
+def dragan(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
+    """E (|grad D(x + d)| - 1)^2, d = 1/2 std(x) u, u uniform in [0, 1] entry by entry, std over the whole batch; weight 10.
+
+    Kodali et al. 2017, arXiv:1705.07215.
+    """
+    del fake
+    noise = 0.5 * jnp.std(real) * jax.random.uniform(key, real.shape, real.dtype)
+    return jnp.mean((_norm(critic, real + noise) - 1) ** 2)
+
+
+def zero_centred(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
+    """E |grad D(m)|^2, m as in `wgan_gp`. Thanh-Tung et al. 2019, arXiv:1902.03984."""
+    return jnp.mean(_squared_norm(critic, _interpolates(real, fake, key)))

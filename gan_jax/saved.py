@@ -1,0 +1,66 @@
+"""The notebook's door: the generator of a run, from its work directory alone."""
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from gan_jax import game
+from gan_jax.checkpoint import Checkpoints, template
+from gan_jax.types import Spec, UserError
+
+
+class Sampler(NamedTuple):
+    """A trained generator: `sampler(z)` are samples [b ...] as float32, images in [-1, 1]."""
+
+    apply: Any  # (z, label) -> samples, compiled
+    z_dim: int
+    classes: int
+    step: int  # rounds it was trained for
+    config: Mapping[str, Any]  # the flags of its run
+
+    def __call__(self, z: Float[Array, "b z"], label: Int[Array, " b"] | None = None) -> np.ndarray:
+        """Without `label`, a conditional generator takes the classes in turn."""
+        if self.classes and label is None:
+            label = jnp.arange(len(z)) % self.classes
+        return np.asarray(self.apply(z, label))
+
+    def latents(self, count: int, seed: int = 0) -> jax.Array:
+        """[count z] from N(0, I)."""
+        return jax.random.normal(jax.random.key(seed), (count, self.z_dim))
+
+
+def load(workdir: str | Path, raw: bool = False) -> Sampler:
+    """Reads the last checkpoint of a run: the averaged generator, or with `raw` the one that was trained.
+
+    The experiment that made the run is imported by the path in its config.json, and must still build the same networks.
+    UserError where there is no run, no checkpoint yet, or the experiment cannot be imported.
+    """
+    workdir = Path(workdir)
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UserError(f"{workdir.absolute()} is no run's directory: it has no config.json")
+    saved = json.loads(path.read_text())
+    try:
+        module = importlib.import_module(saved["experiment"])
+    except ImportError as error:
+        raise UserError(f"the run's experiment, {saved['experiment']}, cannot be imported ({error}); start Python where it can") from error
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in saved["config"].items()}
+    spec = Spec(tuple(saved["identity"]["shape"]), saved["identity"]["classes"])
+    recipe = module.build(module.Config(**fields), spec)
+    batch = {"image": jnp.zeros((1, *spec.shape))} | ({"label": jnp.zeros(1, jnp.int32)} if spec.classes else {})
+    state = jax.eval_shape(lambda: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), batch))
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        step = checkpoints.latest
+        if step is None:
+            raise UserError(f"{workdir.absolute()} has no checkpoint yet; a run writes one every --checkpoint-every steps, and when it is stopped")
+        state = checkpoints.restore(step, template(state, jax.sharding.SingleDeviceSharding(jax.devices()[0])))
+    gen = state.gen if raw else state.ema
+    apply = jax.jit(lambda z, label: recipe.game.sample(gen.params, gen.stats, z, label))
+    return Sampler(apply, recipe.z_dim, recipe.classes, step, saved["config"])

@@ -1,0 +1,59 @@
+"""The words everything else is written in: arrays, image sets, sources of batches, and the error a user reads."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+PyTree = Any  # nested dicts, tuples and nodes whose leaves are arrays
+Key = jax.Array  # one typed PRNG key, as `jax.random.key` makes it
+Batch = Mapping[str, Any]  # "image": [b h w c] or [b d], float32; "label": [b] int32, where there are labels
+Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss", "gen/loss", "disc/real", "disc/fake"
+
+
+class UserError(Exception):
+    """Something the user gave cannot work. The text carries the values and the mend; the command line prints it without a traceback."""
+
+
+class Spec(NamedTuple):
+    """What a network has to know of the data."""
+
+    shape: tuple[int, ...]  # of one example: (h, w, c), or (d,)
+    classes: int = 0  # 0: no labels
+
+
+class ImageSet(NamedTuple):
+    """Images in host memory, and what they are called."""
+
+    images: np.ndarray  # [n h w c] uint8 in 0..255, or float32 in [-1, 1]
+    labels: np.ndarray | None  # [n] int32 in [0, classes)
+    classes: int  # 0: no labels
+    name: str  # as the user named it
+    digest: str  # 16 hex digits of the SHA-256 of images and labels
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(tuple(self.images.shape[1:]), self.classes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Batches as a function of (key, step): random access, so a run's position is its step and nothing else is kept.
+
+    `fetch(key, step)` runs on the host and returns what the device needs: the whole resident set (the same arrays every time, no transfer),
+    or that step's rows. `batch(fetched, key, step)` is traced into the compiled step and returns the batch, in [-1, 1].
+    """
+
+    fetch: Callable[[Key, int], PyTree]
+    batch: Callable[[PyTree, Key, jax.Array], Batch]
+    key: Key
+    rows: int  # rows of one batch
+    spec: Spec
+    size: int  # examples in an epoch; 0: drawn afresh for ever
+    name: str = ""  # what a person calls the data
+    digest: str = ""  # what tells it from other data of that name
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.batch(self.fetch(self.key, step), self.key, jax.numpy.asarray(step))
