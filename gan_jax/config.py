@@ -1,10 +1,13 @@
 """The flags that every experiment has. An experiment's own configuration inherits them; the text under a field is its `--help`."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from gan_jax.types import UserError
 
+MAY_BE_ZERO = frozenset({"seed", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every"})  # every other whole number is at least 1
+FRACTIONS = frozenset({"b1", "b2", "dropout"})
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
@@ -30,9 +33,15 @@ class Run:
     """Steps between checkpoints; 0 for the last only (and when stopped)."""
 
     def __post_init__(self) -> None:
-        for field, least in {"steps": 1, "batch_size": 1, "log_every": 1, "sample_every": 0, "evaluate_every": 0, "checkpoint_every": 0, "seed": 0, "devices": 0}.items():
-            if getattr(self, field) < least:
-                raise UserError(f"--{field.replace('_', '-')} {getattr(self, field)}: it must be at least {least}")
+        for field in dataclasses.fields(self):
+            value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                continue
+            least = 1 if isinstance(value, int) and field.name not in MAY_BE_ZERO else 0
+            if not least <= value < math.inf:
+                raise UserError(f"{flag} {value}: it must be at least {least}{'' if isinstance(value, int) else ' and finite'}")
+            if field.name in FRACTIONS and value >= 1:
+                raise UserError(f"{flag} {value}: it must be in [0, 1)")
         if self.seed >= 2**32:
             raise UserError(f"--seed {self.seed}: it must be less than 2^32")
 

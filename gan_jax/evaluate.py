@@ -1,27 +1,13 @@
 """How a generator is measured while it trains and at the end; every value travels with the protocol by which it was taken."""
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from gan_jax.metrics import frechet, manifold
 from gan_jax.metrics import modes as mode_count
-from gan_jax.types import ImageSet
+from gan_jax.types import Draw, Evaluate, ImageSet, Record
 
-Draw = Callable[[int], np.ndarray]  # n -> n samples of the averaged generator, the same ones every time
-
-
-class Record(NamedTuple):
-    """One measured value and what must be known to compare it with another."""
-
-    value: float
-    higher_is_better: bool
-    protocol: Mapping[str, Any]
-
-
-Evaluate = Callable[[Draw], dict[str, Record]]
 SAMPLES = {"weights": "averaged (EMA)", "batch_norm": "running averages", "sample_seed": 0}
 
 

@@ -52,10 +52,10 @@ def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> C
     """The decay of an average whose memory is counted in images: step -> 1/2^(batch_size / half-life), the half-life being `images`,
     or `ramp_up` times the images seen before this step, where that is less (None: no ramp-up). With ramp-up the first decay is 0: the average is the first new parameters.
 
-    `batch_size` is the real images of one round. Karras et al. 2020, arXiv:2006.06676, their `ema_kimg` and `ema_rampup`.
+    `images` = 0 is no memory: the average is the new parameters. `batch_size` is the real images of one round. Karras et al. 2020, arXiv:2006.06676, their `ema_kimg` and `ema_rampup`.
     """
-    if images <= 0 or batch_size <= 0:
-        raise ValueError(f"a half-life of {images} images with batches of {batch_size}: both must be positive")
+    if images < 0 or batch_size < 1:
+        raise ValueError(f"a half-life of {images} images with batches of {batch_size}: the first must be at least 0, the second at least 1")
 
     def decay(step: jax.Array) -> jax.Array:
         span = jnp.float32(images)

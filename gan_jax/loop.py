@@ -1,6 +1,7 @@
 """The training loop: plays the rounds, writes the log, pictures and checkpoints, goes on where a run stopped, and stops when asked."""
 
 import collections
+import functools
 import math
 import signal
 import threading
@@ -17,9 +18,8 @@ import optax
 from gan_jax import game, images, mesh, record
 from gan_jax.checkpoint import Checkpoints, template
 from gan_jax.config import MAY_DIFFER, Run
-from gan_jax.evaluate import Evaluate, Record
 from gan_jax.log import Log, read_rows
-from gan_jax.types import PyTree, Source, UserError
+from gan_jax.types import Evaluate, PyTree, Record, Source, UserError
 
 INFLIGHT = 8  # steps that may be queued on the device: enough to keep it busy, few enough that a stop is prompt
 CHUNK = 500  # samples drawn at a time
@@ -127,11 +127,11 @@ class _Player(NamedTuple):
                 self.check_finite(step, values)
                 log.progress(step, values)
             if self.evaluate and (last or _due(step, config.evaluate_every)):
-                records = self.evaluate(lambda count, now=state: self.sampler(now, count))
+                records = self.evaluate(functools.partial(self.sampler, state))
                 values |= {f"eval/{name}": one.value for name, one in records.items()}
                 log.say(f"step {step:,}: " + ", ".join(f"{name} {one.value:.4g}" for name, one in records.items()))
             if values:
-                self.guarded(lambda at=step, row=values: log.row(at, row))
+                self.guarded(functools.partial(log.row, step, values))
             if last or _due(step, config.sample_every):
                 self.draw_picture(state, step)
             if last or stop.asked or _due(step, config.checkpoint_every):

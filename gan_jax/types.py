@@ -13,7 +13,7 @@ Batch = Mapping[str, Any]  # "image": [b h w c] or [b d], float32; "label": [b] 
 Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss", "gen/loss", "disc/real", "disc/fake"
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Something the user gave cannot work. The text carries the values and the mend; the command line prints it without a traceback."""
 
 
@@ -57,3 +57,15 @@ class Source:
 
     def __getitem__(self, step: int) -> Batch:
         return self.batch(self.fetch(self.key, step), self.key, jax.numpy.asarray(step))
+
+
+class Record(NamedTuple):
+    """One measured value, and what must be known to compare it with another."""
+
+    value: float
+    higher_is_better: bool
+    protocol: Mapping[str, Any]
+
+
+Draw = Callable[[int], np.ndarray]  # n -> n samples of the averaged generator, the same ones every time
+Evaluate = Callable[[Draw], dict[str, Record]]

@@ -163,7 +163,7 @@ def test_load(tmp_path, monkeypatch, data_flag, options, text):
 @pytest.mark.parametrize(
     "make, text",
     [
-        (lambda images: data.source(images, 256, seed=0), "batch of 256 rows, but small has only 10 images: --batch-size 10 or less"),
+        (lambda images: data.source(images, 256, seed=0), "a round takes 256 images .* but small has only 10: lower --batch-size"),
         (lambda images: data.source(images, 0, seed=0), "batch of 0 rows: --batch-size 1 or more"),
         (lambda images: data.ring(0, seed=0), "batch of 0 rows"),
         (lambda images: data.ring(8, seed=0, modes=0), "a ring of 0 modes: 1 or more"),

@@ -34,7 +34,7 @@ def source(images: ImageSet, batch_size_rows: int, seed: int, *, flip: bool = Fa
     if rows < 1:
         raise UserError(f"batch of {rows} rows: --batch-size 1 or more")
     if rows > size:
-        raise UserError(f"batch of {rows} rows, but {images.name} has only {size} images: --batch-size {size} or less")
+        raise UserError(f"a round takes {rows} images (--batch-size times the discriminator steps), but {images.name} has only {size}: lower --batch-size")
 
     arrays = {"image": images.images} if images.labels is None else {"image": images.images, "label": images.labels}
     resident = sum(array.nbytes for array in arrays.values()) <= resident_bytes

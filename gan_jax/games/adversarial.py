@@ -1,6 +1,7 @@
 """The plain game: one generator of noise, one discriminator of images, any loss and any penalties; with labels, the conditional game."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -65,7 +66,7 @@ def adversarial(gen: nn.Module, disc: nn.Module, loss: Loss, *, z_dim: int, pena
         total = loss.gen(real=real_logits, fake=fake_logits)
         return total, (stats, state.aux, {"gen/loss": total})
 
-    def sample(params: PyTree, stats: PyTree, z: jax.Array, label: jax.Array | None = None) -> jax.Array:
+    def sample(params: PyTree, stats: PyTree, z: jax.Array, label: jax.Array | None = None) -> Any:
         return gen.apply({"params": params, **stats}, z, label, train=False)
 
     return Game(init, disc_loss, gen_loss, sample)

@@ -12,12 +12,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from gan_jax.layers import Conv, ConvTranspose, dcgan_init, leaky_relu, require_label
+from gan_jax.types import UserError
 
 
 def halvings(height: int, width: int) -> int:
-    """How often both sides are halved; ValueError unless both are multiples of 4."""
+    """How often both sides are halved; UserError unless both are multiples of 4."""
     if height % 4 or width % 4 or min(height, width) < 4:
-        raise ValueError(f"DCGAN needs sides that are multiples of 4; {height}x{width} could be resized to {max(4, height // 4 * 4)}x{max(4, width // 4 * 4)}")
+        near = max(4, round(min(height, width) / 4) * 4)
+        raise UserError(f"DCGAN needs sides that are multiples of 4, and the images are {height}x{width}; a folder of images can be resized by --size {near}")
     count = 2
     while all(side >> count > 4 and (side >> count) % 2 == 0 for side in (height, width)):
         count += 1
@@ -37,7 +39,7 @@ class Generator(nn.Module):
     With `classes`, an embedding of the label as wide as z is appended to z.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]  # (h, w, c)
     width: int = 64  # channels before the last layer
     batch_norm: bool = True
     classes: int = 0

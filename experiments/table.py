@@ -1,0 +1,120 @@
+"""Keeps finished runs' results and writes the README's tables from all that are kept.
+
+    python -m experiments.table runs/dcgan_mnist runs/gan_ring
+
+copies each run's result.json and last picture to experiments/results/NAME.json and NAME.png, then rewrites what stands between the README's two marks.
+Without arguments only the tables are written.
+"""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from gan_jax import cli
+from gan_jax.types import UserError
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "results"
+MARKS = ("<!-- results: written by `python -m experiments.table` -->", "<!-- end of results -->")
+MIXTURES = ("gan_ring", "gan_grid")
+IMAGES = (
+    "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist", "wgan_mnist", "wgan_gp_mnist",
+    "cgan_mnist", "dcgan_fashion", "dcgan_cifar10",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    workdirs: Positional[tuple[Path, ...]] = ()
+    """Directories of finished runs to keep."""
+
+
+def keep(workdir: Path) -> None:
+    """Copies a run's result and last picture; UserError unless it is finished and made by one commit, unchanged."""
+    path = workdir / "result.json"
+    if not path.exists():
+        raise UserError(f"{workdir} holds no result.json: it is no run's directory, or the run is not finished")
+    result = json.loads(path.read_text())
+    if not result["commit"] or result["commit"].endswith("+"):
+        raise UserError(f"{workdir} was made by code that is not committed (commit {result['commit']}): commit, and run it anew")
+    RESULTS.mkdir(exist_ok=True)
+    shutil.copy(path, RESULTS / f"{result['name']}.json")
+    shutil.copy(workdir / "samples" / f"{result['steps']:08d}.png", RESULTS / f"{result['name']}.png")
+
+
+def read(name: str) -> dict[str, Any] | None:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _value(metric: dict[str, Any] | None, form: str) -> str:
+    """last (best)"""
+    return f"{metric['last']:{form}} ({metric['best']:{form}})" if metric else "not run"
+
+
+def _effort(result: dict[str, Any] | None) -> str:
+    return f"{result['steps']:,} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min" if result else "not run"
+
+
+def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
+    lines = ["| experiment | " + " | ".join(columns) + " | effort |", "|---" * (len(columns) + 2) + "|"]
+    for name in names:
+        result = read(name)
+        metrics = result["metrics"] if result else {}
+        lines.append(f"| `{name}` | " + " | ".join(_value(metrics.get(key), form) for key, form in columns.values()) + f" | {_effort(result)} |")
+    return lines
+
+
+def _floor(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
+    """What other real images score in the fakes' place, once for each data set."""
+    lines, seen = [], set()
+    for result in filter(None, map(read, names)):
+        digest = result["data"]["digest"]
+        if digest not in seen:
+            seen.add(digest)
+            cells = [f"{result['metrics'][key]['protocol']['floor']:{form}}" for key, form in columns.values()]
+            lines.append(f"| *real {result['data']['name']}* | " + " | ".join(cells) + " | |")
+    return lines
+
+
+def tables() -> str:
+    """The Markdown between the marks."""
+    mixtures = {"modes": ("modes", ".0f"), "high quality": ("high_quality", ".4f"), "reverse KL (nats)": ("reverse_kl", ".4f")}
+    images = {
+        "Fréchet, pixels": ("frechet_pixels", ".2f"),
+        "precision": ("precision_pixels", ".3f"),
+        "recall": ("recall_pixels", ".3f"),
+        "density": ("density_pixels", ".3f"),
+        "coverage": ("coverage_pixels", ".3f"),
+    }
+    kept = [result for result in map(read, MIXTURES + IMAGES) if result]
+    hardware = sorted({result["hardware"] for result in kept})
+    lines = [
+        "Last value, and in brackets the best of the run's evaluations; one seed (0). Minutes are wall-clock on " + (", ".join(hardware) or "no machine yet") + ", shared with other work.",
+        "",
+        *_rows(MIXTURES, mixtures),
+        "",
+        *_rows(IMAGES, images),
+        *_floor(IMAGES, images),
+    ]
+    return "\n".join(lines)
+
+
+def write_readme(path: Path) -> None:
+    text = path.read_text()
+    head, rest = text.split(MARKS[0])
+    path.write_text(f"{head}{MARKS[0]}\n{tables()}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+
+
+def main(config: Config) -> None:
+    for workdir in config.workdirs:
+        keep(workdir)
+    write_readme(ROOT / "README.md")
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)

@@ -1,0 +1,18 @@
+"""Set before jax is imported: eight virtual CPU devices, and quick compilation, which is most of what tests spend time on."""
+
+import os
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+# [b, 1] against [b] would give [b, b] and a plausible mean.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Every test in a directory of its own: a run's default directory is under the current one."""
+    monkeypatch.chdir(tmp_path)

@@ -1,0 +1,140 @@
+"""Every experiment for two steps, by its command line; and what a user meets who asks for something impossible."""
+
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import experiments
+from gan_jax import cli
+
+TOOLS = {"benchmark", "table"}  # no runs
+NAMES = sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - TOOLS)
+SMALL = {"gan_ring": ["--width", "8"], "gan_grid": ["--width", "8"], "gan_mnist": [], "gan_minimax_mnist": [], "gan_digits": []}
+
+
+def start(name, *flags):
+    module = importlib.import_module(f"experiments.{name}")
+    return cli.run(module.main, module.Config, [str(flag) for flag in flags])
+
+
+@pytest.fixture
+def npz(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "images.npz"
+    np.savez(path, x_train=rng.integers(0, 256, (60, 8, 8, 1), np.uint8), y_train=np.arange(60) % 3)
+    return path
+
+
+def test_the_experiments_asked_for_are_there():
+    assert {
+        "gan_ring", "gan_grid", "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist",
+        "wgan_mnist", "wgan_gp_mnist", "cgan_mnist", "dcgan_fashion", "dcgan_cifar10",
+    } <= set(NAMES)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_steps(name, npz, capfd, monkeypatch):
+    module = importlib.import_module(f"experiments.{name}")
+    flags = ["--steps", 2, "--batch-size", 8, "--log-every", 1, "--devices", 1, "--workdir", "run", *SMALL.get(name, ["--width", "4"])]
+    if hasattr(module.Config(), "data"):
+        flags += ["--data", npz]
+    start(name, *flags)
+    run = Path("run")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    n_disc = getattr(module.Config(), "n_disc", 1)
+    assert [(row["step"], row["images"]) for row in rows] == [(1, 8 * n_disc), (2, 16 * n_disc)]
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    result = json.loads((run / "result.json").read_text())
+    assert result["name"] == name and result["steps"] == 2 and result["images"] == 16 * n_disc and result["seeds"] == [0]
+    assert result["command"].startswith(f"python -m experiments.{name} --steps 2")
+    for key, metric in result["metrics"].items():
+        assert metric["last"] == rows[-1][f"eval/{key}"] and metric["best_step"] == 2 and {"fake", "weights", "batch_norm"} <= set(metric["protocol"])
+    config = json.loads((run / "config.json").read_text())
+    assert config["experiment"] == f"experiments.{name}" and config["config"]["steps"] == 2 and config["versions"]["jax"]
+    for step in (0, 2):
+        with Image.open(run / "samples" / f"{step:08d}.png") as picture:
+            assert min(picture.size) >= 300
+    said = capfd.readouterr()
+    assert "done: 2 steps" in said.err and "run/samples/00000002.png" in said.err and "compiles" in said.out
+    assert list((run / "tensorboard").iterdir())
+
+    import gan_jax
+
+    sample = gan_jax.load("run")
+    assert sample.step == 2 and sample.config["batch_size"] == 8
+    samples = sample(sample.latents(5, seed=1))
+    assert samples.shape == (5, *config["identity"]["shape"]) and np.isfinite(samples).all()
+    assert __doc__ and f"python -m experiments.{name}" in (module.__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    "flags, text",
+    [
+        (["--stepz", 5], "--stepz"),
+        (["--steps", "many"], "--steps"),
+        (["--steps", 0], "--steps 0: it must be at least 1"),
+        (["--batch-size", -4], "--batch-size -4"),
+        (["--batch-size", 2000], "a round takes 2000 images .* only 1797"),
+        (["--batch-size", 65, "--devices", 2], "--batch-size 65 cannot be split over 2 devices; try 66"),
+        (["--devices", 99], "--devices 99, but there are 8"),
+        (["--seed", -1], "--seed -1"),
+        (["--seed", 2**32], "less than 2.32"),
+        (["--b1", 1.5], "--b1 1.5: it must be in"),
+        (["--lr", "nan"], "--lr nan"),
+        (["--lr", -1], "--lr -1"),
+        (["--width", 0], "--width 0"),
+        (["--fit", "squeeze"], "squeeze"),
+        (["--data", "nowhere.npz"], "nowhere.npz: no such file"),
+        (["--data", "./nowhere"], "nowhere: no such file or folder"),
+        (["--data", "digit"], "did you mean"),
+        (["--data", "torn.npz"], "torn.npz"),
+        (["--data", "empty"], "empty"),
+        (["--data", "digits", "--size", 16], "--size 16"),
+        (["--data", "odd.npy"], "multiples of 4, and the images are 10x10; .* --size"),
+        (["--workdir", "file"], "file is a file; name a directory"),
+        (["--workdir", "file/below"], "cannot write to --workdir .*Not a directory"),
+        (["--workdir", "orphan"], "holds a run without its config.json"),
+        (["--workdir", "broken"], "is not a run's configuration"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_written(flags, text, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    Path("torn.npz").write_bytes(b"PK\x03\x04 cut short")
+    Path("file").write_text("precious")
+    Path("empty").mkdir()
+    Path("orphan/checkpoints").mkdir(parents=True)
+    Path("broken").mkdir()
+    Path("broken/config.json").write_text("{")
+    np.save("odd.npy", np.zeros((70, 10, 10), np.uint8))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as exit_:
+        start("dcgan_digits", *flags)
+    said = capsys.readouterr()
+    assert exit_.value.code == 2
+    words = " ".join((said.err + said.out).replace("│", " ").split())
+    assert __import__("re").search(text, words), words
+    assert "Traceback" not in words
+    assert sorted(tmp_path.rglob("*")) == before
+    assert Path("file").read_text() == "precious"
+
+
+def test_a_conditional_gan_without_classes(tmp_path, capsys):
+    np.save("plain.npy", np.zeros((70, 8, 8), np.uint8))
+    with pytest.raises(SystemExit) as exit_:
+        start("cgan_mnist", "--data", "plain.npy")
+    assert exit_.value.code == 2
+    assert "needs at least two classes; plain.npy has 0" in capsys.readouterr().err
+
+
+def test_help_lists_every_flag():
+    words = subprocess.run([sys.executable, "-m", "experiments.wgan_gp_mnist", "--help"], capture_output=True, text=True, check=True, cwd=Path(experiments.__file__).parents[1]).stdout
+    for flag in ("--workdir", "--seed", "--steps", "--batch-size", "--data", "--devices", "--log-every", "--sample-every", "--evaluate-every", "--checkpoint-every", "--n-disc", "--penalty"):
+        assert flag in words
+    assert "arXiv:1704.00028" in words and "(default: 10.0)" in words

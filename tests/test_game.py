@@ -1,0 +1,254 @@
+"""The contract: what one round does to a state, against closed forms of small games and against itself on more devices."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gan_jax import game, losses, mesh, penalties
+from gan_jax.game import Game
+from gan_jax.games.adversarial import adversarial
+from gan_jax.models import dcgan, mlp
+from gan_jax.types import UserError
+
+KEY = jax.random.key(7)
+IMAGES = {"image": jax.random.uniform(jax.random.key(1), (16, 8, 8, 1), minval=-1)}
+LABELLED = IMAGES | {"label": jnp.arange(16) % 3}
+
+
+def bilinear(sigma=1.0):
+    """min over x, max over y of sigma x y."""
+
+    def init(key, batch):
+        return {"params": {"x": jnp.float32(0.6)}}, {"params": {"y": jnp.float32(0.8)}}, {}
+
+    def disc_loss(params, state, batch, key):
+        return -sigma * state.gen.params["x"] * params["y"], ({}, state.aux, {})
+
+    def gen_loss(params, state, batch, key):
+        return sigma * params["x"] * state.disc.params["y"], ({}, state.aux, {})
+
+    return Game(init, disc_loss, gen_loss, lambda params, stats, z, label=None: params["x"])
+
+
+def play(g, tx, batch, steps=1, gen_tx=None, **options):
+    state = game.init(g, gen_tx or tx, tx, KEY, batch)
+    update = game.make_update(g, gen_tx or tx, tx, **options)
+    for _ in range(steps):
+        state, metrics = update(state, batch, KEY)
+    return state, metrics
+
+
+PLAIN = adversarial(mlp.Generator((8, 8, 1), (16,)), mlp.Discriminator((16,), dropout=0.2), losses.non_saturating(), z_dim=4)
+CONVOLUTIONS = adversarial(dcgan.Generator((8, 8, 1), 4), dcgan.Discriminator(4), losses.hinge(), z_dim=4)
+PENALISED = adversarial(
+    dcgan.Generator((8, 8, 1), 4), dcgan.Discriminator(4, batch_norm=False), losses.wasserstein(), z_dim=4,
+    penalties=[(1.0, p) for p in (penalties.r1, penalties.r2, penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred)],
+)  # fmt: skip
+CONDITIONAL = adversarial(dcgan.Generator((8, 8, 1), 4, classes=3), dcgan.Discriminator(4, classes=3), losses.relativistic_paired(), z_dim=4, classes=3)
+GAMES = {"plain": (PLAIN, IMAGES), "convolutions": (CONVOLUTIONS, IMAGES), "penalised": (PENALISED, IMAGES), "conditional": (CONDITIONAL, LABELLED)}
+games = pytest.mark.parametrize("name", GAMES)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("simultaneous", [True, False])
+def test_bilinear_game_moves_as_the_closed_form_says(sigma, simultaneous):
+    """Simultaneous descent multiplies x^2 + y^2 by 1 + s^2 a step; alternating keeps x^2 + y^2 + s x y (its radius is 1)."""
+    batch = {"image": jnp.zeros((2, 1))}
+    x, y = 0.6, 0.8
+    for steps in (1, 5, 20):
+        state, _ = play(bilinear(sigma), optax.sgd(1.0), batch, steps, simultaneous=simultaneous)
+        now = float(state.gen.params["x"]), float(state.disc.params["y"])
+        if simultaneous:
+            np.testing.assert_allclose(now[0] ** 2 + now[1] ** 2, (1 + sigma**2) ** steps, rtol=1e-4)
+        else:  # D first, then G against the new D: y += s x, x -= s y
+            np.testing.assert_allclose(now[0] ** 2 + now[1] ** 2 + sigma * now[0] * now[1], x**2 + y**2 + sigma * x * y, rtol=1e-4)
+
+
+def test_bilinear_with_more_d_steps():
+    """n_disc steps of D against one x: y += n s x."""
+    state, _ = play(bilinear(0.5), optax.sgd(1.0), {"image": jnp.zeros((6, 1))}, n_disc=3)
+    y = 0.8 + 3 * 0.5 * 0.6
+    np.testing.assert_allclose([state.disc.params["y"], state.gen.params["x"]], [y, 0.6 - 0.5 * y], rtol=1e-6)
+    state, _ = play(bilinear(0.5), optax.sgd(1.0), {"image": jnp.zeros((6, 1))}, n_disc=3, simultaneous=True)
+    np.testing.assert_allclose(state.gen.params["x"], 0.6 - 0.5 * (0.8 + 2 * 0.5 * 0.6), rtol=1e-6)  # the D before its last step
+
+
+def test_rows_are_interleaved_between_d_steps():
+    def disc_loss(params, state, batch, key):
+        return params["y"] * 0.0, ({}, {"seen": state.aux["seen"] * 100 + jnp.sum(batch["image"])}, {"disc/rows": jnp.sum(batch["image"])})
+
+    def gen_loss(params, state, batch, key):
+        return params["x"] * 0.0, ({}, state.aux, {"gen/rows": jnp.sum(batch["image"])})
+
+    g = bilinear()._replace(init=lambda key, batch: (*bilinear().init(key, batch)[:2], {"seen": jnp.float32(0)}), disc_loss=disc_loss, gen_loss=gen_loss)
+    state, metrics = play(g, optax.sgd(1.0), {"image": jnp.arange(6.0)[:, None]}, n_disc=3)
+    # rows 0 3, then 1 4, then 2 5; G sees the last ones
+    assert (float(state.aux["seen"]), float(metrics["disc/rows"]), float(metrics["gen/rows"])) == (30507.0, 7.0, 7.0)
+
+
+@pytest.mark.parametrize("rows, n_disc", [(7, 2), (4, 3)])
+def test_rows_that_do_not_divide(rows, n_disc):
+    with pytest.raises(ValueError, match=f"multiple of {n_disc}; got .{rows}. rows"):
+        play(bilinear(), optax.sgd(1.0), {"image": jnp.zeros((rows, 1))}, n_disc=n_disc)
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        game.make_update(bilinear(), optax.sgd(1.0), optax.sgd(1.0), n_disc=0)
+
+
+@games
+def test_each_step_moves_its_own_side_only(name):
+    g, batch = GAMES[name]
+    still = optax.set_to_zero()
+    before = game.init(g, still, still, KEY, batch)
+    for side, other, options in (("disc", "gen", {"gen_tx": still}), ("gen", "disc", {})):
+        state, _ = play(g, optax.sgd(0.1) if side == "disc" else still, batch, **({"gen_tx": optax.sgd(0.1)} if side == "gen" else options))
+        jax.tree.map(np.testing.assert_array_equal, getattr(before, other).params, getattr(state, other).params)
+        moved = jax.tree.map(lambda a, b: bool((a != b).any()), getattr(before, side).params, getattr(state, side).params)
+        stays = [path for path, any_ in jax.tree_util.tree_leaves_with_path(moved) if not any_]
+        # D's last bias cancels between real and fake in every loss of differences, and in a hinge that has no logit beyond its margins.
+        assert all(side == "disc" and "bias" in str(path) for path in stays) and len(stays) <= 1, stays
+
+
+@games
+def test_a_round_keeps_types_counts_steps_and_compiles_once(name):
+    g, batch = GAMES[name]
+    tx = optax.adam(1e-3)
+    state = game.init(g, tx, tx, KEY, batch)
+    kind = jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    update = game.make_update(g, tx, tx, n_disc=2, ema_decay=0.9)
+    for _ in range(3):
+        state, metrics = update(state, batch, KEY)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == kind
+    assert int(state.step) == 3
+    assert update._cache_size() == 1
+    assert {"disc/loss", "gen/loss", "disc/real", "disc/fake"} <= set(metrics)
+    assert all(np.isfinite(value) and value.shape == () for value in metrics.values())
+
+
+def test_steps_differ_by_the_step_alone():
+    tx = optax.sgd(0.0)
+    update = game.make_update(PLAIN, tx, tx)
+
+    def losses_from(step):
+        state = game.init(PLAIN, tx, tx, KEY, IMAGES)
+        _, metrics = update(state.replace(step=jnp.int32(step)), IMAGES, KEY)
+        return float(metrics["disc/loss"]), float(metrics["gen/loss"])
+
+    assert losses_from(3) == losses_from(3)
+    assert losses_from(3) != losses_from(4)
+
+
+@pytest.mark.parametrize("name", ["convolutions"])
+@pytest.mark.parametrize("decay", [0.0, 0.9, game.half_life(16 * 3, 16, ramp_up=None)])
+def test_the_average_follows_the_new_parameters_and_statistics(name, decay):
+    g, batch = GAMES[name]
+    tx = optax.sgd(0.1)
+    first = jax.tree.map(np.asarray, game.init(g, tx, tx, KEY, batch))
+    state, _ = play(g, tx, batch, ema_decay=decay)
+    d = 0.5 ** (1 / 3) if callable(decay) else decay
+    for part in ("params", "stats"):
+        expected = jax.tree.map(lambda old, new: d * old + (1 - d) * np.asarray(new), getattr(first.ema, part), getattr(state.gen, part))
+        jax.tree.map(lambda e, a: np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-7), expected, getattr(state.ema, part))
+    assert jax.tree.leaves(state.ema.stats)
+
+
+@pytest.mark.parametrize(
+    "images, batch, ramp_up, step, expected",
+    [
+        (1000, 100, None, 0, 0.5**0.1),
+        (1000, 100, None, 10**6, 0.5**0.1),
+        (1000, 100, 0.05, 0, 0.0),  # nothing seen: no memory
+        (1000, 100, 0.05, 1, 0.5**20),  # a half-life of 5 images
+        (1000, 100, 0.05, 100, 0.5**0.2),  # of 500
+        (1000, 100, 0.05, 10**5, 0.5**0.1),
+        (0, 100, None, 5, 0.0),
+    ],
+)
+def test_half_life(images, batch, ramp_up, step, expected):
+    np.testing.assert_allclose(game.half_life(images, batch, ramp_up)(jnp.int32(step)), expected, rtol=1e-5)
+
+
+def test_half_life_halves():
+    decay = game.half_life(640, 64, ramp_up=None)
+    np.testing.assert_allclose(np.prod([float(decay(jnp.int32(i))) for i in range(10)]), 0.5, rtol=1e-5)
+    with pytest.raises(ValueError, match="half-life of -1"):
+        game.half_life(-1, 64)
+
+
+@games
+def test_eight_devices_do_what_one_does(name):
+    """One SGD step, so that Adam cannot turn rounding in zero gradients into whole steps."""
+    g, batch = GAMES[name]
+    tx = optax.sgd(0.1)
+
+    def on(devices):
+        grid = mesh.make(devices, 16)
+        with jax.set_mesh(grid):
+            state = jax.jit(lambda: game.init(g, tx, tx, KEY, batch), out_shardings=mesh.whole(grid))()
+            update = game.make_update(g, tx, tx, ema_decay=0.9)
+            step = jax.jit(lambda state, batch: update(state, mesh.split_rows(batch), KEY), out_shardings=mesh.whole(grid))
+            lowered = step.lower(state, jax.device_put(batch, mesh.whole(grid))).compile()
+            return jax.tree.map(np.asarray, step(state, jax.device_put(batch, mesh.whole(grid)))), lowered.cost_analysis()["flops"]
+
+    (one, whole_work), (eight, share) = on(1), on(8)
+    scale = lambda x: np.abs(x).max() + 1e-3  # noqa: E731
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b / scale(a), a / scale(a), atol=2e-6), one, eight)
+    assert share < 0.3 * whole_work  # an eighth of the networks, and all of what is per parameter
+
+
+@pytest.mark.parametrize("devices, rows, text", [(9, 9, "--devices 9, but there are 8"), (8, 12, "--batch-size 12 .* 8 devices; try 16, or --devices 1"), (3, 64, "try 66")])
+def test_a_mesh_that_cannot_be(devices, rows, text):
+    with pytest.raises(UserError, match=text):
+        mesh.make(devices, rows)
+
+
+def test_mesh_sizes():
+    assert mesh.make(0, 64).size == 8
+    assert mesh.make(2, 64).size == 2
+    x = jnp.arange(4.0)
+    assert mesh.split_rows({"x": x})["x"] is x  # no mesh, nothing done
+
+
+def test_conditional_game_needs_labels_and_uses_them():
+    with pytest.raises(ValueError, match="classes=3, but the batch has no labels, only .'image'."):
+        play(CONDITIONAL, optax.sgd(0.1), IMAGES)
+    state, _ = play(CONDITIONAL, optax.sgd(0.1), LABELLED)
+    z = jnp.zeros((3, 4))
+    rows = CONDITIONAL.sample(state.gen.params, state.gen.stats, z, jnp.arange(3))
+    assert np.abs(np.diff(rows, axis=0)).max() > 0  # one z, three classes
+
+
+def test_samples_are_made_in_evaluation_mode():
+    state, _ = play(CONVOLUTIONS, optax.sgd(0.1), IMAGES)
+    z = jax.random.normal(KEY, (4, 4))
+    alone = np.concatenate([CONVOLUTIONS.sample(state.gen.params, state.gen.stats, z[i : i + 1]) for i in range(4)])
+    np.testing.assert_allclose(alone, CONVOLUTIONS.sample(state.gen.params, state.gen.stats, z), atol=1e-6)
+
+
+class _Shift(nn.Module):
+    @nn.compact
+    def __call__(self, z, label=None, *, train):
+        return jnp.zeros_like(z) + self.param("theta", lambda key: jnp.float32(0.02))
+
+
+class _Slope(nn.Module):
+    @nn.compact
+    def __call__(self, x, label=None, *, train):
+        return self.param("psi", lambda key: jnp.float32(0.01)) * x[:, 0]
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.4, 1.0, 2.0])
+@pytest.mark.parametrize("simultaneous", [True, False])
+def test_dirac_gan(gamma, simultaneous):
+    """Data at 0, G at theta, D(x) = psi x. Near rest a round multiplies (theta, psi) by a matrix of h, f'(0) = 1/2 and gamma: Mescheder et al. 2018, arXiv:1801.04406, sections 2 and 4."""
+    h, steps = 0.1, 100
+    dirac = adversarial(_Shift(), _Slope(), losses.non_saturating(), z_dim=1, penalties=[(gamma / 2, penalties.r1)])
+    state, _ = play(dirac, optax.sgd(h), {"image": jnp.zeros((2, 1))}, steps, simultaneous=simultaneous)
+    disc = np.array([[1, 0], [-h / 2, 1 - h * gamma]])
+    gen = np.array([[1, h / 2], [0, 1]])
+    matrix = disc + gen - np.eye(2) if simultaneous else gen @ disc
+    expected = np.linalg.matrix_power(matrix, steps) @ [0.02, 0.01]
+    np.testing.assert_allclose([state.gen.params["theta"], state.disc.params["psi"]], expected, atol=2e-5)
+    assert (np.abs(np.linalg.eigvals(matrix)).max() < 1 - 1e-9) == (gamma > 0)

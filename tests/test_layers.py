@@ -1,0 +1,233 @@
+"""The convolutions that are fast on the CPU against flax's own: parameters, values, and derivatives of the first three orders."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from gan_jax import layers
+from gan_jax.layers import Conv, ConvTranspose
+
+RNG = np.random.default_rng(0)
+
+
+def close(got, expected, rtol=1e-5):
+    """Equal trees, each leaf to `rtol` of its own largest entry: single entries may be sums that cancel."""
+    assert jax.tree.structure(got) == jax.tree.structure(expected)
+    for path, leaf in jax.tree.leaves_with_path(expected):
+        other = dict(jax.tree.leaves_with_path(got))[path]
+        assert other.shape == leaf.shape and other.dtype == leaf.dtype
+        np.testing.assert_allclose(other, leaf, rtol=rtol, atol=rtol * float(np.abs(leaf).max()) + 1e-30, err_msg=jax.tree_util.keystr(path))
+
+
+def orders(layer, x):
+    """Functions of (params, x): the value, its gradient, the gradient of that one's squared norm, and a third: reverse over reverse over reverse."""
+    weight = jnp.float32(np.random.default_rng(1).normal(size=jax.eval_shape(layer.init_with_output, jax.random.key(0), x)[0].shape))
+
+    def value(args):
+        return layer.apply(*args)
+
+    first = jax.grad(lambda args: jnp.sum(jnp.sin(value(args)) * weight))
+    second = jax.grad(lambda args: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(first(args))))
+    third = jax.grad(lambda args: sum(jnp.sum(jnp.cos(leaf)) for leaf in jax.tree.leaves(second(args))))
+    return value, first, second, third
+
+
+def same(ours, theirs, x):
+    """Parameters from one key, values and first and second derivatives."""
+    params, expected = (layer.init(jax.random.key(3), x) for layer in (ours, theirs))
+    assert jax.tree.structure(params) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+    # A bias of zeros would hide one that is not added.
+    args = jax.tree.map(lambda p: p + 0.1, params), x
+    got, expected = (jax.jit(lambda args, layer=layer: [fn(args) for fn in orders(layer, x)[:3]])(args) for layer in (ours, theirs))
+    for one, other, rtol in zip(got, expected, (1e-5, 1e-5, 3e-5), strict=True):  # the last are sums of products of sums
+        close(one, other, rtol)
+
+
+def image(*space, channels=3, rows=2):
+    return jnp.float32(RNG.normal(size=(rows, *space, channels)))
+
+
+# space, kernel, strides, padding
+CONV = [
+    ((9,), (3,), (1,), "SAME"),
+    ((10,), (4,), (2,), "SAME"),
+    ((7,), (5,), (3,), "VALID"),
+    ((7,), (3,), (2,), "CAUSAL"),
+    ((8, 8), (4, 4), (2, 2), "SAME"),
+    ((7, 9), (4, 4), (2, 2), "SAME"),
+    ((7, 5), (3, 3), (1, 1), "SAME"),
+    ((9, 8), (3, 5), (2, 3), "VALID"),
+    ((6, 7), (1, 1), (1, 1), "SAME"),
+    ((6, 7), (1, 1), (2, 2), "SAME"),  # pixels that no tap reads
+    ((8, 8), (2, 2), (3, 3), "VALID"),  # the same, at the end too
+    ((4, 4), (7, 7), (1, 1), "SAME"),  # taps that read nothing but padding
+    ((7, 6), (4, 3), (2, 2), "SAME_LOWER"),
+    ((6, 6), (4, 4), (2, 2), 1),
+    ((6, 5), (3, 3), (2, 2), ((2, 0), (0, 3))),
+    ((8, 7), (3, 3), (2, 2), ((-1, 0), (0, -2))),  # negative padding cuts
+    ((6, 6), (3, 3), (2, 2), "CIRCULAR"),
+    ((6, 6), (3, 3), (1, 1), "REFLECT"),
+    ((5, 4, 6), (3, 3, 3), (2, 1, 2), "SAME"),
+]
+
+# space, kernel, strides
+TRANSPOSE = [
+    ((4,), (4,), (2,)),
+    ((5,), (3,), (1,)),
+    ((4, 4), (4, 4), (2, 2)),
+    ((3, 5), (5, 5), (2, 2)),
+    ((3, 5), (3, 3), (2, 2)),
+    ((3, 3), (4, 4), (1, 1)),
+    ((3, 3), (2, 2), (2, 2)),
+    ((2, 3), (6, 2), (3, 2)),
+    ((3, 4), (1, 1), (2, 2)),  # a stride that is longer than the kernel leaves zeros between
+    ((3, 3), (2, 2), (3, 3)),
+    ((2, 3), (5, 2), (3, 5)),
+    ((1, 1), (4, 4), (2, 2)),
+    ((2, 3, 2), (4, 3, 2), (2, 2, 1)),
+]
+
+
+@pytest.mark.parametrize(("space", "kernel", "strides", "padding"), CONV, ids=str)
+def test_conv_is_flaxs(space, kernel, strides, padding):
+    same(Conv(4, kernel, strides, padding), nn.Conv(4, kernel, strides, padding), image(*space))
+
+
+@pytest.mark.parametrize(("space", "kernel", "strides"), TRANSPOSE, ids=str)
+def test_conv_transpose_is_flaxs(space, kernel, strides):
+    same(ConvTranspose(4, kernel, strides), nn.ConvTranspose(4, kernel, strides), image(*space))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)])
+def test_without_bias_and_with_another_init(ours, theirs):
+    options = {"use_bias": False, "kernel_init": layers.dcgan_init}
+    same(ours(4, (3, 3), (2, 2), **options), theirs(4, (3, 3), (2, 2), **options), image(4, 5))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)])
+def test_third_derivatives(ours, theirs):
+    x = image(3, 4)
+    params = ours(2, (3, 3), (2, 2)).init(jax.random.key(3), x)
+    close(*(jax.jit(orders(layer(2, (3, 3), (2, 2)), x)[3])((params, x)) for layer in (ours, theirs)), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "space"),
+    [({"feature_group_count": 3}, (6, 5)), ({"kernel_dilation": 2}, (7, 7)), ({"input_dilation": 2, "padding": 1}, (3, 4)), ({"precision": "highest"}, (5, 5))],
+    ids=str,
+)
+def test_the_other_convolutions_are_left_to_lax(options, space):
+    x = image(*space)
+    ours, theirs = Conv(6, (3, 3), **options), nn.Conv(6, (3, 3), **options)
+    same(ours, theirs, x)
+    params = ours.init(jax.random.key(0), x)
+    if "precision" in options:
+        return
+    forward = [jax.jvp(lambda x, layer=layer: layer.apply(params, x), (x,), (x[::-1],)) for layer in (ours, theirs)]
+    close(*forward)
+
+
+def test_forward_mode_says_that_it_is_not_there():
+    layer, x = Conv(6, (3, 3)), image(4, 4)
+    params = layer.init(jax.random.key(0), x)
+    with pytest.raises(TypeError, match="custom_vjp"):
+        jax.jvp(lambda x: layer.apply(params, x), (x,), (x,))
+
+
+def test_other_layouts_are_left_to_lax():
+    x, w = image(3, 6), jnp.float32(RNG.normal(size=(4, 3, 3, 3)))  # without dimension numbers: [b c h w] and [o i h w]
+    close(layers.conv_general_dilated(x, w, (1, 1), "SAME"), lax.conv_general_dilated(x, w, (1, 1), "SAME"))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)])
+@pytest.mark.parametrize("transform", [lambda fn: fn, jax.jit], ids=["plain", "jit"])
+def test_under_vmap_over_weights(ours, theirs, transform):
+    """A population: every member has its own kernel and its own images."""
+    ours, theirs = (layer(4, (4, 4), (2, 2)) for layer in (ours, theirs))
+    x = image(6, 6, rows=6).reshape(3, 2, 6, 6, 3)  # [members b h w c]
+    params = jax.vmap(ours.init)(jax.random.split(jax.random.key(0), 3), x)
+
+    def slopes(layer):
+        def fn(params, x):
+            return jnp.sum(jnp.sin(layer.apply(params, x)))
+
+        def penalised(params, x):
+            return fn(params, x) + jnp.sum(jax.grad(fn, argnums=1)(params, x) ** 2)
+
+        return jax.value_and_grad(penalised, argnums=(0, 1))
+
+    members = [slopes(theirs)(jax.tree.map(lambda p, i=i: p[i], params), x[i]) for i in range(3)]
+    close(transform(jax.vmap(slopes(ours)))(params, x), jax.tree.map(lambda *leaves: jnp.stack(leaves), *members))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)])
+def test_inside_scan(ours, theirs):
+    """Three steps of gradient descent in a loop are three steps without one."""
+    ours, theirs = (layer(3, (4, 4), (2, 2)) for layer in (ours, theirs))
+    x = image(6, 6, rows=6).reshape(3, 2, 6, 6, 3)  # [steps b h w c]
+    start = ours.init(jax.random.key(0), x[0])
+
+    def step(layer, params, x):
+        value, slope = jax.value_and_grad(lambda params: jnp.mean(jnp.sin(layer.apply(params, x)) ** 2))(params)
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, slope), value
+
+    looped = jax.jit(lambda params: lax.scan(lambda params, x: step(ours, params, x), params, x))(start)
+    params, values = start, []
+    for batch in x:
+        params, value = step(theirs, params, batch)
+        values.append(value)
+    close(looped, (params, jnp.stack(values)))
+
+
+@pytest.mark.parametrize("ours", [Conv, ConvTranspose])
+def test_jit_compiles_once(ours):
+    layer, x = ours(4, (4, 4), (2, 2)), image(6, 6)
+    params = layer.init(jax.random.key(0), x)
+    traces = []
+
+    @jax.jit
+    def slope(params, x):
+        traces.append(1)
+        return jax.grad(lambda params: jnp.sum(layer.apply(params, x) ** 2))(params)
+
+    close(slope(params, x), slope(params, x + 0))
+    assert len(traces) == 1
+
+
+def test_the_fast_form_is_used(monkeypatch):
+    """Or the whole table above compares lax with itself."""
+    used = []
+    for name in ("_conv", "_conv_to_input"):
+        real = getattr(layers, name)
+        monkeypatch.setattr(layers, name, lambda *args, name=name, real=real: used.append(name) or real(*args))
+    x = image(6, 6)
+    Conv(4, (4, 4), (2, 2)).init(jax.random.key(0), x)
+    ConvTranspose(4, (4, 4), (2, 2)).init(jax.random.key(0), x)
+    assert used == ["_conv", "_conv_to_input"]
+
+
+def test_elsewhere_it_is_laxs_own(monkeypatch):
+    """The branch of GPUs and TPUs, which this machine can compute too."""
+    x = image(5, 4)
+    pairs = [(Conv(4, (4, 4), (2, 2)), nn.Conv(4, (4, 4), (2, 2))), (ConvTranspose(4, (4, 4), (2, 2)), nn.ConvTranspose(4, (4, 4), (2, 2)))]
+    params = [theirs.init(jax.random.key(0), x) for _, theirs in pairs]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(layers, "_conv", None)
+    monkeypatch.setattr(layers, "_conv_to_input", None)
+    for (ours, theirs), variables in zip(pairs, params, strict=True):
+        close(ours.apply(variables, x), theirs.apply(variables, x))
+
+
+@pytest.mark.parametrize(("label", "classes", "given"), [(None, 10, "no label"), (jnp.zeros(3, int), 0, "labels")])
+def test_require_label(label, classes, given):
+    with pytest.raises(ValueError, match=f"someone has classes={classes} and was given {given}; they go together"):
+        layers.require_label(label, classes, "someone")
+    layers.require_label(jnp.zeros(3, int) if label is None else None, classes, "someone")
+
+
+def test_leaky_relu_is_the_papers():
+    np.testing.assert_allclose(layers.leaky_relu(jnp.float32([-2, 0, 3])), [-0.4, 0, 3], rtol=1e-6)

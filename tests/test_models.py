@@ -1,0 +1,261 @@
+"""Every pair of networks: shapes, ranges, where gradients reach, what is remembered, and the sizes that papers and tutorials print."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.layers import leaky_relu
+from gan_jax.models import dcgan, mlp
+
+RNG = np.random.default_rng(0)
+Z, ROWS, CLASSES = 5, 6, 3
+
+
+def networks(kind, shape, classes, batch_norm, dropout):
+    if kind == "dcgan":
+        gen = dcgan.Generator(shape, 8, batch_norm, classes)
+        return gen, dcgan.Discriminator(8, batch_norm, dropout, classes)
+    gen = mlp.Generator(shape, (8, 8), leaky_relu, batch_norm=batch_norm, classes=classes)
+    return gen, mlp.Discriminator((8, 8), leaky_relu, dropout, classes)
+
+
+# kind, shape, classes, batch norm, dropout
+TABLE = [
+    ("dcgan", (8, 8, 1), 0, True, 0.0),
+    ("dcgan", (8, 8, 1), CLASSES, False, 0.0),
+    ("dcgan", (28, 28, 1), 0, True, 0.3),
+    ("dcgan", (28, 28, 1), CLASSES, True, 0.0),
+    ("dcgan", (32, 32, 3), 0, False, 0.0),
+    ("dcgan", (32, 32, 3), CLASSES, True, 0.3),
+    ("dcgan", (12, 20, 1), CLASSES, True, 0.0),
+    ("dcgan", (4, 4, 2), 0, True, 0.0),
+    ("mlp", (8, 8, 1), 0, False, 0.3),
+    ("mlp", (28, 28, 1), CLASSES, True, 0.0),
+    ("mlp", (12, 20, 1), 0, True, 0.0),
+    ("mlp", (4, 4, 2), CLASSES, False, 0.0),
+    ("mlp", (2,), 0, True, 0.0),
+]
+every = pytest.mark.parametrize("row", TABLE, ids=lambda row: "-".join(map(str, row)).replace(" ", ""))
+
+
+def inputs(classes):
+    z = jnp.float32(RNG.normal(size=(ROWS, Z)))
+    return z, jnp.arange(ROWS) % classes if classes else None
+
+
+def leaves(tree):
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def count(module, *args):
+    """Learnt numbers, without making them."""
+    variables = jax.eval_shape(lambda *args: module.init(jax.random.key(0), *args, train=False), *args)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
+
+
+@every
+def test_pair(row):
+    _, shape, classes, batch_norm, dropout = row
+    gen, disc = networks(*row)
+    z, label = inputs(classes)
+    gen_vars = gen.init(jax.random.key(1), z, label, train=False)
+    disc_vars = disc.init(jax.random.key(2), jnp.zeros((ROWS, *shape)), label, train=False)
+    assert set(gen_vars) == ({"params", "batch_stats"} if batch_norm else {"params"})
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((gen_vars, disc_vars)))
+    image_weight = jnp.float32(RNG.normal(size=(ROWS, *shape)))
+    logit_weight = jnp.float32(RNG.normal(size=ROWS))
+    # Wider than the initial 0.02: a sum over a layer that small leaves gradients near rounding.
+    gen_vars, disc_vars = jax.tree.map(lambda leaf: leaf * 4 if leaf.ndim > 1 else leaf, (gen_vars, disc_vars))
+
+    def play(train):
+        @jax.jit
+        def fn(gen_params, disc_params):
+            options = {"train": train, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(4)}}
+            images, gen_stats = gen.apply(gen_vars | {"params": gen_params}, z, label, **options)
+            logits, disc_stats = disc.apply(disc_vars | {"params": disc_params}, images, label, **options)
+            return jnp.sum(image_weight * images) + jnp.sum(logit_weight * logits), (images, logits, gen_stats, disc_stats)
+
+        return fn
+
+    slopes, (images, logits, gen_stats, disc_stats) = jax.jit(jax.grad(play(True), argnums=(0, 1), has_aux=True))(gen_vars["params"], disc_vars["params"])
+    assert images.shape == (ROWS, *shape) and images.dtype == jnp.float32
+    assert logits.shape == (ROWS,) and logits.dtype == jnp.float32
+    assert (np.abs(images) <= 1).all() and np.std(images) > 0
+    for name, slope in leaves(slopes).items():
+        # A thousandth of the usual one: a bias that batch norm takes away again has a slope of rounding, 1e-7.
+        assert np.isfinite(slope).all() and np.abs(slope).max() > 1e-4, name
+        if "Embed" in name:
+            assert (np.abs(slope).max(1) > 1e-6).all(), "a class that no gradient reaches"
+
+    # A step in training changes every running average, and nothing in evaluation does.
+    for variables, stats in ((gen_vars, gen_stats), (disc_vars, disc_stats)):
+        before, after = leaves(variables.get("batch_stats", {})), leaves(stats.get("batch_stats", {}))
+        assert before.keys() == after.keys()
+        assert all((before[name] != after[name]).any() for name in before)
+    _, (_, _, gen_still, disc_still) = play(False)(gen_vars["params"], disc_vars["params"])
+    for variables, stats in ((gen_vars, gen_still), (disc_vars, disc_still)):
+        assert all((leaf == leaves(stats)[name]).all() for name, leaf in leaves(variables).items() if name.startswith("batch_stats"))
+
+    # In evaluation a row is by itself, whatever stands beside it, and dropout is off; in training batch norm and dropout make it otherwise.
+    gen_now, disc_now = gen_vars | gen_stats, disc_vars | disc_stats
+    made = gen.apply(gen_now, z, label, train=False)
+    judged = disc.apply(disc_now, images, label, train=False)
+    np.testing.assert_array_equal(made, gen.apply(gen_now, z, label, train=False))
+    np.testing.assert_array_equal(judged, disc.apply(disc_now, images, label, train=False))
+    one = slice(2, 3)
+    label_one = None if label is None else label[one]
+    np.testing.assert_allclose(gen.apply(gen_now, z[one], label_one, train=False), made[one], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(disc.apply(disc_now, images[one], label_one, train=False), judged[one], rtol=1e-4, atol=1e-5)
+    if batch_norm:
+        assert np.abs(made - images).max() > 1e-3
+    if dropout:
+        key = jax.random.key(9)
+        other, _ = disc.apply(disc_now, images, label, train=True, mutable=["batch_stats"], rngs={"dropout": key})
+        assert np.abs(other - logits).max() > 1e-3
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row[2]], ids=lambda row: "-".join(map(str, row)).replace(" ", ""))
+def test_labels_matter(row):
+    _, shape, classes, _, _ = row
+    z, label = inputs(classes)
+    gen, disc = networks(*row)
+    for network, x in ((gen, z), (disc, jnp.float32(RNG.normal(size=(ROWS, *shape))))):
+        variables = network.init(jax.random.key(1), x, label, train=False)
+        out, other = (network.apply(variables, x, number, train=False) for number in (label, (label + 1) % classes))
+        assert (np.abs(out - other).reshape(ROWS, -1).max(1) > 1e-6).all()
+
+
+def test_no_bias_before_batch_norm():
+    """It would be taken away again, and Adam would turn the rounding of its gradient into steps."""
+    z, images = jnp.ones((2, Z)), jnp.ones((2, 16, 16, 3))
+
+    def biases(network, x):
+        params = jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), x)["params"]
+        return {name for name in leaves(params) if name.endswith("/bias") and "BatchNorm" not in name}
+
+    assert biases(dcgan.Generator((16, 16, 3), 8), z) == {"ConvTranspose_1/bias"}
+    assert biases(dcgan.Generator((16, 16, 3), 8, batch_norm=False), z) == {"Dense_0/bias", "ConvTranspose_0/bias", "ConvTranspose_1/bias"}
+    assert biases(dcgan.Discriminator(8), images) == {"Conv_0/bias", "Dense_0/bias"}
+    assert biases(dcgan.Discriminator(8, batch_norm=False), images) == {"Conv_0/bias", "Conv_1/bias", "Dense_0/bias"}
+    assert biases(mlp.Generator((2,), (4, 4), batch_norm=True), z) == {"Dense_2/bias"}
+    assert biases(mlp.Generator((2,), (4, 4)), z) == {"Dense_0/bias", "Dense_1/bias", "Dense_2/bias"}
+
+
+@pytest.mark.parametrize(
+    ("gen", "momentum"),
+    [(mlp.Generator((4, 4, 1), (8,), batch_norm=True), 0.99), (dcgan.Generator((4, 4, 1), 8), 0.9)],
+    ids=["mlp", "dcgan"],
+)
+def test_running_averages_follow_the_batch(gen, momentum):
+    z = jnp.float32(RNG.normal(size=(ROWS, Z)))
+    variables = gen.init(jax.random.key(0), z, train=False)
+    _, stats = gen.apply(variables, z, train=True, mutable=["batch_stats"])
+    first = variables["params"]["Dense_0"]
+    hidden = np.asarray(z, np.float64) @ np.asarray(first["kernel"], np.float64)  # no bias
+    hidden = hidden.reshape(-1, stats["batch_stats"]["BatchNorm_0"]["mean"].shape[0])  # [b h w c] -> [bhw c]
+    np.testing.assert_allclose(stats["batch_stats"]["BatchNorm_0"]["mean"], (1 - momentum) * hidden.mean(0), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(stats["batch_stats"]["BatchNorm_0"]["var"], momentum + (1 - momentum) * hidden.var(0), rtol=1e-5)
+
+
+# What others print, or the sum by hand.
+COUNTS = {
+    # The tutorials' 100-256-512-1024-784: 25,856 + 131,584 + 525,312 + 803,600, and back: 803,840 + 524,800 + 131,328 + 257.
+    "mlp_gen": (mlp.Generator((28, 28, 1)), (ROWS, 100), 1_486_352),
+    "mlp_disc": (mlp.Discriminator(), (ROWS, 28, 28, 1), 1_460_225),
+    # PacGAN's generator of points: 2*400 + 3 * 400*400 without biases, 4 * 2*400 of batch norm, 400*2 + 2.
+    "pacgan_gen": (mlp.Generator((2,), (400,) * 4, nn.relu, None, batch_norm=True), (ROWS, 2), 484_802),
+    # PyTorch's DCGAN example at 64x64 has 3,576,704 and 2,765,568, without any bias; here the last layer's 3, and the first's 64 and the logit's 1, come on top.
+    # G: 100*8192 + 16 (512*256 + 256*128 + 128*64 + 64*3) + 2 (512 + 256 + 128 + 64).
+    "dcgan_gen_64": (dcgan.Generator((64, 64, 3)), (ROWS, 100), 3_576_704 + 3),
+    # D: 16 (3*64 + 64*128 + 128*256 + 256*512) + 2 (128 + 256 + 512) + 4*4*512.
+    "dcgan_disc_64": (dcgan.Discriminator(), (ROWS, 64, 64, 3), 2_765_568 + 65),
+    # 28 -> 14 -> 7. G: 100 * 7*7*128 + 2*128 + 16*128*64 + 2*64 + 16*64 + 1. D: 16*64 + 64 + 16*64*128 + 2*128 + 7*7*128 + 1.
+    "dcgan_gen_28": (dcgan.Generator((28, 28, 1)), (ROWS, 100), 759_681),
+    "dcgan_disc_28": (dcgan.Discriminator(), (ROWS, 28, 28, 1), 138_689),
+    # 32 -> 16 -> 8 -> 4. G: 100 * 4*4*256 + 16 (256*128 + 128*64 + 64*3) + 3 + 2 (256 + 128 + 64). D: 16 (3*64 + 64*128 + 128*256) + 64 + 2 (128 + 256) + 4*4*256 + 1.
+    "dcgan_gen_32": (dcgan.Generator((32, 32, 3)), (ROWS, 100), 1_068_931),
+    "dcgan_disc_32": (dcgan.Discriminator(), (ROWS, 32, 32, 3), 663_361),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_count(name):
+    module, shape, number = COUNTS[name]
+    assert count(module, jax.ShapeDtypeStruct(shape, jnp.float32)) == number
+
+
+def test_parameters_of_labels():
+    """An embedding as wide as z beside z; one more channel beside the image's; 64 numbers beside the flattened image."""
+    z, x, label = (jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in (((2, 100), "float32"), ((2, 28, 28, 1), "float32"), ((2,), "int32")))
+    assert count(dcgan.Generator((28, 28, 1), classes=10), z, label) == 759_681 + 10 * 100 + 100 * 7 * 7 * 128
+    assert count(dcgan.Discriminator(classes=10), x, label) == 138_689 + 10 * 28 * 28 + 16 * 64
+    assert count(mlp.Generator((28, 28, 1), classes=10), z, label) == 1_486_352 + 10 * 100 + 100 * 256
+    assert count(mlp.Discriminator(classes=10), x, label) == 1_460_225 + 10 * 64 + 64 * 1024
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (128, 128, 3), (64, 48, 1)], ids=str)
+def test_larger_shapes(shape):
+    gen, disc = dcgan.Generator(shape, 8), dcgan.Discriminator(8)
+
+    def play(z):
+        images, _ = gen.init_with_output(jax.random.key(0), z, train=False)
+        return images, disc.init_with_output(jax.random.key(0), images, train=False)[0]
+
+    images, logits = jax.eval_shape(play, jnp.zeros((2, Z)))
+    assert images.shape == (2, *shape) and logits.shape == (2,)
+
+
+def test_dcgan_starts_as_the_paper_says():
+    """Weights N(0, 0.02^2), batch-norm scales N(1, 0.02^2) as in the authors' code, all other numbers 0."""
+    gen, disc = dcgan.Generator((32, 32, 3)), dcgan.Discriminator()
+    trees = (
+        gen.init(jax.random.key(0), jnp.zeros((1, 100)), train=False)["params"],
+        disc.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)["params"],
+    )
+    for name, leaf in (item for tree in trees for item in leaves(tree).items()):
+        if name.endswith("bias"):
+            np.testing.assert_array_equal(leaf, 0)
+            continue
+        spread = 5 * 0.02 / np.sqrt(leaf.size)  # 5 standard errors of the mean, and more of the deviation
+        np.testing.assert_allclose(np.mean(leaf), 1 if name.endswith("scale") else 0, atol=spread)
+        np.testing.assert_allclose(np.std(leaf), 0.02, atol=spread)
+
+
+@pytest.mark.parametrize("last", [None, nn.sigmoid])
+def test_the_last_activation_is_chosen(last):
+    gen = mlp.Generator((2,), (64,), last=last)
+    points, _ = gen.init_with_output(jax.random.key(0), 50 * jnp.float32(RNG.normal(size=(40, Z))), train=False)
+    assert (np.abs(points).max() > 5) if last is None else (np.min(points) >= 0 and np.max(points) <= 1 and np.min(points) < 0.1)
+
+
+@pytest.mark.parametrize(("sides", "times"), [((4, 4), 2), ((8, 8), 2), ((28, 28), 2), ((32, 32), 3), ((24, 24), 3), ((64, 64), 4), ((12, 20), 2), ((8, 64), 2), ((256, 256), 6)])
+def test_halvings(sides, times):
+    assert dcgan.halvings(*sides) == times
+
+
+@pytest.mark.parametrize(("sides", "mend"), [((30, 28), 28), ((27, 27), 28), ((2, 2), 4), ((6, 8), 8), ((100, 33), 32), ((0, 4), 4)])
+def test_sides_that_do_not_fit_are_named(sides, mend):
+    message = rf"sides that are multiples of 4, and the images are {sides[0]}x{sides[1]}; .* --size {mend}$"
+    with pytest.raises(ValueError, match=message):
+        dcgan.halvings(*sides)
+    dcgan.halvings(mend, mend)  # it is one
+    with pytest.raises(ValueError, match=message):
+        dcgan.Generator((*sides, 1)).init(jax.random.key(0), jnp.zeros((2, Z)), train=False)
+    with pytest.raises(ValueError, match=message):
+        dcgan.Discriminator().init(jax.random.key(0), jnp.zeros((2, *sides, 1)), train=False)
+
+
+@pytest.mark.parametrize("module", [mlp, dcgan])
+@pytest.mark.parametrize("side", ["Generator", "Discriminator"])
+@pytest.mark.parametrize("classes", [0, CLASSES])
+def test_labels_and_classes_go_together(module, side, classes):
+    network = getattr(module, side)(**({"shape": (4, 4, 1)} if side == "Generator" else {}), classes=classes)
+    x = jnp.zeros((2, Z)) if side == "Generator" else jnp.zeros((2, 4, 4, 1))
+    label = None if classes else jnp.zeros(2, int)
+    who = f"{module.__name__.rsplit('.', 1)[1]}.{side}"
+    with pytest.raises(ValueError, match=rf"{who} has classes={classes} and was given {'no label' if classes else 'labels'}"):
+        network.init(jax.random.key(0), x, label, train=False)
