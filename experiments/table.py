@@ -53,7 +53,9 @@ def read(name: str) -> dict[str, Any] | None:
 
 def _value(metric: dict[str, Any] | None, form: str) -> str:
     """last (best)"""
-    return f"{metric['last']:{form}} ({metric['best']:{form}})" if metric else "not run"
+    if metric is None:
+        return "not run"
+    return " ".join(pattern.format("infinite" if value is None else format(value, form)) for pattern, value in (("{}", metric["last"]), ("({})", metric["best"])))
 
 
 def _effort(result: dict[str, Any] | None) -> str:

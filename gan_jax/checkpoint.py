@@ -19,7 +19,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path | str):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every save on the console
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells every save on the console, and every failure with its stack; we say failures ourselves
         import orbax.checkpoint as ocp  # a second, not spent by `--help`
 
         self._ocp = ocp

@@ -18,6 +18,9 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
     `--help` shows the experiment's docstring, then every flag with its default and meaning.
     """
     description = sys.modules[main.__module__].__doc__ or ""
+    hook = sys.unraisablehook
+    # A write that failed leaves threads that still call the event loop it ran in, each with a traceback of its own: the failure itself is said once, as a UserError.
+    sys.unraisablehook = lambda info: None if "Event loop is closed" in str(info.exc_value) else hook(info)
     try:
         main(tyro.cli(config, args=args, description=description, prog=f"python -m {module_name(main)}"))
     except UserError as error:
@@ -25,3 +28,5 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    finally:
+        sys.unraisablehook = hook

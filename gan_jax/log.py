@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -75,12 +76,14 @@ class Log:
             self._bar.update(step - self._bar.n)
 
     def row(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes one row: step, images, seconds, then `values`. Flushed, so that it outlives the process."""
-        row = {"step": step, "images": step * self._images, "seconds": round(self.seconds, 3), **values}
+        """Writes one row: step, images, seconds, then `values`, null where one is not finite. Flushed, so that it outlives the process."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no infinity
+        row = {"step": step, "images": step * self._images, "seconds": round(self.seconds, 3), **finite}
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        for name, value in finite.items():
+            if value is not None:
+                self._events.add_scalar(name, value, step)
 
     def progress(self, step: int, values: Mapping[str, float]) -> None:
         """One plain line: how far, how fast since the last such line, how long still."""

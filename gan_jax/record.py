@@ -113,11 +113,12 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], may_differ: fro
 
 
 def summary(rows: Iterable[Mapping[str, Any]], records: Mapping[str, Any]) -> dict[str, Any]:
-    """For every measured value: the last, the best and its step over the log's rows, and the protocol."""
+    """For every measured value: the last, the best and its step over the log's rows, and the protocol. None stands for a value that is not finite."""
     out = {}
     rows = list(rows)
     for name, record in records.items():
         seen = [(row[f"eval/{name}"], row["step"]) for row in rows if f"eval/{name}" in row]
-        best = (max if record.higher_is_better else min)(seen, key=lambda pair: pair[0])
+        finite = [pair for pair in seen if pair[0] is not None]
+        best = (max if record.higher_is_better else min)(finite, key=lambda pair: pair[0], default=seen[-1])
         out[name] = {"last": seen[-1][0], "best": best[0], "best_step": best[1], "higher_is_better": record.higher_is_better, "protocol": dict(record.protocol)}
     return out

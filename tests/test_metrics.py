@@ -130,7 +130,7 @@ def test_prdc_is_the_authors(pair, k, capsys):
 
 
 def test_prdc_by_hand():
-    # Radii with k = 1 of the reals: 1, 1, 8; of the fakes: 1.5, 1.5, 91. The fake at 0.5 is in the balls at 0 and 1, the one at 2 on the edge of the ball at 1, so in none.
+    # Radii with k = 1 of the reals: 1, 1, 8; of the fakes: 1.5, 1.5, 91. The fake at 0.5 is in the balls at 0 and 1, that at 2 on the edge of the one at 1, so only in that at 9.
     got = prdc(np.array([[0.0], [1.0], [9.0]]), np.array([[0.5], [2.0], [93.0]]), 1)
     # Reals 0 and 1 lie in the ball of the fake at 0.5, real 9 in that of 93; the balls of 0 and 1 hold a fake, that of 9 (from 1 to 17) the one at 2.
     np.testing.assert_allclose([got["precision"], got["recall"], got["density"], got["coverage"]], [2 / 3, 1, 3 / 3, 1])

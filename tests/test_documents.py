@@ -1,0 +1,67 @@
+"""What a newcomer reads runs: the README's program, the notebook, the tables."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+import experiments
+from experiments import table
+
+ROOT = Path(experiments.__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+KEPT = sorted((ROOT / "experiments" / "results").glob("*.json"))
+
+
+def test_the_program_in_the_readme(capsys):
+    program = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "make_update" in block)
+    lines = [line for line in program.splitlines() if line.strip()]
+    assert len(lines) <= 26, len(lines)
+    exec(compile(program.replace("range(2_000)", "range(20)"), "README.md", "exec"), {"__name__": "readme"})
+    assert "high_quality" in capsys.readouterr().out
+
+
+def test_the_tables_are_made_from_the_results():
+    written = README.split(table.MARKS[0])[1].split(table.MARKS[1])[0].strip()
+    assert written == table.tables()
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_a_kept_result_says_how_it_was_made(path):
+    result = json.loads(path.read_text())
+    assert result["name"] == path.stem and re.fullmatch("[0-9a-f]{40}", result["commit"])
+    assert result["command"].startswith(f"python -m experiments.{path.stem}") and result["hardware"] and {"jax", "flax", "optax"} <= set(result["versions"])
+    if path.stem != "benchmark":
+        assert path.with_suffix(".png").stat().st_size < 400_000
+        assert result["seconds"] > 0 and result["seeds"] and result["data"]["name"]
+        for name, metric in result["metrics"].items():
+            assert metric["protocol"]["fake"] >= 500 and metric["protocol"]["weights"] and metric["protocol"]["batch_norm"], name
+            pick = np.maximum if metric["higher_is_better"] else np.minimum
+            assert metric["best"] == pick(metric["best"], metric["last"])
+        module = __import__(f"experiments.{path.stem}", fromlist=["Config"])
+        flags = set(re.findall(r"--([a-z0-9-]+)", result["command"]))
+        assert flags <= {"data"}, "a result is made with the defaults"
+        assert result["steps"] == module.Config().steps
+
+
+def test_every_experiment_is_in_the_tables():
+    tools = {"__init__", "table", "benchmark"}
+    assert {path.stem for path in (ROOT / "experiments").glob("*.py")} - tools == {*table.MIXTURES, *table.IMAGES}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Jupyter client's own
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its sockets, closed late
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_notebook(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(path, as_version=4)
+    cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    cell.source = "steps = 40\ndigit_steps = 4"
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert (tmp_path / "runs/notebook/result.json").exists()

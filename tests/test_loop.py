@@ -1,0 +1,303 @@
+"""A run: what it leaves, how it goes on, and what it does when it is stopped, full, damaged or not finite."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import experiments
+import gan_jax
+from experiments import gan_ring
+from gan_jax import checkpoint, data, evaluate, loop
+from gan_jax.log import Log, read_rows
+from gan_jax.types import Record, UserError
+
+CONFIG = gan_ring.Config(width=8, batch_size=16, steps=8, log_every=2, sample_every=4, evaluate_every=4, checkpoint_every=3, devices=1, workdir="run")
+
+
+def run(config=CONFIG, evaluator=None, gen_lr=None):
+    config_ = config
+    source = data.ring(config_.batch_size, config_.seed)
+    picture = lambda samples: np.zeros((8, 8, 1), np.uint8) + np.uint8(abs(float(samples.sum())) % 251)  # noqa: E731
+    return loop.run(config_, gan_ring.build(config_, source.spec), source, evaluator or evaluate.mixture(data.ring_centres(), 0.01, 100), picture)
+
+
+def rows(workdir="run"):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_rows(Path(workdir) / "metrics.jsonl")]
+
+
+def same(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(np.asarray(x), np.asarray(y)), a, b)
+
+
+def pictures(workdir):
+    return {path.name: path.read_bytes() for path in sorted(Path(workdir, "samples").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The run without a stop, to compare with."""
+    workdir = tmp_path_factory.mktemp("straight") / "run"
+    state = run(dataclasses.replace(CONFIG, workdir=str(workdir)))
+    return jax.tree.map(np.asarray, state), rows(workdir), pictures(workdir)
+
+
+def test_rows_pictures_and_result(straight):
+    _, logged, drawn = straight
+    assert [row["step"] for row in logged] == [2, 4, 6, 8]
+    assert [set(row) > {"eval/modes"} for row in logged] == [False, True, False, True]
+    assert list(drawn) == ["00000000.png", "00000004.png", "00000008.png"]
+
+
+@pytest.mark.parametrize("number, leaves", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_stopped_run_goes_on_bit_for_bit(number, leaves, straight, capfd):
+    measure = evaluate.mixture(data.ring_centres(), 0.01, 100)
+
+    def interrupted(draw):
+        os.kill(os.getpid(), number)  # in the middle of step 4
+        return measure(draw)
+
+    with pytest.raises(leaves) as stopped:
+        run(evaluator=interrupted)
+    if leaves is SystemExit:
+        assert stopped.value.code == 143
+    said = capfd.readouterr().err
+    assert "stopped at step 4 of 8, saved. To go on: python -m experiments.gan_ring --workdir run --steps 8" in said
+    assert not Path("run/result.json").exists()
+    state = run()
+    assert "going on at step 4 of 8" in capfd.readouterr().out
+    same(state, straight[0])
+    assert rows() == straight[1]
+    assert pictures("run") == straight[2]
+    assert json.loads(Path("run/result.json").read_text())["seconds"] > 0
+
+
+def test_a_run_that_died_repeats_nothing(straight):
+    """Killed after step 5: the last checkpoint is of step 3, and the rows after it must be written once."""
+
+    def dies(draw):
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(evaluator=dies)  # at step 4, after the checkpoint of step 3
+    with Path("run/metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "images": 64, "seconds": 1.0, "disc/loss": 1.0}\n{"step": 6, "ima')
+    same(run(), straight[0])
+    assert rows() == straight[1]
+    assert pictures("run") == straight[2]
+
+
+def test_longer_is_the_same_run(straight):
+    """A run continued to more steps; the learning rate's schedule belongs to the length, so a constant one would be needed for equality: only the start is compared."""
+    run(dataclasses.replace(CONFIG, steps=4))
+    run(dataclasses.replace(CONFIG, steps=6, log_every=1))
+    assert [row["step"] for row in rows()] == [2, 4, 5, 6]
+
+
+def test_a_finished_run_is_left_alone(capfd, straight):
+    run()
+    before = {path: path.stat().st_mtime_ns for path in Path("run").rglob("*") if path.is_file() and path.name != "config.json"}
+    capfd.readouterr()
+    state = run()
+    assert "has played its 8 steps: nothing to do" in capfd.readouterr().out
+    same(state, straight[0])
+    assert before == {path: path.stat().st_mtime_ns for path in Path("run").rglob("*") if path.is_file() and path.name != "config.json"}
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"seed": 1}, "seed: 0 there, 1 now"),
+        ({"lr": 1e-3}, "lr: 0.0005 there, 0.001 now"),
+        ({"width": 9, "batch_size": 32}, "batch_size: 16 there, 32 now\n  width: 8 there, 9 now"),
+    ],
+)
+def test_another_configuration_is_refused(change, text):
+    run(dataclasses.replace(CONFIG, steps=2))
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="belongs to another run") as refused:
+        run(dataclasses.replace(CONFIG, **change))
+    assert text in str(refused.value)
+    assert before == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+
+
+def test_other_data_of_the_same_name_is_refused(tmp_path):
+    from experiments import gan_digits
+
+    flags = {"workdir": "run", "batch_size": 8, "steps": 1, "devices": 1, "data": str(tmp_path / "x.npy")}
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        np.save("x.npy", rng.integers(0, 256, (20, 8, 8), np.uint8))
+        if i == 0:
+            gan_digits.main(gan_digits.Config(**flags))
+        else:
+            with pytest.raises(UserError, match="data_digest"):
+                gan_digits.main(gan_digits.Config(**flags))
+
+
+def test_values_that_are_not_finite_stop_the_run():
+    with pytest.raises(UserError, match=r"disc/.* not finite at step \d+; nothing was saved since the checkpoint of step"):
+        run(dataclasses.replace(CONFIG, lr=1e30, steps=60, checkpoint_every=50))
+    assert not Path("run/result.json").exists()
+
+
+@pytest.mark.parametrize("first, then", [(8, 1), (1, 8), (4, 2)])
+def test_saved_on_some_devices_resumed_on_others(first, then, straight):
+    run(dataclasses.replace(CONFIG, devices=first, steps=4))
+    # the schedule's length belongs to the whole run: start again with all eight steps, from the checkpoint
+    state = run(dataclasses.replace(CONFIG, devices=then))
+    assert int(state.step) == 8
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {then}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's threads outlive the event loop of the read that failed
+def test_a_damaged_checkpoint_is_named():
+    run(dataclasses.replace(CONFIG, steps=4))
+    for path in Path("run/checkpoints/4").rglob("*"):
+        if path.is_file() and path.stat().st_size > 50 and "ocdbt" in str(path):
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"checkpoint 4 in .* cannot be read: .*remove .*checkpoints/4 to use the one before it"):
+        run()
+    shutil.rmtree("run/checkpoints/4")
+    assert int(run().step) == 8
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from experiments import gan_ring
+from gan_jax import cli, checkpoint
+
+save = checkpoint.Checkpoints.save
+def full(self, step, state):  # from the second checkpoint on no file may grow beyond a few bytes, as on a full disk
+    if step >= 4:
+        self.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    save(self, step, state)
+checkpoint.Checkpoints.save = full
+cli.run(gan_ring.main, gan_ring.Config, sys.argv[1:])
+"""
+FLAGS = ["--width", "8", "--batch-size", "16", "--steps", "8", "--log-every", "8", "--sample-every", "0", "--checkpoint-every", "2", "--workdir", "run"]
+
+
+def test_a_full_disk_while_saving():
+    root = str(Path(experiments.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", FULL, *FLAGS], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root}, timeout=300)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: could not save to" in done.stderr and "File too large" in done.stderr and "the checkpoint of step 2 is whole" in done.stderr, done.stderr
+    # and the same command goes on when there is room
+    done = subprocess.run([sys.executable, "-m", "experiments.gan_ring", *FLAGS], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root}, timeout=300)
+    assert done.returncode == 0 and "going on at step 2 of 8" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_the_process_ends_as_the_shell_expects(number, status):
+    root = str(Path(experiments.__file__).parents[1])
+    flags = [flag if flag != "8" or i != 5 else "100000" for i, flag in enumerate(FLAGS)]
+    process = subprocess.Popen([sys.executable, "-m", "experiments.gan_ring", *flags, "--log-every", "20"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root})
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("step "):
+        assert process.poll() is None
+    process.send_signal(number)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == (status if status > 0 else 128 + signal.SIGTERM)
+    assert "To go on: python -m experiments.gan_ring" in said and "Traceback" not in said
+    steps = [int(path.name) for path in Path("run/checkpoints").iterdir() if path.name.isdigit()]
+    assert f"stopped at step {max(steps):,} of" in said
+
+
+def test_a_read_only_directory(tmp_path, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match="cannot write to --workdir .*: Read-only file system"):
+        run()
+
+
+def test_batch_and_source_must_agree():
+    source = data.ring(4, 0)
+    with pytest.raises(ValueError, match="the source gives 4 rows a step; batch_size x n_disc = 16 x 1"):
+        loop.run(CONFIG, gan_ring.build(CONFIG, source.spec), source)
+
+
+def test_load_gives_the_averaged_generator():
+    state = run()
+    sample = gan_jax.load("run")
+    z = sample.latents(5, seed=3)
+    recipe = gan_ring.build(CONFIG, data.ring(1, 0).spec)
+    np.testing.assert_allclose(sample(z), recipe.game.sample(state.ema.params, state.ema.stats, z), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gan_jax.load("run", raw=True)(z), recipe.game.sample(state.gen.params, state.gen.stats, z), rtol=1e-5, atol=1e-6)
+    assert (sample.step, sample.config["width"]) == (8, 8)
+
+
+@pytest.mark.parametrize("prepare, text", [(lambda: None, "is no run's directory"), (lambda: (run(dataclasses.replace(CONFIG, steps=1)), shutil.rmtree("run/checkpoints")), "no checkpoint yet")])
+def test_load_what_is_not_there(prepare, text):
+    prepare()
+    with pytest.raises(UserError, match=text):
+        gan_jax.load("run")
+
+
+def test_tensorboard_has_the_rows(straight):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run()
+    events = EventAccumulator("run/tensorboard").Reload()
+    logged = {name: [(row["step"], row[name]) for row in rows() if name in row] for name in ("disc/loss", "eval/modes")}
+    for name, pairs in logged.items():
+        np.testing.assert_allclose([(event.step, event.value) for event in events.Scalars(name)], pairs, rtol=1e-6)
+
+
+def test_log_lines_without_a_terminal(tmp_path, capsys):
+    with Log(tmp_path, 0, 100, 64) as log:
+        log.tick(10)
+        log.row(10, {"disc/loss": 1.0})
+        log.progress(10, {"disc/loss": 1.0})
+    said = capsys.readouterr().err
+    assert said.startswith("step 10/100  ") and "steps/s" in said and "images/s" in said and "left  disc/loss 1.000" in said
+    assert [(row["step"], row["images"], row["disc/loss"]) for row in read_rows(tmp_path / "metrics.jsonl")] == [(10, 640, 1.0)]
+
+
+def test_log_bar_on_a_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Log(tmp_path, 0, 100, 64) as log:
+        log.tick(10)
+        log.progress(10, {"disc/loss": 1.0})
+        log.say("a word")
+    said = capsys.readouterr().err
+    assert "10/100" in said and "step/s" in said.replace("s/step", "step/s") and "images/s" in said and "a word" in said
+
+
+def test_checkpoints_keep_the_last_two(tmp_path):
+    state = {"x": np.arange(3.0)}
+    with checkpoint.Checkpoints(tmp_path / "c") as checkpoints:
+        assert checkpoints.latest is None
+        for step in (1, 2, 3):
+            checkpoints.save(step, {"x": state["x"] * step})
+            checkpoints.save(step, state)  # there already: left as it is
+        checkpoints.wait()
+        assert checkpoints.latest == 3
+        like = {"x": jax.ShapeDtypeStruct((3,), np.float64 if jax.config.jax_enable_x64 else np.float32)}
+        np.testing.assert_allclose(checkpoints.restore(3, like)["x"], state["x"] * 3)
+    assert sorted(path.name for path in (tmp_path / "c").iterdir() if path.name.isdigit()) == ["2", "3"]
+
+
+def test_summary_takes_last_and_best():
+    from gan_jax.record import summary
+
+    logged = [{"step": 1, "eval/a": 3.0, "eval/b": 3.0}, {"step": 2}, {"step": 3, "eval/a": 1.0, "eval/b": 1.0}, {"step": 4, "eval/a": 2.0, "eval/b": 2.0}]
+    out = summary(logged, {"a": Record(2.0, False, {"n": 1}), "b": Record(2.0, True, {})})
+    assert (out["a"]["last"], out["a"]["best"], out["a"]["best_step"], out["a"]["protocol"]) == (2.0, 1.0, 3, {"n": 1})
+    assert summary([{"step": 1, "eval/a": None}], {"a": Record(float("inf"), False, {})})["a"]["best"] is None
+    assert (out["b"]["last"], out["b"]["best"], out["b"]["best_step"]) == (2.0, 3.0, 1)
+
+
