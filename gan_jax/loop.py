@@ -2,9 +2,11 @@
 
 import collections
 import functools
+import json
 import math
 import signal
 import threading
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
@@ -15,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gan_jax import game, images, mesh, record
+from gan_jax import game, images, mesh, record, report
 from gan_jax.checkpoint import Checkpoints, template
 from gan_jax.config import MAY_DIFFER, Run
 from gan_jax.log import Log, read_rows
@@ -136,6 +138,7 @@ class _Player(NamedTuple):
                 self.draw_picture(state, step)
             if last or stop.asked or _due(step, config.checkpoint_every):
                 self.checkpoints.save(step, state)
+                self.guarded(self.write_report)
             if stop.asked and not last:
                 self.checkpoints.wait()
                 log.say(f"stopped at step {step:,} of {config.steps:,}, saved. To go on: {record.command(config)}")
@@ -160,6 +163,12 @@ class _Player(NamedTuple):
         pixels = self.picture(self.sampler(state, None))
         self.guarded(lambda: images.save_png(self.workdir / "samples" / f"{step:08d}.png", pixels))
 
+    def write_report(self, metrics: Mapping[str, Any] = types.MappingProxyType({})) -> None:
+        saved = json.loads((self.workdir / "config.json").read_text())
+        pictures = sorted((self.workdir / "samples").glob("*.png"))
+        text = report.page(saved["experiment"].rsplit(".", 1)[-1], saved, read_rows(self.workdir / "metrics.jsonl"), pictures, metrics)
+        (self.workdir / "report.html").write_text(text)
+
     def finish(self, records: dict[str, Record]) -> None:
         config, source, rows = self.config, self.source, read_rows(self.workdir / "metrics.jsonl")
         saved = record.environment()
@@ -175,7 +184,8 @@ class _Player(NamedTuple):
             "metrics": record.summary(rows, records),
         }
         self.guarded(lambda: record.write_json(self.workdir / "result.json", result))
-        self.log.say(f"done: {config.steps:,} steps in {self.log.seconds:.0f} s. Look at {self.workdir}/samples/{config.steps:08d}.png; numbers in {self.workdir}/result.json")
+        self.guarded(lambda: self.write_report(result["metrics"]))
+        self.log.say(f"done: {config.steps:,} steps in {self.log.seconds:.0f} s. Look at {self.workdir}/samples/{config.steps:08d}.png; all of it on one page: {self.workdir}/report.html")
 
 
 def _due(step: int, every: int) -> bool:
