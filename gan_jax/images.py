@@ -16,7 +16,7 @@ def to_uint8(images: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
 
 def grid(images: Float[np.ndarray, "b h w c"], columns: int | None = None, pad: int = 2) -> UInt8[np.ndarray, "hh ww c"]:
     """One picture of all images, row by row, each enlarged by a whole factor to at least 40 pixels; c is 1 or 3 (ValueError)."""
-    if np.ndim(images) != 4 or np.shape(images)[-1] not in (1, 3):
+    if np.ndim(images) != 4 or np.shape(images)[-1] not in (1, 3) or 0 in np.shape(images):
         raise ValueError(f"a grid is made of images [b h w c] with c 1 or 3; got {np.shape(images)}")
     pixels = to_uint8(images)
     count, height, width, channels = pixels.shape

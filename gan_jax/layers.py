@@ -118,6 +118,7 @@ class ConvTranspose(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
+        x, kernel = nn.dtypes.promote_dtype(x, kernel)
         if jax.default_backend() == "cpu":
             outputs = x.shape[1:-1]
             inputs = tuple(m * s for m, s in zip(outputs, self.strides, strict=True))

@@ -123,20 +123,24 @@ class _Player(NamedTuple):
                 jax.block_until_ready(queue.popleft())  # waits for an old step, never for the one just queued
             log.tick(step)
             last = step == config.steps
+            measuring, saving = last or _due(step, config.evaluate_every), last or stop.asked or _due(step, config.checkpoint_every)
             values: dict[str, float] = {}
-            if last or step % config.log_every == 0:
+            if last or _due(step, config.log_every) or measuring or saving:
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-                self.check_finite(step, values)
+                self.check_finite(step, values)  # before it is measured or saved
+            logging = last or _due(step, config.log_every)
+            row = dict(values) if logging else {}
+            if logging:
                 log.progress(step, values)
-            if self.evaluate and (last or _due(step, config.evaluate_every)):
+            if measuring and self.evaluate:
                 records = self.evaluate(functools.partial(self.sampler, state))
-                values |= {f"eval/{name}": one.value for name, one in records.items()}
+                row |= {f"eval/{name}": one.value for name, one in records.items()}
                 log.say(f"step {step:,}: " + ", ".join(f"{name} {one.value:.4g}" for name, one in records.items()))
-            if values:
-                self.guarded(functools.partial(log.row, step, values))
+            if row:
+                self.guarded(functools.partial(log.row, step, row))
             if last or _due(step, config.sample_every):
                 self.draw_picture(state, step)
-            if last or stop.asked or _due(step, config.checkpoint_every):
+            if saving:
                 self.checkpoints.save(step, state)
                 self.guarded(self.write_report)
             if stop.asked and not last:

@@ -31,7 +31,7 @@ def test_batches_go_through_every_image_once_an_epoch(small):
     assert images.dtype == np.float32 and labels.dtype == np.int32
     pixels = np.round((images + 1) * 127.5).astype(np.uint8)
     for epoch in (slice(0, 20), slice(20, 40)):
-        met = [int(np.flatnonzero((UINT8 == image).all((1, 2, 3)))[0]) for image in pixels[epoch]]
+        met = [int(np.flatnonzero((image == UINT8).all((1, 2, 3)))[0]) for image in pixels[epoch]]
         assert sorted(met) == list(range(20))
         np.testing.assert_array_equal(labels[epoch], LABELS[met])
     assert (source.rows, source.size, source.spec) == (7, 20, ((6, 5, 3), 4))

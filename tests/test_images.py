@@ -58,7 +58,7 @@ def test_grid_pads_by_two():
     np.testing.assert_array_equal(images.grid(np.zeros((4, 40, 40, 1))), images.grid(np.zeros((4, 40, 40, 1)), 2, 2))
 
 
-@pytest.mark.parametrize("shape", [(4, 8, 8), (8, 8, 1), (4, 8, 8, 2), (4, 8, 8, 4), (2, 4, 8, 8, 1), (4, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(4, 8, 8), (0, 8, 8, 1), (8, 8, 1), (4, 8, 8, 2), (4, 8, 8, 4), (2, 4, 8, 8, 1), (4, 2)], ids=str)
 def test_grid_refuses(shape):
     with pytest.raises(ValueError, match=r"images \[b h w c\] with c 1 or 3; got \({}\)".format(", ".join(map(str, shape)))):
         images.grid(np.zeros(shape))

@@ -153,6 +153,7 @@ def test_prdc_knows_quality_from_variety():
         (np.zeros(9), np.zeros((9, 4)), 5, r"got \(9,\) and \(9, 4\)"),
         (np.zeros((9, 3)), np.zeros((5, 3)), 5, "k = 5 neighbours need more than 5 examples of each kind; got 9 real and 5 fake"),
         (np.zeros((9, 3)), np.zeros((9, 3)), 0, "k = 0 neighbours"),
+        (np.zeros((9, 3)), np.full((9, 3), np.nan), 5, "fake features hold 27 values that are not finite"),
     ],
 )
 def test_prdc_refuses(real, fake, k, message):
@@ -228,3 +229,8 @@ def test_modes_order_and_pieces_do_not_matter():
     assert modes(RING[::-1], fake[RNG.permutation(300)], 0.01) == pytest.approx(whole, rel=1e-12)
     pieces = [modes(RING, part, 0.01)["high_quality"] for part in np.split(fake, 3)]
     np.testing.assert_allclose(np.mean(pieces), whole["high_quality"], rtol=1e-12)
+
+
+def test_modes_refuses_nothing():
+    with pytest.raises(ValueError, match="no samples"):
+        modes(np.zeros((3, 2)), np.zeros((0, 2)), 0.1)

@@ -15,11 +15,15 @@ def prdc(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"], k: int 
 
     precision: share of fakes in some real ball; recall: share of reals in some fake ball; density: real balls a fake lies in, divided by k, averaged over fakes;
     coverage: share of reals whose ball holds a fake. In [0, 1], density in [0, n/k]. Memory is O(m^2 + mn + n^2).
-    Agrees with the authors' package `prdc`. ValueError for unequal dimensions or k not below both counts.
+    Agrees with the authors' package `prdc`, but for sets with exact duplicates, whose balls have no interior: there rounding decides in both.
+    ValueError for unequal dimensions, k not below both counts, or values that are not finite.
     """
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
         raise ValueError(f"features must be [m d] and [n d] of one d; got {real.shape} and {fake.shape}")
+    for name, x in (("real", real), ("fake", fake)):
+        if not np.isfinite(x).all():
+            raise ValueError(f"{name} features hold {np.count_nonzero(~np.isfinite(x))} values that are not finite")
     if not 1 <= k < min(len(real), len(fake)):
         raise ValueError(f"k = {k} neighbours need more than {k} examples of each kind; got {len(real)} real and {len(fake)} fake")
     real_radius = np.partition(_distances(real, real), k, axis=1)[:, k]  # column 0 is the example itself

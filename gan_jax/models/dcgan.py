@@ -76,6 +76,8 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool) -> Float[Array, " b"]:
         require_label(label, self.classes, "dcgan.Discriminator")
+        if x.ndim != 4:
+            raise ValueError(f"dcgan.Discriminator takes images [b h w c], and was given {x.shape}; mlp.Discriminator takes any shape")
         height, width = x.shape[1:3]
         if label is not None:
             plane = nn.Embed(self.classes, height * width)(label).reshape(-1, height, width, 1)  # [b hw] -> [b h w 1]
