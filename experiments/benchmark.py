@@ -1,7 +1,9 @@
 """How fast the rounds of the experiments are on this machine, and what the training loop adds to them.
 
-Each game is timed on random images of its data's shape, held on the device as the real ones are: the bare compiled update, and the whole loop (data, log, TensorBoard,
-progress) between two rows of its log, in turn. FLOPs are XLA's count of the compiled update; they are set beside the rate of a large float32 matrix product on the same device.
+Each game is timed on random images of its data's shape, held on the device as the real ones are: the bare compiled
+update, and the whole loop (data, log, TensorBoard,
+progress) between two rows of its log, in turn. FLOPs are XLA's count of the compiled update; they are set beside the
+rate of a large float32 matrix product on the same device.
 
     python -m experiments.benchmark
 """
@@ -55,7 +57,9 @@ def bare(recipe: loop.Recipe, source: Source, steps: int, repeats: int) -> Any:
     """Yields first the update's GFLOP, then milliseconds a round, measured anew each time it is asked."""
     key, batch = jax.random.key(0), source[0]
     state = jax.jit(lambda: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, key, batch))()
-    update = game.make_update(recipe.game, recipe.gen_tx, recipe.disc_tx, n_disc=recipe.n_disc, ema_decay=recipe.ema_decay)
+    update = game.make_update(
+        recipe.game, recipe.gen_tx, recipe.disc_tx, n_disc=recipe.n_disc, ema_decay=recipe.ema_decay
+    )
     yield jax.jit(update).lower(state, batch, key).compile().cost_analysis()["flops"] / 1e9  # type: ignore[index]
     state, _ = update(state, batch, key)
     for _ in range(repeats):
@@ -69,8 +73,14 @@ def bare(recipe: loop.Recipe, source: Source, steps: int, repeats: int) -> Any:
 
 def looped(recipe: loop.Recipe, config: Any, source: Source, steps: int) -> float:
     """Milliseconds a round of the whole loop, between two rows of the log; compiling and the end's work are outside."""
-    with tempfile.TemporaryDirectory() as workdir, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        config = dataclasses.replace(config, workdir=workdir, steps=2 * steps, log_every=steps, sample_every=0, checkpoint_every=0)
+    with (
+        tempfile.TemporaryDirectory() as workdir,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        config = dataclasses.replace(
+            config, workdir=workdir, steps=2 * steps, log_every=steps, sample_every=0, checkpoint_every=0
+        )
         loop.run(config, recipe, source, picture=lambda samples: np.zeros((8, 8, 1), np.uint8))
         seconds = {row["step"]: row["seconds"] for row in read_rows(Path(workdir) / "metrics.jsonl")}
     return (seconds[2 * steps] - seconds[steps]) / steps * 1e3
@@ -105,22 +115,36 @@ def main(settings: Config) -> dict[str, Any]:
     saved = record.environment()
     print(f"{saved['hardware']}: a 2048 x 2048 float32 matrix product runs at {rate:,.0f} GFLOP/s")
     rng = np.random.default_rng(0)
-    digits = image_set(rng.integers(0, 256, (60_000, 28, 28, 1), np.uint8), rng.integers(0, 10, 60_000), "random images", classes=10)
-    print(f"{'game':<14}{'batch':>6}{'update ms':>11}{'(range)':>18}{'images/s':>11}{'GFLOP/s':>9}{'of matrix':>10}{'loop ms':>9}{'overhead':>10}{'peak MB':>9}")
+    digits = image_set(
+        rng.integers(0, 256, (60_000, 28, 28, 1), np.uint8), rng.integers(0, 10, 60_000), "random images", classes=10
+    )
+    print(
+        f"{'game':<14}{'batch':>6}{'update ms':>11}{'(range)':>18}{'images/s':>11}{'GFLOP/s':>9}{'of matrix':>10}{'loop ms':>9}{'overhead':>10}{'peak MB':>9}"
+    )
     games = {}
     for module in (gan_ring, gan_mnist, dcgan_mnist, wgan_gp_mnist):
         config = module.Config()
         rows = config.batch_size * getattr(config, "n_disc", 1)
         source = data.ring(rows, 0) if module is gan_ring else data.source(digits, rows, 0)
         name = module.__name__.rsplit(".", 1)[-1]
-        one = games[name] = {"rows": rows, **measure(module, source, config, settings, rate), "peak_memory_mb": round(peak_memory_mb())}
+        one = games[name] = {
+            "rows": rows,
+            **measure(module, source, config, settings, rate),
+            "peak_memory_mb": round(peak_memory_mb()),
+        }
         low, high = one["update_ms_range"]
         print(
             f"{name:<14}{rows:>6}{one['update_ms']:>11.2f}{f'{low:.2f} - {high:.2f}':>18}{one['images_per_second']:>11,.0f}{one['gflop_per_second']:>9.1f}"
             f"{one['share_of_matrix_rate']:>10.0%}{one['loop_ms']:>9.2f}{one['loop_overhead']:>10.1%}{one['peak_memory_mb']:>9,}",
             flush=True,
         )
-    result = {"name": "benchmark", "command": "python -m experiments.benchmark", **saved, "matrix_gflop_per_second": round(rate, 1), "games": games}
+    result = {
+        "name": "benchmark",
+        "command": "python -m experiments.benchmark",
+        **saved,
+        "matrix_gflop_per_second": round(rate, 1),
+        "games": games,
+    }
     if settings.json:
         Path(settings.json).write_text(json.dumps(result, indent=2) + "\n")
     return result

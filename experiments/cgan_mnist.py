@@ -23,7 +23,9 @@ from gan_jax.types import Spec, UserError
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(ImageRun):
     data: str = "mnist"
-    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
+    images; digits.
+    """
     steps: int = 6_000
     """Rounds of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 2_000
@@ -56,7 +58,9 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     images = data.load(config.data, size=config.size or None, fit=config.fit)
     if images.classes < 2:
-        raise UserError(f"a conditional GAN needs at least two classes; {images.name} has {images.classes}. Try --data mnist, or a folder with one sub-folder a class")
+        raise UserError(
+            f"a conditional GAN needs at least two classes; {images.name} has {images.classes}. Try --data mnist, or a folder with one sub-folder a class"
+        )
     picture = functools.partial(grid, columns=images.classes)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
     loop.run(config, build(config, images.spec), source, evaluate.pixels(images), picture, pictured=8 * images.classes)

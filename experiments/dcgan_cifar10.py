@@ -20,7 +20,9 @@ from gan_jax.types import Spec
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(ImageRun):
     data: str = "cifar10"
-    """A TFDS name such as cifar10, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    """A TFDS name such as cifar10, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
+    images; digits.
+    """
     flip: bool = True
     """Mirror each image left to right with probability 1/2."""
     steps: int = 6_000

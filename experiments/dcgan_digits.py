@@ -1,6 +1,7 @@
 """DCGAN on scikit-learn's handwritten digits, 8x8: the first thing to run, no download.
 
-Radford et al. 2016, arXiv:1511.06434, with the non-saturating loss of arXiv:1406.2661. Measured: experiments/results/dcgan_digits.json.
+Radford et al. 2016, arXiv:1511.06434, with the non-saturating loss of arXiv:1406.2661. Measured:
+experiments/results/dcgan_digits.json.
 
     python -m experiments.dcgan_digits
 """

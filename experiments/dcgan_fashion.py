@@ -1,6 +1,7 @@
 """DCGAN on Fashion-MNIST, 28x28: the networks and the optimiser of dcgan_mnist.
 
-Radford et al. 2016, arXiv:1511.06434; data of Xiao et al. 2017, arXiv:1708.07747. Measured: experiments/results/dcgan_fashion.json.
+Radford et al. 2016, arXiv:1511.06434; data of Xiao et al. 2017, arXiv:1708.07747. Measured:
+experiments/results/dcgan_fashion.json.
 
     python -m experiments.dcgan_fashion
 """
@@ -20,7 +21,9 @@ from gan_jax.types import Spec
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(ImageRun):
     data: str = "fashion_mnist"
-    """A TFDS name such as fashion_mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    """A TFDS name such as fashion_mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a
+    folder of images; digits.
+    """
     steps: int = 6_000
     """Rounds of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 2_000

@@ -1,6 +1,7 @@
 """DCGAN on MNIST, 28x28: strided convolutions, batch norm in both networks, the non-saturating loss.
 
-Radford et al. 2016, arXiv:1511.06434, sections 3 and 4 (Adam 2e-4, beta1 0.5, N(0, 0.02^2) weights; batch 64 here, 128 there).
+Radford et al. 2016, arXiv:1511.06434, sections 3 and 4 (Adam 2e-4, beta1 0.5, N(0, 0.02^2) weights; batch 64 here, 128
+there).
 Measured: experiments/results/dcgan_mnist.json.
 
     python -m experiments.dcgan_mnist
@@ -21,7 +22,9 @@ from gan_jax.types import Spec
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(ImageRun):
     data: str = "mnist"
-    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
+    images; digits.
+    """
     steps: int = 6_000
     """Rounds of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 2_000

@@ -1,4 +1,5 @@
-"""The original GAN with the non-saturating loss on scikit-learn's 8x8 digits: small fully connected networks, half a minute, no download.
+"""The original GAN with the non-saturating loss on scikit-learn's 8x8 digits: small fully connected networks, half a
+minute, no download.
 
 Goodfellow et al. 2014, arXiv:1406.2661, section 3. Measured: experiments/results/gan_digits.json.
 

@@ -22,7 +22,9 @@ from gan_jax.types import Spec
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(ImageRun):
     data: str = "mnist"
-    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
+    images; digits.
+    """
     steps: int = 30_000
     """Rounds of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 5_000

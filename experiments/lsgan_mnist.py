@@ -1,6 +1,7 @@
 """Least-squares GAN on MNIST, 28x28: DCGAN's networks, squared errors in the place of logarithms.
 
-Mao et al. 2017, arXiv:1611.04076, equation 9 (targets 1 and 0 on the raw logits; Adam, beta1 0.5). Measured: experiments/results/lsgan_mnist.json.
+Mao et al. 2017, arXiv:1611.04076, equation 9 (targets 1 and 0 on the raw logits; Adam, beta1 0.5). Measured:
+experiments/results/lsgan_mnist.json.
 
     python -m experiments.lsgan_mnist
 """
@@ -20,7 +21,9 @@ from gan_jax.types import Spec
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(ImageRun):
     data: str = "mnist"
-    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
+    images; digits.
+    """
     steps: int = 6_000
     """Rounds of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 2_000

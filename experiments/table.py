@@ -2,7 +2,8 @@
 
     python -m experiments.table runs/dcgan_mnist runs/gan_ring
 
-copies each run's result.json and last picture to experiments/results/NAME.json and NAME.png, then rewrites what stands between the README's two marks.
+copies each run's result.json and last picture to experiments/results/NAME.json and NAME.png, then rewrites what stands
+between the README's two marks.
 Without arguments only the tables are written.
 """
 
@@ -40,7 +41,9 @@ def keep(workdir: Path) -> None:
         raise UserError(f"{workdir} holds no result.json: it is no run's directory, or the run is not finished")
     result = json.loads(path.read_text())
     if not result["commit"] or result["commit"].endswith("+"):
-        raise UserError(f"{workdir} was made by code that is not committed (commit {result['commit']}): commit, and run it anew")
+        raise UserError(
+            f"{workdir} was made by code that is not committed (commit {result['commit']}): commit, and run it anew"
+        )
     RESULTS.mkdir(exist_ok=True)
     shutil.copy(path, RESULTS / f"{result['name']}.json")
     shutil.copy(workdir / "samples" / f"{result['steps']:08d}.png", RESULTS / f"{result['name']}.png")
@@ -55,11 +58,18 @@ def _value(metric: dict[str, Any] | None, form: str) -> str:
     """last (best)"""
     if metric is None:
         return "not run"
-    return " ".join(pattern.format("infinite" if value is None else format(value, form)) for pattern, value in (("{}", metric["last"]), ("({})", metric["best"])))
+    return " ".join(
+        pattern.format("infinite" if value is None else format(value, form))
+        for pattern, value in (("{}", metric["last"]), ("({})", metric["best"]))
+    )
 
 
 def _effort(result: dict[str, Any] | None) -> str:
-    return f"{result['steps']:,} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min" if result else "not run"
+    return (
+        f"{result['steps']:,} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min"
+        if result
+        else "not run"
+    )
 
 
 def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
@@ -67,7 +77,11 @@ def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[s
     for name in names:
         result = read(name)
         metrics = result["metrics"] if result else {}
-        lines.append(f"| `{name}` | " + " | ".join(_value(metrics.get(key), form) for key, form in columns.values()) + f" | {_effort(result)} |")
+        lines.append(
+            f"| `{name}` | "
+            + " | ".join(_value(metrics.get(key), form) for key, form in columns.values())
+            + f" | {_effort(result)} |"
+        )
     return lines
 
 
@@ -85,7 +99,11 @@ def _floor(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[
 
 def tables() -> str:
     """The Markdown between the marks."""
-    mixtures = {"modes": ("modes", ".0f"), "high quality": ("high_quality", ".4f"), "reverse KL (nats)": ("reverse_kl", ".4f")}
+    mixtures = {
+        "modes": ("modes", ".0f"),
+        "high quality": ("high_quality", ".4f"),
+        "reverse KL (nats)": ("reverse_kl", ".4f"),
+    }
     images = {
         "Fréchet, pixels": ("frechet_pixels", ".2f"),
         "precision": ("precision_pixels", ".3f"),
@@ -96,7 +114,9 @@ def tables() -> str:
     kept = [result for result in map(read, MIXTURES + IMAGES) if result]
     hardware = sorted({result["hardware"] for result in kept})
     lines = [
-        "Last value, and in brackets the best of the run's evaluations; one seed (0). Minutes are wall-clock on " + (", ".join(hardware) or "no machine yet") + ", shared with other work.",
+        "Last value, and in brackets the best of the run's evaluations; one seed (0). Minutes are wall-clock on "
+        + (", ".join(hardware) or "no machine yet")
+        + ", shared with other work.",
         "",
         *_rows(MIXTURES, mixtures),
         "",

@@ -1,6 +1,7 @@
 """Wasserstein GAN with gradient penalty on MNIST, 28x28: five critic steps a round, no batch norm in the critic.
 
-Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1 (penalty 10, n_critic 5, Adam 1e-4 with beta1 0 and beta2 0.9), with DCGAN's networks.
+Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1 (penalty 10, n_critic 5, Adam 1e-4 with beta1 0 and beta2 0.9),
+with DCGAN's networks.
 Measured: experiments/results/wgan_gp_mnist.json.
 
     python -m experiments.wgan_gp_mnist
@@ -21,7 +22,9 @@ from gan_jax.types import Spec
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(ImageRun):
     data: str = "mnist"
-    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
+    images; digits.
+    """
     steps: int = 6_000
     """Rounds of the game: each --n-disc critic steps and one generator step."""
     evaluate_every: int = 2_000
@@ -48,7 +51,9 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
     gen = dcgan.Generator(spec.shape, width=config.width)
     disc = dcgan.Discriminator(width=config.width, batch_norm=False)
     return loop.Recipe(
-        game=adversarial(gen, disc, losses.wasserstein(), z_dim=config.z_dim, penalties=[(config.penalty, penalties.wgan_gp)]),
+        game=adversarial(
+            gen, disc, losses.wasserstein(), z_dim=config.z_dim, penalties=[(config.penalty, penalties.wgan_gp)]
+        ),
         gen_tx=optax.adam(config.lr, b1=config.b1, b2=config.b2),
         disc_tx=optax.adam(config.lr, b1=config.b1, b2=config.b2),
         z_dim=config.z_dim,

@@ -1,4 +1,5 @@
-"""Wasserstein GAN with weight clipping on MNIST, 28x28: five critic steps a round, RMSProp, every critic weight in [-0.01, 0.01].
+"""Wasserstein GAN with weight clipping on MNIST, 28x28: five critic steps a round, RMSProp, every critic weight in
+[-0.01, 0.01].
 
 Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1 (lr 5e-5, clip 0.01, n_critic 5, batch 64), with DCGAN's networks.
 Measured: experiments/results/wgan_mnist.json.
@@ -22,7 +23,9 @@ from gan_jax.types import Spec
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(ImageRun):
     data: str = "mnist"
-    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images; digits."""
+    """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
+    images; digits.
+    """
     steps: int = 10_000
     """Rounds of the game: each --n-disc critic steps and one generator step."""
     evaluate_every: int = 2_000

@@ -1,4 +1,6 @@
-"""Checkpoints of a run's state by Orbax: written beside the training, whole or not at all, restored onto any number of devices."""
+"""Checkpoints of a run's state by Orbax: written beside the training, whole or not at all, restored onto any number of
+devices.
+"""
 
 import logging
 from pathlib import Path
@@ -19,7 +21,9 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path | str):
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells every save on the console, and every failure with its stack; we say failures ourselves
+        logging.getLogger("absl").setLevel(
+            logging.CRITICAL
+        )  # Orbax tells every save on the console, and every failure with its stack; we say failures ourselves
         import orbax.checkpoint as ocp  # a second, not spent by `--help`
 
         self._ocp = ocp
@@ -33,7 +37,9 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self._manager.close()
         except Exception as failure:
@@ -46,7 +52,9 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state: PyTree) -> None:
-        """Copies `state` and writes it in the background; a step that is there already is left as it is. Errors of the save before this one come up here."""
+        """Copies `state` and writes it in the background; a step that is there already is left as it is. Errors of the
+        save before this one come up here.
+        """
         if self.latest == step:
             return
         try:
@@ -66,7 +74,9 @@ class Checkpoints:
         try:
             return self._manager.restore(step, args=self._ocp.args.StandardRestore(like))
         except Exception as failure:
-            raise UserError(f"checkpoint {step} in {self._directory} cannot be read: {_first_line(failure)}; remove {self._directory / str(step)} to use the one before it") from failure
+            raise UserError(
+                f"checkpoint {step} in {self._directory} cannot be read: {_first_line(failure)}; remove {self._directory / str(step)} to use the one before it"
+            ) from failure
 
     def _failed(self, failure: Exception) -> UserError:
         try:
@@ -74,7 +84,9 @@ class Checkpoints:
         except Exception:
             last = None
         kept = f"the checkpoint of step {last} is whole" if last is not None else "no checkpoint was written yet"
-        return UserError(f"could not save to {self._directory}: {_first_line(failure)}; {kept}. Mend that and give the same command again to go on")
+        return UserError(
+            f"could not save to {self._directory}: {_first_line(failure)}; {kept}. Mend that and give the same command again to go on"
+        )
 
 
 def _first_line(failure: BaseException) -> str:
@@ -85,7 +97,13 @@ def _first_line(failure: BaseException) -> str:
             return seen.strerror
         seen = seen.__cause__ or seen.__context__
     text = str(failure)
-    for known in ("No space left on device", "Read-only file system", "Permission denied", "File too large", "Disk quota exceeded"):
+    for known in (
+        "No space left on device",
+        "Read-only file system",
+        "Permission denied",
+        "File too large",
+        "Disk quota exceeded",
+    ):
         if known in text:
             return known
     return (text.splitlines() or [type(failure).__name__])[0][:300]

@@ -1,4 +1,6 @@
-"""The command line of an experiment: a configuration's fields are its flags; a user's mistake is a short message and exit status 2."""
+"""The command line of an experiment: a configuration's fields are its flags; a user's mistake is a short message and
+exit status 2.
+"""
 
 import sys
 from collections.abc import Callable
@@ -13,13 +15,15 @@ Config = TypeVar("Config")
 
 
 def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | None = None) -> None:
-    """Parses `args` (default: the command line) into `config` and calls `main`. Exits: 0 done; 2 a mistake, said in one message; 130 interrupted.
+    """Parses `args` (default: the command line) into `config` and calls `main`. Exits: 0 done; 2 a mistake, said in one
+    message; 130 interrupted.
 
     `--help` shows the experiment's docstring, then every flag with its default and meaning.
     """
     description = sys.modules[main.__module__].__doc__ or ""
     hook = sys.unraisablehook
-    # A write that failed leaves threads that still call the event loop it ran in, each with a traceback of its own: the failure itself is said once, as a UserError.
+    # A write that failed leaves threads that still call the event loop it ran in, each with a traceback of its own: the
+    # failure itself is said once, as a UserError.
     sys.unraisablehook = lambda info: None if "Event loop is closed" in str(info.exc_value) else hook(info)
     try:
         main(tyro.cli(config, args=args, description=description, prog=f"python -m {module_name(main)}"))

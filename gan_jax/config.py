@@ -1,4 +1,6 @@
-"""The flags that every experiment has. An experiment's own configuration inherits them; the text under a field is its `--help`."""
+"""The flags that every experiment has. An experiment's own configuration inherits them; the text under a field is its
+`--help`.
+"""
 
 import dataclasses
 import math
@@ -6,15 +8,20 @@ from typing import Literal
 
 from gan_jax.types import UserError
 
-MAY_BE_ZERO = frozenset({"seed", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every"})  # every other whole number is at least 1
+MAY_BE_ZERO = frozenset(
+    {"seed", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every"}
+)  # every other whole number is at least 1
 FRACTIONS = frozenset({"b1", "b2", "dropout"})
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
     """Where a run is kept, how long it is, and what it leaves behind on the way."""
 
     workdir: str = ""
-    """Directory of the run (default: runs/NAME of the experiment). Starting again with the same one goes on where it stopped."""
+    """Directory of the run (default: runs/NAME of the experiment). Starting again with the same one goes on where it
+    stopped.
+    """
     seed: int = 0
     """Weights, data order and noise are all functions of (seed, step)."""
     steps: int = 10_000
@@ -39,7 +46,9 @@ class Run:
                 continue
             least = 1 if isinstance(value, int) and field.name not in MAY_BE_ZERO else 0
             if not least <= value < math.inf:
-                raise UserError(f"{flag} {value}: it must be at least {least}{'' if isinstance(value, int) else ' and finite'}")
+                raise UserError(
+                    f"{flag} {value}: it must be at least {least}{'' if isinstance(value, int) else ' and finite'}"
+                )
             if field.name in FRACTIONS and value >= 1:
                 raise UserError(f"{flag} {value}: it must be in [0, 1)")
         if self.seed >= 2**32:
@@ -51,7 +60,9 @@ class ImageRun(Run):
     """And where the images come from."""
 
     data: str = "digits"
-    """digits (bundled); a TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of images."""
+    """digits (bundled); a TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or
+    .npy; a folder of images.
+    """
     size: int = 0
     """Side, in pixels, that a folder's images are brought to; 0: they have one size already."""
     fit: Literal["crop", "stretch", "pad"] = "crop"
@@ -61,4 +72,6 @@ class ImageRun(Run):
 
 
 # A run may be continued with other values of these; every other field is what makes it this run.
-MAY_DIFFER = frozenset({"workdir", "steps", "devices", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "data"})
+MAY_DIFFER = frozenset(
+    {"workdir", "steps", "devices", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "data"}
+)

@@ -1,4 +1,6 @@
-"""How a generator is measured while it trains and at the end; every value travels with the protocol by which it was taken."""
+"""How a generator is measured while it trains and at the end; every value travels with the protocol by which it was
+taken.
+"""
 
 import functools
 
@@ -27,7 +29,8 @@ def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
 def pixels(real: ImageSet, most: int = 5_000) -> Evaluate:
     """Fréchet distance, precision, recall, density and coverage (k = 5) on the pixels themselves, [-1, 1] flattened.
 
-    n = min(`most`, half the set) real images, drawn without replacement with seed 0, against as many fakes; `floor` in the protocol is what n other real images score in the fakes' place.
+    n = min(`most`, half the set) real images, drawn without replacement with seed 0, against as many fakes; `floor` in
+    the protocol is what n other real images score in the fakes' place.
     Pixels are no perceptual features: the numbers rank runs on one data set, and compare with nothing published.
     """
     count = min(most, len(real.images) // 2)
@@ -47,7 +50,15 @@ def pixels(real: ImageSet, most: int = 5_000) -> Evaluate:
 
     def evaluate(draw: Draw) -> dict[str, Record]:
         fake = features(np.asarray(draw(count)))
-        protocol = {"features": "pixels in [-1, 1]", "k": 5, "real": count, "fake": count, "data": real.name, "data_digest": real.digest, **SAMPLES}
+        protocol = {
+            "features": "pixels in [-1, 1]",
+            "k": 5,
+            "real": count,
+            "fake": count,
+            "data": real.name,
+            "data_digest": real.digest,
+            **SAMPLES,
+        }
         return {
             f"{name}_pixels": Record(value, name != "frechet", {**protocol, "floor": floor()[name]})
             for name, value in measure(fake).items()

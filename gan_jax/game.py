@@ -1,6 +1,7 @@
 """A GAN is a game of four pure functions; `make_update` makes one compiled round of it: the D steps and the G step.
 
-What `optax.GradientTransformation(init, update)` is to optimisers, `Game` is here. It knows no loss, no network and no data.
+What `optax.GradientTransformation(init, update)` is to optimisers, `Game` is here. It knows no loss, no network and no
+data.
 """
 
 from collections.abc import Callable
@@ -15,9 +16,13 @@ from gan_jax.types import Batch, Key, Metrics, PyTree
 
 
 class Game(NamedTuple):
-    """Four pure functions. The differentiated argument stands first; everything else is data, so nothing has to be detached."""
+    """Four pure functions. The differentiated argument stands first; everything else is data, so nothing has to be
+    detached.
+    """
 
-    init: Callable[[Key, Batch], tuple[PyTree, PyTree, PyTree]]  # -> linen variables of the generator's side, of the discriminator's, and aux
+    init: Callable[
+        [Key, Batch], tuple[PyTree, PyTree, PyTree]
+    ]  # -> linen variables of the generator's side, of the discriminator's, and aux
     disc_loss: Callable[..., Any]  # (params, state, batch, key) -> loss, (stats, aux, metrics)
     gen_loss: Callable[..., Any]  # the same call
     sample: Callable[..., Any]  # (params, stats, z, label=None) -> what the generator makes, in evaluation mode
@@ -32,7 +37,9 @@ class Player(flax.struct.PyTreeNode):
 
 
 class Average(flax.struct.PyTreeNode):
-    """The averaged generator, its running statistics included: averaged weights with the raw ones' batch-norm means would be a third network."""
+    """The averaged generator, its running statistics included: averaged weights with the raw ones' batch-norm means
+    would be a third network.
+    """
 
     params: PyTree
     stats: PyTree
@@ -49,13 +56,18 @@ class State(flax.struct.PyTreeNode):
 
 
 def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> Callable[[jax.Array], jax.Array]:
-    """The decay of an average whose memory is counted in images: step -> 1/2^(batch_size / half-life), the half-life being `images`,
-    or `ramp_up` times the images seen before this step, where that is less (None: no ramp-up). With ramp-up the first decay is 0: the average is the first new parameters.
+    """The decay of an average whose memory is counted in images: step -> 1/2^(batch_size / half-life), the half-life
+    being `images`,
+    or `ramp_up` times the images seen before this step, where that is less (None: no ramp-up). With ramp-up the first
+    decay is 0: the average is the first new parameters.
 
-    `images` = 0 is no memory: the average is the new parameters. `batch_size` is the real images of one round. Karras et al. 2020, arXiv:2006.06676, their `ema_kimg` and `ema_rampup`.
+    `images` = 0 is no memory: the average is the new parameters. `batch_size` is the real images of one round. Karras
+    et al. 2020, arXiv:2006.06676, their `ema_kimg` and `ema_rampup`.
     """
     if images < 0 or batch_size < 1:
-        raise ValueError(f"a half-life of {images} images with batches of {batch_size}: the first must be at least 0, the second at least 1")
+        raise ValueError(
+            f"a half-life of {images} images with batches of {batch_size}: the first must be at least 0, the second at least 1"
+        )
 
     def decay(step: jax.Array) -> jax.Array:
         span = jnp.float32(images)
@@ -66,7 +78,9 @@ def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> C
     return decay
 
 
-def init(game: Game, gen_tx: optax.GradientTransformation, disc_tx: optax.GradientTransformation, key: Key, batch: Batch) -> State:
+def init(
+    game: Game, gen_tx: optax.GradientTransformation, disc_tx: optax.GradientTransformation, key: Key, batch: Batch
+) -> State:
     """The state before the first round, for batches like `batch`. The average starts as a copy of the generator."""
     gen_vars, disc_vars, aux = game.init(key, batch)
 
@@ -91,15 +105,27 @@ def make_update(
 ) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
     """`update(state, batch, key) -> (state, metrics)`, one round: `n_disc` steps of D, then one of G against the new D.
 
-    Every leaf of `batch` has n_disc * b rows: D's step i takes rows i, i + n_disc, ... (interleaved, so that rows split over devices stay where they are), and G's step
-    the same rows as D's last. `key` is the run's, the same every round: the step is folded in. `ema_decay` is a number in [0, 1] or a function of the step, as
-    `half_life` makes; the average follows the new parameters: ema <- decay ema + (1 - decay) new; 0 keeps it equal to them. With `simultaneous`, G moves against the D that stood before its (last) step,
-    as studies of the dynamics need it. The metrics are those of the last D step and the G step. Compiled; the state given is donated, so use the one returned.
+    Every leaf of `batch` has n_disc * b rows: D's step i takes rows i, i + n_disc, ... (interleaved, so that rows split
+    over devices stay where they are), and G's step
+    the same rows as D's last. `key` is the run's, the same every round: the step is folded in. `ema_decay` is a number
+    in [0, 1] or a function of the step, as
+    `half_life` makes; the average follows the new parameters: ema <- decay ema + (1 - decay) new; 0 keeps it equal to
+    them. With `simultaneous`, G moves against the D that stood before its (last) step,
+    as studies of the dynamics need it. The metrics are those of the last D step and the G step. Compiled; the state
+    given is donated, so use the one returned.
     """
     if n_disc < 1:
         raise ValueError(f"n_disc is the discriminator's steps in a round, at least 1; got {n_disc}")
 
-    def step_of(side: str, loss: Callable, tx: optax.GradientTransformation, state: State, against: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
+    def step_of(
+        side: str,
+        loss: Callable,
+        tx: optax.GradientTransformation,
+        state: State,
+        against: State,
+        batch: Batch,
+        key: Key,
+    ) -> tuple[State, Metrics]:
         player: Player = getattr(state, side)
         grads, (stats, aux, metrics) = jax.grad(loss, has_aux=True)(player.params, against, batch, key)
         updates, opt = tx.update(grads, player.opt, player.params)
@@ -109,12 +135,16 @@ def make_update(
     def update(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
         rows = {leaf.shape[0] for leaf in jax.tree.leaves(batch)}
         if len(rows) != 1 or next(iter(rows)) % n_disc:
-            raise ValueError(f"a round of {n_disc} D steps needs batches whose rows are one multiple of {n_disc}; got {sorted(rows)} rows")
+            raise ValueError(
+                f"a round of {n_disc} D steps needs batches whose rows are one multiple of {n_disc}; got {sorted(rows)} rows"
+            )
         keys = jax.random.split(jax.random.fold_in(key, state.step), n_disc + 1)
         batches = [jax.tree.map(lambda leaf, i=i: leaf[i::n_disc], batch) for i in range(n_disc)]
         before = state
         disc_metrics: Metrics = {}
-        for i in range(n_disc):  # unrolled: a convolution's gradient is slow inside a loop on the CPU, and n_disc is small
+        for i in range(
+            n_disc
+        ):  # unrolled: a convolution's gradient is slow inside a loop on the CPU, and n_disc is small
             before = state
             state, disc_metrics = step_of("disc", game.disc_loss, disc_tx, state, state, batches[i], keys[i])
         against = before.replace(aux=state.aux) if simultaneous else state

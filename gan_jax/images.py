@@ -14,8 +14,12 @@ def to_uint8(images: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
     return np.clip(np.nan_to_num(np.rint((np.asarray(images, np.float32) + 1) * 127.5)), 0, 255).astype(np.uint8)
 
 
-def grid(images: Float[np.ndarray, "b h w c"], columns: int | None = None, pad: int = 2) -> UInt8[np.ndarray, "hh ww c"]:
-    """One picture of all images, row by row, each enlarged by a whole factor to at least 40 pixels; c is 1 or 3 (ValueError)."""
+def grid(
+    images: Float[np.ndarray, "b h w c"], columns: int | None = None, pad: int = 2
+) -> UInt8[np.ndarray, "hh ww c"]:
+    """One picture of all images, row by row, each enlarged by a whole factor to at least 40 pixels; c is 1 or 3
+    (ValueError).
+    """
     if np.ndim(images) != 4 or np.shape(images)[-1] not in (1, 3) or 0 in np.shape(images):
         raise ValueError(f"a grid is made of images [b h w c] with c 1 or 3; got {np.shape(images)}")
     pixels = to_uint8(images)
@@ -32,8 +36,12 @@ def grid(images: Float[np.ndarray, "b h w c"], columns: int | None = None, pad: 
     return sheet
 
 
-def scatter(fake: Float[np.ndarray, "b 2"], real: Float[np.ndarray, "k 2"], side: int = 480) -> UInt8[np.ndarray, "side side c"]:
-    """Points in the plane: `real` as grey rings, `fake` as blue dots, on one scale that shows every real point with a quarter to spare."""
+def scatter(
+    fake: Float[np.ndarray, "b 2"], real: Float[np.ndarray, "k 2"], side: int = 480
+) -> UInt8[np.ndarray, "side side c"]:
+    """Points in the plane: `real` as grey rings, `fake` as blue dots, on one scale that shows every real point with a
+    quarter to spare.
+    """
     centre = (real.max(0) + real.min(0)) / 2
     reach = 1.25 * float(np.abs(real - centre).max()) or 1.0
 

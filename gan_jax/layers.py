@@ -1,8 +1,11 @@
 """Convolutions that are fast on the CPU, and the small pieces that several networks share.
 
-A strided convolution, its gradient with respect to its input (the transposed convolution) and its gradient with respect to its kernel are
-one closed family: each is bilinear, and the two gradients of each are the other two. XLA's CPU backend runs some of the forms that automatic
-differentiation makes of them 10 to 100 times slower than others; written out below in the forms it runs fast, every order of derivative
+A strided convolution, its gradient with respect to its input (the transposed convolution) and its gradient with respect
+to its kernel are
+one closed family: each is bilinear, and the two gradients of each are the other two. XLA's CPU backend runs some of the
+forms that automatic
+differentiation makes of them 10 to 100 times slower than others; written out below in the forms it runs fast, every
+order of derivative
 is fast. On other backends the plain `lax.conv_general_dilated` is used.
 """
 
@@ -35,7 +38,9 @@ def _dimension_numbers(rank: int) -> tuple[str, str, str]:
     return f"N{space}C", f"{space}IO", f"N{space}C"
 
 
-def _lax_conv(x: jax.Array, w: jax.Array, strides: Any, padding: Any, lhs_dilation: Any = None, rhs_dilation: Any = None) -> jax.Array:
+def _lax_conv(
+    x: jax.Array, w: jax.Array, strides: Any, padding: Any, lhs_dilation: Any = None, rhs_dilation: Any = None
+) -> jax.Array:
     return lax.conv_general_dilated(x, w, strides, padding, lhs_dilation, rhs_dilation, _dimension_numbers(x.ndim - 2))
 
 
@@ -51,14 +56,19 @@ def _conv_to_input(y: jax.Array, w: jax.Array, g: _Geometry) -> jax.Array:
     """y [b m.. o], w [k.. i o] -> [b n.. i]: the transposed convolution."""
     rank = len(g.kernel)
     low = [k - 1 - low for k, low in zip(g.kernel, g.low, strict=True)]
-    high = [n - ((m - 1) * s + 1) - lo + k - 1 for n, k, s, lo, m in zip(g.inputs, g.kernel, g.strides, low, g.outputs, strict=True)]
+    high = [
+        n - ((m - 1) * s + 1) - lo + k - 1
+        for n, k, s, lo, m in zip(g.inputs, g.kernel, g.strides, low, g.outputs, strict=True)
+    ]
     turned = jnp.flip(w, range(rank)).swapaxes(-1, -2)  # [k.. o i]
     return _lax_conv(y, turned, (1,) * rank, list(zip(low, high, strict=True)), lhs_dilation=g.strides)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv_to_kernel(x: jax.Array, y: jax.Array, g: _Geometry) -> jax.Array:
-    """x [b n.. i], y [b m.. o] -> [k.. i o]: channels of x as the batch, the batch as channels, y as the kernel, its taps `strides` apart."""
+    """x [b n.. i], y [b m.. o] -> [k.. i o]: channels of x as the batch, the batch as channels, y as the kernel, its
+    taps `strides` apart.
+    """
     rank = len(g.kernel)
     high = [k - 1 + (m - 1) * s + 1 - n - low for n, k, s, low, m in zip(*g, strict=True)]
     x = x.swapaxes(0, -1)  # [i n.. b]
@@ -85,25 +95,52 @@ def conv_general_dilated(
     lhs: jax.Array, rhs: jax.Array, window_strides: Sequence[int], padding: Any, lhs_dilation: Any = None, rhs_dilation: Any = None,
     dimension_numbers: Any = None, feature_group_count: int = 1, batch_group_count: int = 1, precision: Any = None, **kwargs: Any,
 ) -> jax.Array:  # fmt: skip
-    """`lax.conv_general_dilated`, by the fast family where it applies: on the CPU, channels last, neither dilated nor grouped.
+    """`lax.conv_general_dilated`, by the fast family where it applies: on the CPU, channels last, neither dilated nor
+    grouped.
 
     Differentiable any number of times in reverse mode; where the family applies there is no forward mode (`jax.jvp`).
     """
     rank = lhs.ndim - 2
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     plain = all(d == 1 for d in [*(lhs_dilation or ()), *(rhs_dilation or ()), feature_group_count, batch_group_count])
-    last = numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, _dimension_numbers(rank)) if 1 <= rank <= 3 else False
-    if jax.default_backend() != "cpu" or not plain or not last or precision is not None or kwargs.get("preferred_element_type"):
+    last = (
+        numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, _dimension_numbers(rank))
+        if 1 <= rank <= 3
+        else False
+    )
+    if (
+        jax.default_backend() != "cpu"
+        or not plain
+        or not last
+        or precision is not None
+        or kwargs.get("preferred_element_type")
+    ):
         return lax.conv_general_dilated(
-            lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count, precision, **kwargs
+            lhs,
+            rhs,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers,
+            feature_group_count,
+            batch_group_count,
+            precision,
+            **kwargs,
         )
     inputs, kernel = lhs.shape[1:-1], rhs.shape[:-2]
     pads = lax.padtype_to_pads(inputs, kernel, window_strides, padding) if isinstance(padding, str) else padding
-    outputs = [(n + low + high - k) // s + 1 for n, k, s, (low, high) in zip(inputs, kernel, window_strides, pads, strict=True)]
-    return _conv(lhs, rhs, _Geometry(inputs, kernel, tuple(window_strides), tuple(low for low, _ in pads), tuple(outputs)))
+    outputs = [
+        (n + low + high - k) // s + 1 for n, k, s, (low, high) in zip(inputs, kernel, window_strides, pads, strict=True)
+    ]
+    return _conv(
+        lhs, rhs, _Geometry(inputs, kernel, tuple(window_strides), tuple(low for low, _ in pads), tuple(outputs))
+    )
 
 
-Conv = functools.partial(nn.Conv, conv_general_dilated=conv_general_dilated)  # nn.Conv in parameters, names and numerics
+Conv = functools.partial(
+    nn.Conv, conv_general_dilated=conv_general_dilated
+)  # nn.Conv in parameters, names and numerics
 
 
 class ConvTranspose(nn.Module):
@@ -122,10 +159,16 @@ class ConvTranspose(nn.Module):
         if jax.default_backend() == "cpu":
             outputs = x.shape[1:-1]
             inputs = tuple(m * s for m, s in zip(outputs, self.strides, strict=True))
-            # Of the k + s - 2 zeros around the spread-out input, ceil of half stand before it (all k - 1 where the stride is that long).
-            before = [k - 1 if s > k - 1 else math.ceil((k + s - 2) / 2) for k, s in zip(self.kernel_size, self.strides, strict=True)]
+            # Of the k + s - 2 zeros around the spread-out input, ceil of half stand before it (all k - 1 where the
+            # stride is that long).
+            before = [
+                k - 1 if s > k - 1 else math.ceil((k + s - 2) / 2)
+                for k, s in zip(self.kernel_size, self.strides, strict=True)
+            ]
             low = tuple(k - 1 - p for k, p in zip(self.kernel_size, before, strict=True))
-            turned = jnp.flip(kernel, range(x.ndim - 2)).swapaxes(-1, -2)  # as the kernel of the convolution of which this is the transpose
+            turned = jnp.flip(kernel, range(x.ndim - 2)).swapaxes(
+                -1, -2
+            )  # as the kernel of the convolution of which this is the transpose
             x = _conv_to_input(x, turned, _Geometry(inputs, self.kernel_size, self.strides, low, outputs))
         else:
             x = lax.conv_transpose(x, kernel, self.strides, "SAME", dimension_numbers=_dimension_numbers(x.ndim - 2))
@@ -137,4 +180,6 @@ class ConvTranspose(nn.Module):
 def require_label(label: jax.Array | None, classes: int, who: str) -> None:
     """ValueError unless a label is given where there are classes, and none where there are none."""
     if (label is None) != (classes == 0):
-        raise ValueError(f"{who} has classes={classes} and was given {'no label' if label is None else 'labels'}; they go together")
+        raise ValueError(
+            f"{who} has classes={classes} and was given {'no label' if label is None else 'labels'}; they go together"
+        )

@@ -1,4 +1,6 @@
-"""What a run says: rows of JSON (the record), TensorBoard events (the same rows), and a line or a bar for the person who waits."""
+"""What a run says: rows of JSON (the record), TensorBoard events (the same rows), and a line or a bar for the person
+who waits.
+"""
 
 import datetime
 import json
@@ -48,12 +50,16 @@ class Log:
 
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1 if start else None)
         terminal = sys.stderr.isatty() and not quiet
-        self._bar = tqdm.tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1) if terminal else None
+        self._bar = (
+            tqdm.tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1) if terminal else None
+        )
 
     def __enter__(self) -> "Log":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -76,8 +82,12 @@ class Log:
             self._bar.update(step - self._bar.n)
 
     def row(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes one row: step, images, seconds, then `values`, null where one is not finite. Flushed, so that it outlives the process."""
-        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no infinity
+        """Writes one row: step, images, seconds, then `values`, null where one is not finite. Flushed, so that it
+        outlives the process.
+        """
+        finite = {
+            name: value if math.isfinite(value) else None for name, value in values.items()
+        }  # JSON has no infinity
         row = {"step": step, "images": step * self._images, "seconds": round(self.seconds, 3), **finite}
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
@@ -95,7 +105,9 @@ class Log:
             self._bar.set_postfix_str(f"{rate * self._images:,.0f} images/s  {shown}", refresh=False)
             return
         left = datetime.timedelta(seconds=round((self._steps - step) / rate)) if rate > 0 else "?"
-        self.say(f"step {step:,}/{self._steps:,}  {rate:.1f} steps/s  {rate * self._images:,.0f} images/s  {left} left  {shown}")
+        self.say(
+            f"step {step:,}/{self._steps:,}  {rate:.1f} steps/s  {rate * self._images:,.0f} images/s  {left} left  {shown}"
+        )
 
     def close(self) -> None:
         if self._bar is not None:

@@ -1,15 +1,14 @@
-"""The training loop: plays the rounds, writes the log, pictures and checkpoints, goes on where a run stopped, and stops when asked."""
+"""The training loop: plays the rounds, writes the log, pictures and checkpoints, goes on where a run stopped, and stops
+when asked.
+"""
 
 import collections
 import functools
 import json
 import math
-import signal
-import threading
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +20,7 @@ from gan_jax import game, images, mesh, record, report
 from gan_jax.checkpoint import Checkpoints, template
 from gan_jax.config import MAY_DIFFER, Run
 from gan_jax.log import Log, read_rows
+from gan_jax.stop import Stop
 from gan_jax.types import Evaluate, PyTree, Record, Source, UserError
 
 INFLIGHT = 8  # steps that may be queued on the device: enough to keep it busy, few enough that a stop is prompt
@@ -47,13 +47,18 @@ def run(
     picture: Callable[[np.ndarray], np.ndarray] = images.grid,
     pictured: int = 64,
 ) -> game.State:
-    """Trains `recipe` on `source` as `config` says and returns the state; what it leaves in the work directory stands in the README.
+    """Trains `recipe` on `source` as `config` says and returns the state; what it leaves in the work directory stands
+    in the README.
 
-    Starting again with the same work directory goes on after its last checkpoint; a finished run is left as it is. Ctrl-C and SIGTERM save first, then
-    raise KeyboardInterrupt and SystemExit(143). UserError for a work directory of another run, a batch that devices cannot share, a save that fails, values that are not finite.
+    Starting again with the same work directory goes on after its last checkpoint; a finished run is left as it is.
+    Ctrl-C and SIGTERM save first, then
+    raise KeyboardInterrupt and SystemExit(143). UserError for a work directory of another run, a batch that devices
+    cannot share, a save that fails, values that are not finite.
     """
     if source.rows != config.batch_size * recipe.n_disc:
-        raise ValueError(f"the source gives {source.rows} rows a step; batch_size x n_disc = {config.batch_size} x {recipe.n_disc} are needed")
+        raise ValueError(
+            f"the source gives {source.rows} rows a step; batch_size x n_disc = {config.batch_size} x {recipe.n_disc} are needed"
+        )
     name = record.module_name(type(config)).rsplit(".", 1)[-1]
     workdir = Path(config.workdir or f"runs/{name}").absolute()
     devices = mesh.make(config.devices, config.batch_size)
@@ -61,25 +66,60 @@ def run(
     run_key = jax.random.key(config.seed)
     init_key, update_key, sample_key = (jax.random.fold_in(run_key, i) for i in range(3))
     with jax.set_mesh(devices):
-        fresh = jax.jit(lambda key: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, key, _blank(config.batch_size, source)), out_shardings=whole)
+        fresh = jax.jit(
+            lambda key: game.init(
+                recipe.game, recipe.gen_tx, recipe.disc_tx, key, source.spec.blank(config.batch_size)
+            ),
+            out_shardings=whole,
+        )
         like = template(jax.eval_shape(fresh, init_key), whole)
-        sizes = {side: sum(math.prod(x.shape) for x in jax.tree.leaves(getattr(like, side).params)) for side in ("gen", "disc")}
-        identity = {"data": source.name, "data_digest": source.digest, "shape": source.spec.shape, "classes": source.spec.classes, "parameters": sizes}
+        sizes = {
+            side: sum(math.prod(x.shape) for x in jax.tree.leaves(getattr(like, side).params))
+            for side in ("gen", "disc")
+        }
+        identity = {
+            "data": source.name,
+            "data_digest": source.digest,
+            "shape": source.spec.shape,
+            "classes": source.spec.classes,
+            "parameters": sizes,
+        }
         record.open_workdir(workdir, config, identity, MAY_DIFFER)
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             start = checkpoints.latest or 0
             state = checkpoints.restore(start, like) if start else fresh(init_key)
             if start >= config.steps:
-                print(f"{workdir} has played its {start:,} steps: nothing to do. Give --steps above {start} for more, or another --workdir for another run", flush=True)
+                print(
+                    f"{workdir} has played its {start:,} steps: nothing to do. Give --steps above {start} for more, or another --workdir for another run",
+                    flush=True,
+                )
                 return state
             sampler = _sampler(recipe, sample_key, pictured)
-            update = game.make_update(recipe.game, recipe.gen_tx, recipe.disc_tx, n_disc=recipe.n_disc, ema_decay=recipe.ema_decay)
+            update = game.make_update(
+                recipe.game, recipe.gen_tx, recipe.disc_tx, n_disc=recipe.n_disc, ema_decay=recipe.ema_decay
+            )
             begin = f"going on at step {start:,} of {config.steps:,}" if start else f"{config.steps:,} steps"
             where = f"{devices.size} x {devices.devices.flat[0].device_kind}"
-            print(f"{name} on {where}: generator {sizes['gen']:,} parameters, discriminator {sizes['disc']:,}; data {source.name}, {source.size or 'endless'} examples of {source.spec.shape}")
+            networks = f"generator {sizes['gen']:,} parameters, discriminator {sizes['disc']:,}"
+            print(
+                f"{name} on {where}: {networks}; data {source.name}, {source.size or 'endless'} examples of {source.spec.shape}"
+            )
             print(f"{begin}, in {workdir}; the first step compiles for some seconds", flush=True)
-            with Log(workdir, start, config.steps, source.rows) as log, _Stop() as stop:
-                player = _Player(config, recipe, source, update, update_key, whole, sampler, evaluate, picture, workdir, log, checkpoints)
+            with Log(workdir, start, config.steps, source.rows) as log, Stop() as stop:
+                player = _Player(
+                    config,
+                    recipe,
+                    source,
+                    update,
+                    update_key,
+                    whole,
+                    sampler,
+                    evaluate,
+                    picture,
+                    workdir,
+                    log,
+                    checkpoints,
+                )
                 state = player.play(state, start, stop)
     return state
 
@@ -100,10 +140,12 @@ class _Player(NamedTuple):
     log: Log
     checkpoints: Checkpoints
 
-    def play(self, state: game.State, start: int, stop: "_Stop") -> game.State:
+    def play(self, state: game.State, start: int, stop: Stop) -> game.State:
         config, log = self.config, self.log
 
-        def round_of(state: game.State, fetched: PyTree, data_key: jax.Array, key: jax.Array) -> tuple[game.State, Mapping[str, jax.Array]]:
+        def round_of(
+            state: game.State, fetched: PyTree, data_key: jax.Array, key: jax.Array
+        ) -> tuple[game.State, Mapping[str, jax.Array]]:
             batch = mesh.split_rows(self.source.batch(fetched, data_key, state.step))
             return self.update(state, batch, key)
 
@@ -123,15 +165,13 @@ class _Player(NamedTuple):
                 jax.block_until_ready(queue.popleft())  # waits for an old step, never for the one just queued
             log.tick(step)
             last = step == config.steps
-            measuring, saving = last or _due(step, config.evaluate_every), last or stop.asked or _due(step, config.checkpoint_every)
-            values: dict[str, float] = {}
-            if last or _due(step, config.log_every) or measuring or saving:
-                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-                self.check_finite(step, values)  # before it is measured or saved
-            logging = last or _due(step, config.log_every)
-            row = dict(values) if logging else {}
-            if logging:
-                log.progress(step, values)
+            logging, measuring = (last or _due(step, every) for every in (config.log_every, config.evaluate_every))
+            row: dict[str, float] = {}
+            if logging or measuring:
+                values = self.fetch(step, metrics)
+                if logging:
+                    log.progress(step, values)
+                    row |= values
             if measuring and self.evaluate:
                 records = self.evaluate(functools.partial(self.sampler, state))
                 row |= {f"eval/{name}": one.value for name, one in records.items()}
@@ -140,10 +180,12 @@ class _Player(NamedTuple):
                 self.guarded(functools.partial(log.row, step, row))
             if last or _due(step, config.sample_every):
                 self.draw_picture(state, step)
-            if saving:
+            stopping = stop.asked and not last  # once: the signal may come at any time
+            if last or stopping or _due(step, config.checkpoint_every):
+                self.fetch(step, metrics)  # what is not finite is not saved
                 self.checkpoints.save(step, state)
                 self.guarded(self.write_report)
-            if stop.asked and not last:
+            if stopping:
                 self.checkpoints.wait()
                 log.say(f"stopped at step {step:,} of {config.steps:,}, saved. To go on: {record.command(config)}")
                 stop.leave()
@@ -151,17 +193,23 @@ class _Player(NamedTuple):
         self.finish(records)
         return state
 
-    def check_finite(self, step: int, values: Mapping[str, float]) -> None:
-        bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if bad:
-            kept = self.checkpoints.latest
-            raise UserError(f"{', '.join(bad)} not finite at step {step}; nothing was saved since the checkpoint of step {kept}. A smaller learning rate or another --seed may help")
+    def fetch(self, step: int, metrics: Mapping[str, jax.Array]) -> dict[str, float]:
+        """The metrics as numbers; UserError unless all are finite."""
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if bad := [name for name, value in values.items() if not math.isfinite(value)]:
+            raise UserError(
+                f"{', '.join(bad)} not finite at step {step}; the last checkpoint, of step {self.checkpoints.latest}, is from before. "
+                "A smaller learning rate or another --seed may help"
+            )
+        return values
 
     def guarded(self, write: Callable[[], None]) -> None:
         try:
             write()
         except OSError as error:
-            raise UserError(f"cannot write to {self.workdir}: {error.strerror}; the checkpoint of step {self.checkpoints.latest} is whole") from error
+            raise UserError(
+                f"cannot write to {self.workdir}: {error.strerror}; the checkpoint of step {self.checkpoints.latest} is whole"
+            ) from error
 
     def draw_picture(self, state: game.State, step: int) -> None:
         pixels = self.picture(self.sampler(state, None))
@@ -170,16 +218,20 @@ class _Player(NamedTuple):
     def write_report(self, metrics: Mapping[str, Any] = types.MappingProxyType({})) -> None:
         saved = json.loads((self.workdir / "config.json").read_text())
         pictures = sorted((self.workdir / "samples").glob("*.png"))
-        text = report.page(saved["experiment"].rsplit(".", 1)[-1], saved, read_rows(self.workdir / "metrics.jsonl"), pictures, metrics)
+        text = report.page(
+            saved["experiment"].rsplit(".", 1)[-1], saved, read_rows(self.workdir / "metrics.jsonl"), pictures, metrics
+        )
         (self.workdir / "report.html").write_text(text)
 
     def finish(self, records: dict[str, Record]) -> None:
         config, source, rows = self.config, self.source, read_rows(self.workdir / "metrics.jsonl")
-        saved = record.environment()
+        begun = json.loads(
+            (self.workdir / "config.json").read_text()
+        )  # of the start: the checkout may have moved on since
         result = {
             "name": record.module_name(type(config)).rsplit(".", 1)[-1],
             "command": record.command(config, {"workdir", "devices"}),
-            **saved,
+            **{name: begun[name] for name in ("commit", "versions", "hardware")},
             "seconds": round(self.log.seconds, 1),
             "steps": config.steps,
             "images": config.steps * source.rows,
@@ -189,20 +241,20 @@ class _Player(NamedTuple):
         }
         self.guarded(lambda: record.write_json(self.workdir / "result.json", result))
         self.guarded(lambda: self.write_report(result["metrics"]))
-        self.log.say(f"done: {config.steps:,} steps in {self.log.seconds:.0f} s. Look at {self.workdir}/samples/{config.steps:08d}.png; all of it on one page: {self.workdir}/report.html")
+        picture = f"{self.workdir}/samples/{config.steps:08d}.png"
+        self.log.say(
+            f"done: {config.steps:,} steps in {self.log.seconds:.0f} s. Look at {picture}; all of it on one page: {self.workdir}/report.html"
+        )
 
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _blank(rows: int, source: Source) -> dict[str, jax.Array]:
-    batch = {"image": jnp.zeros((rows, *source.spec.shape))}
-    return batch | {"label": jnp.zeros(rows, jnp.int32)} if source.spec.classes else batch
-
-
 def _sampler(recipe: Recipe, key: jax.Array, pictured: int) -> Callable[[game.State, int | None], np.ndarray]:
-    """(state, count) -> that many samples of the averaged generator from latents that are always the same; None: those of the picture, from the run's own key."""
+    """(state, count) -> that many samples of the averaged generator from latents that are always the same; None: those
+    of the picture, from the run's own key.
+    """
 
     @jax.jit
     def draw(state: game.State, z: jax.Array, label: jax.Array | None) -> jax.Array:
@@ -214,35 +266,10 @@ def _sampler(recipe: Recipe, key: jax.Array, pictured: int) -> Callable[[game.St
         whole = -(-rows // chunk) * chunk  # one compiled size
         z = jax.random.normal(key if count is None else jax.random.key(0), (whole, recipe.z_dim))
         label = jnp.arange(whole) % recipe.classes if recipe.classes else None
-        parts = [draw(state, z[i : i + chunk], None if label is None else label[i : i + chunk]) for i in range(0, whole, chunk)]
+        parts = [
+            draw(state, z[i : i + chunk], None if label is None else label[i : i + chunk])
+            for i in range(0, whole, chunk)
+        ]
         return np.concatenate([np.asarray(part) for part in parts])[:rows]
 
     return sample
-
-
-class _Stop:
-    """Notes SIGINT and SIGTERM while it is entered; a second signal interrupts at once. Does nothing outside the main thread."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Stop":
-        if threading.current_thread() is threading.main_thread():
-            self._old = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = number
-
-    def leave(self) -> None:
-        """As the signal would have: KeyboardInterrupt, or SystemExit with the shell's status for SIGTERM."""
-        if self.asked == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + signal.SIGTERM)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)

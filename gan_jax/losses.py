@@ -1,7 +1,9 @@
 """Adversarial losses, each a pair `gen(*, real, fake)` and `disc(*, real, fake)` of scalars to be minimised.
 
-`real` is a = D(x) and `fake` is b = D(G(z)): logits of any one shape, [b] or [b h w] for patches, averaged over all entries (E below).
-Keyword only, because two swapped arguments are a silent change of sign. Everything is computed in float32 and in the stable form:
+`real` is a = D(x) and `fake` is b = D(G(z)): logits of any one shape, [b] or [b h w] for patches, averaged over all
+entries (E below).
+Keyword only, because two swapped arguments are a silent change of sign. Everything is computed in float32 and in the
+stable form:
 -log sigmoid(a) = softplus(-a) and -log(1 - sigmoid(a)) = softplus(a), finite for every finite logit.
 """
 
@@ -33,14 +35,18 @@ def _logits(real: Logits, fake: Logits) -> tuple[jax.Array, jax.Array]:
 
 def _paired(real: Logits, fake: Logits) -> tuple[jax.Array, jax.Array]:
     if real.shape != fake.shape:
-        raise ValueError(f"a relativistic paired loss compares logits one by one: real is {real.shape} and fake {fake.shape}; give it equal shapes")
+        raise ValueError(
+            f"a relativistic paired loss compares logits one by one: real is {real.shape} and fake {fake.shape}; give it equal shapes"
+        )
     return _logits(real, fake)
 
 
 def _cross_entropy(real_label: float) -> Callable[..., Scalar]:
     """E[t softplus(-a) + (1 - t) softplus(a)] + E softplus(b), with softplus(a) = softplus(-a) + a."""
     if not 0.5 < real_label <= 1:
-        raise ValueError(f"real_label is the target for real examples, in (0.5, 1]; got {real_label}; 0.9 is the paper's, 1 is no smoothing")
+        raise ValueError(
+            f"real_label is the target for real examples, in (0.5, 1]; got {real_label}; 0.9 is the paper's, 1 is no smoothing"
+        )
 
     def disc(*, real: Logits, fake: Logits) -> Scalar:
         real, fake = _logits(real, fake)
@@ -50,7 +56,8 @@ def _cross_entropy(real_label: float) -> Callable[..., Scalar]:
 
 
 def minimax(*, real_label: float = 1.0) -> Loss:
-    """The original zero-sum game: D minimises E softplus(-a) + E softplus(b), G minimises -E softplus(b) = E log(1 - D(G(z))).
+    """The original zero-sum game: D minimises E softplus(-a) + E softplus(b), G minimises -E softplus(b) = E log(1 -
+    D(G(z))).
 
     `real_label` < 1 is one-sided label smoothing (Salimans et al. 2016, arXiv:1606.03498, section 3.4).
     At a = b = 0: D 2 ln 2, G -ln 2. Goodfellow et al. 2014, arXiv:1406.2661, equation 1.
@@ -84,7 +91,9 @@ def least_squares(*, real_label: float = 1.0) -> Loss:
     Mao et al. 2017, arXiv:1611.04076, equation 9 (a = 0, b = c = 1).
     """
     if not 0.5 < real_label <= 1:
-        raise ValueError(f"real_label is the target for real examples, in (0.5, 1]; got {real_label}; 1 is no smoothing")
+        raise ValueError(
+            f"real_label is the target for real examples, in (0.5, 1]; got {real_label}; 1 is no smoothing"
+        )
 
     def gen(*, real: Logits, fake: Logits) -> Scalar:
         _, fake = _logits(real, fake)
@@ -100,7 +109,8 @@ def least_squares(*, real_label: float = 1.0) -> Loss:
 def hinge() -> Loss:
     """D minimises E max(0, 1 - a) + E max(0, 1 + b), G minimises -E b.
 
-    At a = b = 0: D 2, G 0. Lim and Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957, equations 16 and 17.
+    At a = b = 0: D 2, G 0. Lim and Ye 2017, arXiv:1705.02894; Miyato et al. 2018, arXiv:1802.05957, equations 16 and
+    17.
     """
 
     def gen(*, real: Logits, fake: Logits) -> Scalar:
@@ -115,7 +125,8 @@ def hinge() -> Loss:
 
 
 def wasserstein() -> Loss:
-    """D minimises E b - E a, G minimises -E b; D must be kept Lipschitz by clipping (`optim.clip_weights`) or a penalty.
+    """D minimises E b - E a, G minimises -E b; D must be kept Lipschitz by clipping (`optim.clip_weights`) or a
+    penalty.
 
     At a = b: D 0. -(D loss) estimates the Wasserstein-1 distance times the Lipschitz constant.
     Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1.
@@ -133,10 +144,12 @@ def wasserstein() -> Loss:
 
 
 def relativistic_paired() -> Loss:
-    """RpGAN: D minimises E softplus(-(a - b)), G minimises E softplus(-(b - a)), each real logit against the fake of the same row.
+    """RpGAN: D minimises E softplus(-(a - b)), G minimises E softplus(-(b - a)), each real logit against the fake of
+    the same row.
 
     At a = b: ln 2 each. `real` and `fake` must have one shape (ValueError).
-    Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4; with R1 and R2 the loss of R3GAN, arXiv:2501.05441, equation 2.
+    Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4; with R1 and R2 the loss of R3GAN, arXiv:2501.05441, equation
+    2.
     """
 
     def gen(*, real: Logits, fake: Logits) -> Scalar:
@@ -153,7 +166,8 @@ def relativistic_paired() -> Loss:
 def relativistic_average() -> Loss:
     """RaGAN: D minimises E softplus(-(a - E b)) + E softplus(b - E a); G the same with the roles of a and b exchanged.
 
-    The sum of the two terms, not their mean: at a = b = 0, 2 ln 2 each. Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.
+    The sum of the two terms, not their mean: at a = b = 0, 2 ln 2 each. Jolicoeur-Martineau 2018, arXiv:1807.00734,
+    section 4.
     """
 
     def compare(more: jax.Array, less: jax.Array) -> jax.Array:
@@ -171,7 +185,8 @@ def relativistic_average() -> Loss:
 
 
 def boundary_seeking(*, real_label: float = 1.0) -> Loss:
-    """BGAN for continuous data: D as in `minimax`; G minimises 1/2 E(log D(G(z)) - log(1 - D(G(z))))^2 = 1/2 E b^2, D's decision boundary.
+    """BGAN for continuous data: D as in `minimax`; G minimises 1/2 E(log D(G(z)) - log(1 - D(G(z))))^2 = 1/2 E b^2, D's
+    decision boundary.
 
     At a = b = 0: D 2 ln 2, G 0. Hjelm et al. 2018, arXiv:1702.08431, section 3.2.
     """

@@ -14,7 +14,9 @@ def clip_weights(limit: float) -> optax.GradientTransformation:
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}; the paper's is 0.01")
 
-    def update(updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None) -> tuple[optax.Updates, optax.EmptyState]:
+    def update(
+        updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.EmptyState]:
         if params is None:
             raise ValueError("clip_weights needs the parameters: tx.update(updates, state, params)")
         return jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params), state

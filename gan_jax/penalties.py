@@ -1,7 +1,9 @@
 """Gradient penalties `penalty(critic, real, fake, key) -> scalar`, unweighted: the weight stands in the experiment.
 
-`critic` maps examples [b ...] to logits, row by row: with batch norm inside, the gradient of the summed logits is not each row's own, and
-every formula here means each row's own. |.| is the Euclidean norm over one example's entries, E the mean over the batch. `fake` is data: no gradient reaches the generator.
+`critic` maps examples [b ...] to logits, row by row: with batch norm inside, the gradient of the summed logits is not
+each row's own, and
+every formula here means each row's own. |.| is the Euclidean norm over one example's entries, E the mean over the
+batch. `fake` is data: no gradient reaches the generator.
 """
 
 from collections.abc import Callable
@@ -43,7 +45,9 @@ def _interpolates(real: jax.Array, fake: jax.Array, key: Key) -> jax.Array:
 
 
 def r1(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
-    """E |grad D(x)|^2 on real examples, without the 1/2: the papers' gamma/2 is the weight. Mescheder et al. 2018, arXiv:1801.04406, equation 9."""
+    """E |grad D(x)|^2 on real examples, without the 1/2: the papers' gamma/2 is the weight. Mescheder et al. 2018,
+    arXiv:1801.04406, equation 9.
+    """
     del fake, key
     return jnp.mean(_squared_norm(critic, real))
 
@@ -68,7 +72,8 @@ def wgan_lp(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
 
 
 def dragan(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
-    """E (|grad D(x + d)| - 1)^2, d = 1/2 std(x) u, u uniform in [0, 1] entry by entry, std over the whole batch; weight 10.
+    """E (|grad D(x + d)| - 1)^2, d = 1/2 std(x) u, u uniform in [0, 1] entry by entry, std over the whole batch; weight
+    10.
 
     Kodali et al. 2017, arXiv:1705.07215.
     """

@@ -1,4 +1,6 @@
-"""Getting a TFDS set onto the disk without TensorFlow: three classics from their original files, and where prepared sets lie."""
+"""Getting a TFDS set onto the disk without TensorFlow: three classics from their original files, and where prepared
+sets lie.
+"""
 
 import contextlib
 import gzip
@@ -20,7 +22,12 @@ from gan_jax.types import UserError
 
 OURS = ("mnist", "fashion_mnist", "cifar10")  # TFDS's own code for them needs TensorFlow
 WAIT = 10  # seconds for a first answer from the network; TFDS itself retries for 200
-IDX = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+IDX = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 
 def tfds_module() -> ModuleType:
@@ -37,7 +44,9 @@ def tfds_module() -> ModuleType:
 
 
 def find(path: str | os.PathLike, version: str = "") -> Path | None:
-    """The prepared directory at or up to three levels under `path`, the newest version of one set; None if there is none."""
+    """The prepared directory at or up to three levels under `path`, the newest version of one set; None if there is
+    none.
+    """
     path = Path(path)
     found = []
     for depth in range(4):
@@ -57,7 +66,8 @@ def find(path: str | os.PathLike, version: str = "") -> Path | None:
 def prepare(name: str, root: Path) -> Path:
     """Writes <root>/<name>/<version>, whole or not at all: TFDS writes beside it and renames at the end.
 
-    The original files are taken from <root>/downloads/<name>/, under their own names (unverified), or downloaded there and their check sums verified.
+    The original files are taken from <root>/downloads/<name>/, under their own names (unverified), or downloaded there
+    and their check sums verified.
 
     Raises:
       UserError: the files are neither there nor to be had, or damaged, or `root` cannot be written.
@@ -72,16 +82,24 @@ def prepare(name: str, root: Path) -> Path:
             f"{name} is not prepared in {root}, and {absent[0]} cannot be reached ({why}). "
             f"Where it is prepared: TFDS_DATA_DIR=...; as a NumPy file: --data {name}.npz; or put the original files at {files}"
         )
-    print(f"preparing {name} in {root} (once, about 10 s{' after the download' if absent else ''})", file=sys.stderr, flush=True)
+    print(
+        f"preparing {name} in {root} (once, about 10 s{' after the download' if absent else ''})",
+        file=sys.stderr,
+        flush=True,
+    )
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what the line above says
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     except UserError:
         raise
-    except Exception as error:  # whatever it was, from a full disk to a check sum, nothing has been left that reads as a set
+    except (
+        Exception
+    ) as error:  # whatever it was, from a full disk to a check sum, nothing has been left that reads as a set
         if (quicker := find(root / name)) is not None:  # another process
             return quicker
-        raise UserError(f"preparing {name} in {root} failed: {type(error).__name__}: {error}. TFDS_DATA_DIR=... puts it elsewhere") from error
+        raise UserError(
+            f"preparing {name} in {root} failed: {type(error).__name__}: {error}. TFDS_DATA_DIR=... puts it elsewhere"
+        ) from error
     return Path(builder.data_dir)
 
 
@@ -95,17 +113,25 @@ def _builder(tfds, name: str, root: Path, local: Path):
 
     def split_generators(self, downloads):
         paths = [local / url.rpartition("/")[2] for url in self.urls]
-        paths = [path if path.is_file() else Path(downloads.download(url)) for path, url in zip(paths, self.urls, strict=True)]
+        paths = [
+            path if path.is_file() else Path(downloads.download(url))
+            for path, url in zip(paths, self.urls, strict=True)
+        ]
         return {split: self._generate_examples(split, *arrays) for split, arrays in reader(paths, self).items()}
 
     def generate_examples(self, split, images, labels):
         for i in range(len(images)):
             image = Image.fromarray(images[i])  # arrays would go through TensorFlow's encoder
-            yield i, {"image": image, "label": int(labels[i]), **({"id": f"{split}_{i:05d}"} if name == "cifar10" else {})}
+            yield (
+                i,
+                {"image": image, "label": int(labels[i]), **({"id": f"{split}_{i:05d}"} if name == "cifar10" else {})},
+            )
 
     with tfds.core.registered.skip_registration():
         methods = {"_split_generators": split_generators, "_generate_examples": generate_examples}
-        ours = type(name, (stock,), {"name": name, "__module__": stock.__module__, **methods})  # its module says where the check sums are
+        ours = type(
+            name, (stock,), {"name": name, "__module__": stock.__module__, **methods}
+        )  # its module says where the check sums are
     builder = ours(data_dir=root, file_format="array_record")
     builder.urls = [builder._cifar_info.url] if name == "cifar10" else [builder.URL + file for file in IDX]
     return builder
@@ -122,7 +148,9 @@ def _idx(paths: list[Path], builder) -> dict[str, tuple[np.ndarray, np.ndarray]]
             arrays.append(np.frombuffer(data, np.uint8, offset=4 + shape.nbytes).reshape(shape))
     for i in (0, 2):
         if len(arrays[i]) != len(arrays[i + 1]):
-            raise UserError(f"{paths[i]} has {len(arrays[i])} images, and {paths[i + 1]} {len(arrays[i + 1])} labels: they are not of one set")
+            raise UserError(
+                f"{paths[i]} has {len(arrays[i])} images, and {paths[i + 1]} {len(arrays[i + 1])} labels: they are not of one set"
+            )
     return {"train": (arrays[0], arrays[1]), "test": (arrays[2], arrays[3])}
 
 
@@ -149,7 +177,9 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, ValueError, KeyError, zlib.error, tarfile.TarError) as error:
-        raise UserError(f"{path} is damaged or cut short ({error}): delete it and its .INFO file, and run again") from error
+        raise UserError(
+            f"{path} is damaged or cut short ({error}): delete it and its .INFO file, and run again"
+        ) from error
 
 
 def _cached(tfds, url: str, local: Path) -> bool:
@@ -162,7 +192,9 @@ def _cached(tfds, url: str, local: Path) -> bool:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why a URL gives nothing, within WAIT seconds; None when it answers. In a thread, as no time-out covers the look-up of the host's name."""
+    """Why a URL gives nothing, within WAIT seconds; None when it answers. In a thread, as no time-out covers the
+    look-up of the host's name.
+    """
     result = [f"no answer in {WAIT} s"]
 
     def ask() -> None:

@@ -47,7 +47,12 @@ def environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     devices = jax.devices()
-    return {"commit": _commit(), "versions": versions, "hardware": f"{len(devices)} x {devices[0].device_kind}" + (f", {_processor()}" if devices[0].platform == "cpu" else "")}
+    return {
+        "commit": _commit(),
+        "versions": versions,
+        "hardware": f"{len(devices)} x {devices[0].device_kind}"
+        + (f", {_processor()}" if devices[0].platform == "cpu" else ""),
+    }
 
 
 def _processor() -> str:
@@ -61,7 +66,9 @@ def _processor() -> str:
 
 def _commit() -> str | None:
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
@@ -77,13 +84,19 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_differ: frozenset[str]) -> None:
-    """Makes the directory and its config.json, or checks that the one there is of the same run. Nothing is written unless it is.
+    """Makes the directory and its config.json, or checks that the one there is of the same run. Nothing is written
+    unless it is.
 
     `identity` is what beside the configuration makes the run: the data's digest, the sizes of the networks.
-    UserError when it is a file, cannot be written, belongs to another configuration (the fields that differ are named), or holds something else.
+    UserError when it is a file, cannot be written, belongs to another configuration (the fields that differ are named),
+    or holds something else.
     """
     path = workdir / "config.json"
-    new = json.loads(json.dumps({"experiment": module_name(type(config)), "config": dataclasses.asdict(config), "identity": identity}))
+    new = json.loads(
+        json.dumps(
+            {"experiment": module_name(type(config)), "config": dataclasses.asdict(config), "identity": identity}
+        )
+    )
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir {workdir} is a file; name a directory")
     if path.exists():
@@ -93,7 +106,11 @@ def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_di
         except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not a run's configuration ({error!r}); name another --workdir") from error
         if differ:
-            raise UserError(f"{workdir} belongs to another run:\n  " + "\n  ".join(differ) + "\nGive the old values to go on with it, or another --workdir to begin anew")
+            raise UserError(
+                f"{workdir} belongs to another run:\n  "
+                + "\n  ".join(differ)
+                + "\nGive the old values to go on with it, or another --workdir to begin anew"
+            )
         new = {**new, "identity": old["identity"]}
     elif workdir.is_dir() and any(entry.name in ("checkpoints", "metrics.jsonl") for entry in workdir.iterdir()):
         raise UserError(f"{workdir} holds a run without its config.json; name another --workdir")
@@ -113,12 +130,20 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], may_differ: fro
 
 
 def summary(rows: Iterable[Mapping[str, Any]], records: Mapping[str, Any]) -> dict[str, Any]:
-    """For every measured value: the last, the best and its step over the log's rows, and the protocol. None stands for a value that is not finite."""
+    """For every measured value: the last, the best and its step over the log's rows, and the protocol. None stands for
+    a value that is not finite.
+    """
     out = {}
     rows = list(rows)
     for name, record in records.items():
         seen = [(row[f"eval/{name}"], row["step"]) for row in rows if f"eval/{name}" in row]
         finite = [pair for pair in seen if pair[0] is not None]
         best = (max if record.higher_is_better else min)(finite, key=lambda pair: pair[0], default=seen[-1])
-        out[name] = {"last": seen[-1][0], "best": best[0], "best_step": best[1], "higher_is_better": record.higher_is_better, "protocol": dict(record.protocol)}
+        out[name] = {
+            "last": seen[-1][0],
+            "best": best[0],
+            "best_step": best[1],
+            "higher_is_better": record.higher_is_better,
+            "protocol": dict(record.protocol),
+        }
     return out

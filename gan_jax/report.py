@@ -1,4 +1,6 @@
-"""One self-contained page about a run: pictures, curves, measured values with their protocol, the configuration. No script, nothing fetched."""
+"""One self-contained page about a run: pictures, curves, measured values with their protocol, the configuration. No
+script, nothing fetched.
+"""
 
 import base64
 import html
@@ -8,9 +10,13 @@ from typing import Any
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 380, 200, 62, 22  # of a curve, in pixels
 COLOURS = ("#1f5fbf", "#c2491d", "#2c8a4b", "#8a3fa8", "#7a6a00", "#00808a")
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}
-figure{display:inline-block;margin:0 1.5em 1.5em 0;vertical-align:top}figcaption{font-size:.85em;color:#555}img{max-width:100%;image-rendering:pixelated}
-table{border-collapse:collapse}td,th{border-bottom:1px solid #ddd;padding:.25em .8em;text-align:left;vertical-align:top}td.n{font-variant-numeric:tabular-nums;text-align:right}"""
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}
+h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}
+figure{display:inline-block;margin:0 1.5em 1.5em 0;vertical-align:top}figcaption{font-size:.85em;color:#555}
+img{max-width:100%;image-rendering:pixelated}
+table{border-collapse:collapse}td,th{border-bottom:1px solid #ddd;padding:.25em .8em;text-align:left;vertical-align:top}
+td.n{font-variant-numeric:tabular-nums;text-align:right}"""
 
 
 def _curve(title: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
@@ -40,38 +46,73 @@ def _curve(title: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> s
 
 
 def _table(pairs: Mapping[str, Any]) -> str:
-    return "<table>" + "".join(f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>" for name, value in pairs.items()) + "</table>"
+    return (
+        "<table>"
+        + "".join(
+            f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
+            for name, value in pairs.items()
+        )
+        + "</table>"
+    )
 
 
-def page(name: str, config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], pictures: Sequence[Path], metrics: Mapping[str, Any]) -> str:
-    """The page's HTML. `config` is config.json, `rows` metrics.jsonl's, `pictures` PNG files in order (first and last are shown), `metrics` result.json's, {} while the run goes on."""
+def _picture(path: Path) -> str:
+    data, step = base64.b64encode(path.read_bytes()).decode(), f"step {int(path.stem):,}"
+    image = f'<img alt="samples at {step}" src="data:image/png;base64,{data}">'
+    return f"<figure>{image}<figcaption>{step}</figcaption></figure>"
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "infinite"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _measured(metrics: Mapping[str, Any]) -> str:
+    rows = []
+    for name, metric in metrics.items():
+        protocol = ", ".join(f"{key}: {_short(value)}" for key, value in metric["protocol"].items())
+        numbers = "".join(f"<td class=n>{_short(metric[key])}</td>" for key in ("last", "best", "best_step"))
+        rows.append(f"<tr><th>{html.escape(name)}</th>{numbers}<td>{html.escape(protocol)}</td></tr>")
+    return f"<table><tr><th>metric<th>last<th>best<th>at step<th>protocol</tr>{''.join(rows)}</table>"
+
+
+def page(
+    name: str,
+    config: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    pictures: Sequence[Path],
+    metrics: Mapping[str, Any],
+) -> str:
+    """The page's HTML. `config` is config.json, `rows` metrics.jsonl's, `pictures` PNG files in order (first and last
+    are shown), `metrics` result.json's, {} while the run goes on.
+    """
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in rows:
         for key, value in row.items():
             if key not in ("step", "images", "seconds") and value is not None:
-                group = key if key.startswith("eval/") else key.rsplit("/", 1)[-1]  # disc/loss and gen/loss share a curve
-                series.setdefault({"real": "logits", "fake": "logits"}.get(group, group), {}).setdefault(key, []).append((row["step"], value))
+                group = (
+                    key if key.startswith("eval/") else key.rsplit("/", 1)[-1]
+                )  # disc/loss and gen/loss share a curve
+                group = {"real": "logits", "fake": "logits"}.get(group, group)
+                series.setdefault(group, {}).setdefault(key, []).append((row["step"], value))
     shown = [pictures[0], pictures[-1]] if len(pictures) > 1 else pictures
-    figures = [
-        f'<figure><img alt="samples at step {int(path.stem):,}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"><figcaption>step {int(path.stem):,}</figcaption></figure>'
-        for path in shown
-    ]
-    def short(value: float | None) -> str:
-        return "infinite" if value is None else f"{value:.4g}"
-
-    measured = "".join(
-        f"<tr><th>{html.escape(key)}</th><td class=n>{short(value['last'])}</td><td class=n>{short(value['best'])}</td><td class=n>{value['best_step']:,}</td>"
-        f"<td>{html.escape(', '.join(f'{k}: {short(v) if isinstance(v, float) else v}' for k, v in value['protocol'].items()))}</td></tr>"
-        for key, value in metrics.items()
-    )
     last = rows[-1] if rows else {"step": 0, "images": 0, "seconds": 0.0}
+    title, hardware = html.escape(name), html.escape(str(config.get("hardware")))
+    effort = f"{last['step']:,} steps, {last['images']:,} real images, {last['seconds']:,.0f} seconds, on {hardware}."
+    made_by = {
+        "experiment": config["experiment"],
+        "commit": config.get("commit"),
+        **config["identity"],
+        **config["versions"],
+    }
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{html.escape(name)}</title><style>{STYLE}</style><h1>{html.escape(name)}</h1>",
-        f"<p>{last['step']:,} steps, {last['images']:,} real images, {last['seconds']:,.0f} seconds, on {html.escape(str(config.get('hardware')))}.</p>",
-        "<h2>Samples</h2>", *figures,
-        *(["<h2>Measured</h2><table><tr><th>metric<th>last<th>best<th>at step<th>protocol</tr>", measured, "</table>"] if metrics else []),
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
+        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1><p>{effort}</p>",
+        "<h2>Samples</h2>", *map(_picture, shown),
+        *(["<h2>Measured</h2>", _measured(metrics)] if metrics else []),
         "<h2>Curves</h2>", *(_curve(title, lines) for title, lines in series.items()),
         "<h2>Configuration</h2>", _table(config["config"]),
-        "<h2>Made by</h2>", _table({"experiment": config["experiment"], "commit": config.get("commit"), **config["identity"], **config["versions"]}),
+        "<h2>Made by</h2>", _table(made_by),
     ]  # fmt: skip
     return "\n".join(parts) + "</html>\n"

@@ -50,16 +50,21 @@ def load(workdir: str | Path, raw: bool = False) -> Sampler:
     try:
         module = importlib.import_module(saved["experiment"])
     except ImportError as error:
-        raise UserError(f"the run's experiment, {saved['experiment']}, cannot be imported ({error}); start Python where it can") from error
+        raise UserError(
+            f"the run's experiment, {saved['experiment']}, cannot be imported ({error}); start Python where it can"
+        ) from error
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in saved["config"].items()}
     spec = Spec(tuple(saved["identity"]["shape"]), saved["identity"]["classes"])
     recipe = module.build(module.Config(**fields), spec)
-    batch = {"image": jnp.zeros((1, *spec.shape))} | ({"label": jnp.zeros(1, jnp.int32)} if spec.classes else {})
-    state = jax.eval_shape(lambda: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), batch))
+    state = jax.eval_shape(
+        lambda: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), spec.blank(1))
+    )
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         step = checkpoints.latest
         if step is None:
-            raise UserError(f"{workdir.absolute()} has no checkpoint yet; a run writes one every --checkpoint-every steps, and when it is stopped")
+            raise UserError(
+                f"{workdir.absolute()} has no checkpoint yet; a run writes one every --checkpoint-every steps, and when it is stopped"
+            )
         state = checkpoints.restore(step, template(state, jax.sharding.SingleDeviceSharding(jax.devices()[0])))
     gen = state.gen if raw else state.ema
     apply = jax.jit(lambda z, label: recipe.game.sample(gen.params, gen.stats, z, label))

@@ -14,7 +14,9 @@ Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss", "gen/loss", "
 
 
 class UserError(ValueError):
-    """Something the user gave cannot work. The text carries the values and the mend; the command line prints it without a traceback."""
+    """Something the user gave cannot work. The text carries the values and the mend; the command line prints it without
+    a traceback.
+    """
 
 
 class Spec(NamedTuple):
@@ -22,6 +24,11 @@ class Spec(NamedTuple):
 
     shape: tuple[int, ...]  # of one example: (h, w, c), or (d,)
     classes: int = 0  # 0: no labels
+
+    def blank(self, rows: int) -> Batch:
+        """A batch of zeros, to initialise networks with."""
+        batch = {"image": jax.numpy.zeros((rows, *self.shape))}
+        return batch | {"label": jax.numpy.zeros(rows, jax.numpy.int32)} if self.classes else batch
 
 
 class ImageSet(NamedTuple):
@@ -42,7 +49,8 @@ class ImageSet(NamedTuple):
 class Source:
     """Batches as a function of (key, step): random access, so a run's position is its step and nothing else is kept.
 
-    `fetch(key, step)` runs on the host and returns what the device needs: the whole resident set (the same arrays every time, no transfer),
+    `fetch(key, step)` runs on the host and returns what the device needs: the whole resident set (the same arrays every
+    time, no transfer),
     or that step's rows. `batch(fetched, key, step)` is traced into the compiled step and returns the batch, in [-1, 1].
     """
 

@@ -11,7 +11,8 @@ def image_set(images: np.ndarray, labels: np.ndarray | None, name: str, classes:
     """Images and labels, checked, in the library's ranges, with their digest.
 
     Args:
-      images: [n h w c] or [n h w]. uint8 in 0..255, or floating: taken as [0, 1] when none is negative, else as [-1, 1].
+      images: [n h w c] or [n h w]. uint8 in 0..255, or floating: taken as [0, 1] when none is negative, else as [-1,
+      1].
       labels: integers [n] or [n 1] in [0, classes), or None.
       name: what the user calls the set; every message starts with it.
       classes: how many there are. By default the largest label + 1.
@@ -48,10 +49,14 @@ def _images(images: np.ndarray, name: str) -> np.ndarray:
     finite = np.isfinite(images)
     if not finite.all():
         first = tuple(int(i) for i in np.unravel_index(np.argmin(finite), images.shape))
-        raise UserError(f"{name}: {np.count_nonzero(~finite)} values are NaN or infinite, the first at index {first}: mend or drop those images")
+        raise UserError(
+            f"{name}: {np.count_nonzero(~finite)} values are NaN or infinite, the first at index {first}: mend or drop those images"
+        )
     low, high = float(images.min()), float(images.max())
     if low < -1 or high > 1:
-        raise UserError(f"{name}: values from {low:g} to {high:g}: floats must be in [0, 1] or [-1, 1]; scale them, or store uint8 in 0..255")
+        raise UserError(
+            f"{name}: values from {low:g} to {high:g}: floats must be in [0, 1] or [-1, 1]; scale them, or store uint8 in 0..255"
+        )
     images = images.astype(np.float32)
     return np.ascontiguousarray(images if low < 0 else images * 2 - 1)
 
@@ -67,9 +72,13 @@ def _labels(labels: np.ndarray, count: int, name: str, classes: int | None) -> t
         raise UserError(f"{name}: labels are {labels.dtype}: store integers from 0")
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
-        raise UserError(f"{name}: labels from {low} to {high}: they must count from 0; leave them out where there are none")
+        raise UserError(
+            f"{name}: labels from {low} to {high}: they must count from 0; leave them out where there are none"
+        )
     if classes is not None and high >= classes:
-        raise UserError(f"{name}: labels from {low} to {high}, but there are {classes} classes: they must be in 0..{classes - 1}")
+        raise UserError(
+            f"{name}: labels from {low} to {high}, but there are {classes} classes: they must be in 0..{classes - 1}"
+        )
     if high >= count and classes is None:
         # `classes` sizes a network's embedding: a stray identifier must not make it a million rows.
         raise UserError(f"{name}: labels from {low} to {high} for {count} images: number the classes from 0")
@@ -77,7 +86,9 @@ def _labels(labels: np.ndarray, count: int, name: str, classes: int | None) -> t
 
 
 def _digest(images: np.ndarray, labels: np.ndarray | None) -> str:
-    """16 hex digits of the SHA-256 of shape, type and little-endian bytes: two sets that differ in any of them differ in it."""
+    """16 hex digits of the SHA-256 of shape, type and little-endian bytes: two sets that differ in any of them differ
+    in it.
+    """
     hasher = hashlib.sha256()
     for array in (images,) if labels is None else (images, labels):
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))

@@ -1,13 +1,18 @@
-"""Set before jax is imported: eight virtual CPU devices, and quick compilation, which is most of what tests spend time on."""
+"""Set before jax is imported: eight virtual CPU devices, and quick compilation, which is most of what tests spend time
+on.
+"""
 
 import atexit
 import os
 import shutil
 import tempfile
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Many tests compile the same programs; a fresh directory, since a cache must not be carried from one processor to another.
+# Many tests compile the same programs; a fresh directory, since a cache must not be carried from one processor to
+# another.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="gan_jax_tests_")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)

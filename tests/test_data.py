@@ -69,7 +69,9 @@ def test_seeds_under_vmap_are_the_seeds_alone(small):
 def test_seeds_and_steps_differ_and_repeat(small):
     first, again, other = (data.source(small, 7, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first[3]["image"], again[3]["image"])
-    assert not np.array_equal(first[3]["label"], other[3]["label"]) and not np.array_equal(first[3]["label"], first[4]["label"])
+    assert not np.array_equal(first[3]["label"], other[3]["label"]) and not np.array_equal(
+        first[3]["label"], first[4]["label"]
+    )
 
 
 def test_flip_mirrors_half_the_rows():
@@ -133,9 +135,13 @@ def test_toys_are_not_drawn_from_the_latents_bits():
 
 
 def test_centres():
-    assert len(np.unique(np.round(data.ring_centres(), 5), axis=0)) == 8  # not seven: the end of the circle is its beginning
+    assert (
+        len(np.unique(np.round(data.ring_centres(), 5), axis=0)) == 8
+    )  # not seven: the end of the circle is its beginning
     np.testing.assert_allclose(np.hypot(*data.ring_centres(8, 2.0).T), 2, rtol=1e-6)
-    assert {tuple(c) for c in data.grid_centres().tolist()} == {(float(x), float(y)) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
+    assert {tuple(c) for c in data.grid_centres().tolist()} == {
+        (float(x), float(y)) for x in range(-4, 5, 2) for y in range(-4, 5, 2)
+    }
 
 
 # ---- readers
@@ -156,13 +162,23 @@ FLOATS = UINT8 / np.float64(255)
     "content, split, images, classes",
     [
         ({"x_train": GREY, "y_train": LABELS, "x_test": GREY[:3], "y_test": LABELS[:3]}, "train", GREY[..., None], 4),
-        ({"x_train": GREY, "y_train": LABELS, "x_test": GREY[:3], "y_test": LABELS[:3]}, "test", GREY[:3, ..., None], 3),
+        (
+            {"x_train": GREY, "y_train": LABELS, "x_test": GREY[:3], "y_test": LABELS[:3]},
+            "test",
+            GREY[:3, ..., None],
+            3,
+        ),
         ({"images": UINT8, "labels": LABELS[:, None].astype(np.uint8)}, "train", UINT8, 4),
         ({"image": UINT8, "label": LABELS}, "train", UINT8, 4),
         ({"x": UINT8, "y": LABELS}, "train", UINT8, 4),
         ({"faces": UINT8, "names": LABELS, "x_test": UINT8}, "train", UINT8, 0),
         ({"images": FLOATS}, "train", (FLOATS * 2 - 1).astype(np.float32), 0),
-        ({"images": (FLOATS * 2 - 1).astype(np.float16)}, "train", (FLOATS * 2 - 1).astype(np.float16).astype(np.float32), 0),
+        (
+            {"images": (FLOATS * 2 - 1).astype(np.float16)},
+            "train",
+            (FLOATS * 2 - 1).astype(np.float16).astype(np.float32),
+            0,
+        ),
         ({"images": UINT8.astype(">f4") / 255}, "train", (FLOATS * 2 - 1).astype(np.float32), 0),
     ],
 )

@@ -50,7 +50,11 @@ def test_labels_beyond_the_classes():
 @pytest.mark.parametrize(
     "content, split, text",
     [
-        ({"a": UINT8, "b": UINT8}, "train", "no images for train: expected x_train or images or image or x, found a, b; rename"),
+        (
+            {"a": UINT8, "b": UINT8},
+            "train",
+            "no images for train: expected x_train or images or image or x, found a, b; rename",
+        ),
         ({"a": UINT8[0, 0]}, "train", "found a;"),
         ({}, "train", "found nothing"),
         ({"x_test": UINT8}, "train", "found x_test"),
@@ -163,7 +167,10 @@ def test_load(tmp_path, monkeypatch, data_flag, options, text):
 @pytest.mark.parametrize(
     "make, text",
     [
-        (lambda images: data.source(images, 256, seed=0), "a round takes 256 images .* but small has only 10: lower --batch-size"),
+        (
+            lambda images: data.source(images, 256, seed=0),
+            "a round takes 256 images .* but small has only 10: lower --batch-size",
+        ),
         (lambda images: data.source(images, 0, seed=0), "batch of 0 rows: --batch-size 1 or more"),
         (lambda images: data.ring(0, seed=0), "batch of 0 rows"),
         (lambda images: data.ring(8, seed=0, modes=0), "a ring of 0 modes: 1 or more"),

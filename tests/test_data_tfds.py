@@ -1,4 +1,6 @@
-"""TFDS sets without TensorFlow: prepared ones read, and three prepared from their original files. Everything is tiny and local."""
+"""TFDS sets without TensorFlow: prepared ones read, and three prepared from their original files. Everything is tiny
+and local.
+"""
 
 import gzip
 import io
@@ -24,11 +26,16 @@ from gan_jax.types import UserError
 RNG = np.random.default_rng(0)
 SPLITS = {"train": 30, "test": 10}
 SHAPES = {"mnist": (28, 28), "fashion_mnist": (28, 28), "cifar10": (32, 32, 3)}
-ORIGINALS = {name: {s: (RNG.integers(0, 256, (n, *shape), np.uint8), np.arange(n) % 10) for s, n in SPLITS.items()} for name, shape in SHAPES.items()}
+ORIGINALS = {
+    name: {s: (RNG.integers(0, 256, (n, *shape), np.uint8), np.arange(n) % 10) for s, n in SPLITS.items()}
+    for name, shape in SHAPES.items()
+}
 
 
 def idx(array):
-    return gzip.compress(bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes())
+    return gzip.compress(
+        bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes()
+    )
 
 
 def put_originals(name, root):
@@ -44,7 +51,9 @@ def put_originals(name, root):
     files = {"batches.meta.txt": "\n".join(f"class{i}" for i in range(10)).encode() + b"\n\n"}
     for split, names in (("train", [f"data_batch_{i}.bin" for i in range(1, 6)]), ("test", ["test_batch.bin"])):
         images, labels = ORIGINALS[name][split]
-        rows = np.concatenate([labels[:, None].astype(np.uint8), images.transpose(0, 3, 1, 2).reshape(len(images), -1)], axis=1)
+        rows = np.concatenate(
+            [labels[:, None].astype(np.uint8), images.transpose(0, 3, 1, 2).reshape(len(images), -1)], axis=1
+        )
         files |= {file: part.tobytes() for file, part in zip(names, np.split(rows, len(names)), strict=True)}
     with tarfile.open(folder / "cifar-10-binary.tar.gz", "w:gz") as tar:
         for file, content in files.items():
@@ -69,8 +78,14 @@ def custom(tmp_path_factory):
     picture = Image.fromarray(np.full((4, 4, 3), 9, np.uint8))
     kinds = {
         "plain": ({"image": features.Image(shape=(4, 4, 3))}, lambda i: {"image": picture}),
-        "counted": ({"image": features.Image(shape=(4, 4, 3)), "label": features.Scalar(np.int64)}, lambda i: {"image": picture, "label": i % 3}),
-        "floats": ({"image": features.Tensor(shape=(4, 4, 1), dtype=np.float32)}, lambda i: {"image": np.full((4, 4, 1), i / 8, np.float32)}),
+        "counted": (
+            {"image": features.Image(shape=(4, 4, 3)), "label": features.Scalar(np.int64)},
+            lambda i: {"image": picture, "label": i % 3},
+        ),
+        "floats": (
+            {"image": features.Tensor(shape=(4, 4, 1), dtype=np.float32)},
+            lambda i: {"image": np.full((4, 4, 1), i / 8, np.float32)},
+        ),
         "ragged": ({"image": features.Image(shape=(None, None, 3))}, lambda i: {"image": picture}),
         "words": ({"text": features.Text()}, lambda i: {"text": "word"}),
     }
@@ -91,7 +106,9 @@ def custom(tmp_path_factory):
             "_generate_examples": generate,
         }
         with tfds_package.core.registered.skip_registration():
-            builder = type(name, (tfds_package.core.GeneratorBasedBuilder,), methods)(data_dir=root, file_format="array_record")
+            builder = type(name, (tfds_package.core.GeneratorBasedBuilder,), methods)(
+                data_dir=root, file_format="array_record"
+            )
         builder.download_and_prepare()
     shutil.copytree(root / "plain", root / "records")  # as `tfds build` leaves it by default
     info = root / "records" / "1.0.0" / "dataset_info.json"
@@ -125,7 +142,11 @@ def test_prepared_from_the_originals(root, name, split, capfd, no_network):
 
 @pytest.mark.parametrize(
     "name, spec, dtype",
-    [("plain", ((4, 4, 3), 0), np.uint8), ("counted", ((4, 4, 3), 3), np.uint8), ("floats", ((4, 4, 1), 0), np.float32)],
+    [
+        ("plain", ((4, 4, 3), 0), np.uint8),
+        ("counted", ((4, 4, 3), 3), np.uint8),
+        ("floats", ((4, 4, 1), 0), np.float32),
+    ],
 )
 def test_other_prepared_sets(custom, name, spec, dtype):
     found = tfds.read(name, data_dir=custom)
@@ -198,11 +219,19 @@ def test_tensorflow_is_never_imported(root):
         ("plain:2.0.0", "train", "no version 2.0.0 in .*plain, where the newest is 1.0.0"),
         ("ragged", "train", r"ragged: needs a feature image .* it has image \(None, None, 3\)"),
         ("words", "train", r"words: needs a feature image .* it has text \(\)"),
-        ("records", "train", "prepared as tfrecord in .*records/1.0.0, and only array_record .*tfds build records --file_format=array_record"),
+        (
+            "records",
+            "train",
+            "prepared as tfrecord in .*records/1.0.0, and only array_record .*tfds build records --file_format=array_record",
+        ),
         ("plein", "train", "'plein' is no file or folder here.*did you mean .*plain"),
         ("cifr10", "train", "did you mean cifar10"),
         ("zzzzqqqq", "train", "no TFDS name: see https"),
-        ("cifar100", "train", "cifar100 is not prepared in .* needs TensorFlow.*tfds build cifar100 --file_format=array_record"),
+        (
+            "cifar100",
+            "train",
+            "cifar100 is not prepared in .* needs TensorFlow.*tfds build cifar100 --file_format=array_record",
+        ),
     ],
 )
 def test_messages_of_names(custom, name, split, text):
@@ -223,7 +252,8 @@ def test_message_of_an_empty_directory(tmp_path):
 @pytest.mark.parametrize("name, file", [("mnist", "train-images-idx3-ubyte.gz"), ("cifar10", "cifar-10-binary.tar.gz")])
 def test_message_without_network(tmp_path, name, file, no_network):
     with pytest.raises(
-        UserError, match=f"{name} is not prepared in .* cannot be reached .*TFDS_DATA_DIR=.*--data {name}.npz.*downloads/{name}/{file}"
+        UserError,
+        match=f"{name} is not prepared in .* cannot be reached .*TFDS_DATA_DIR=.*--data {name}.npz.*downloads/{name}/{file}",
     ):
         tfds.read(name, data_dir=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -246,7 +276,12 @@ def test_a_silent_network_does_not_hang(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name, file, content, text",
     [
-        ("mnist", "train-images-idx3-ubyte.gz", b"no gzip", "train-images-idx3-ubyte.gz is damaged or cut short .*delete it"),
+        (
+            "mnist",
+            "train-images-idx3-ubyte.gz",
+            b"no gzip",
+            "train-images-idx3-ubyte.gz is damaged or cut short .*delete it",
+        ),
         ("mnist", "train-images-idx3-ubyte.gz", idx(ORIGINALS["mnist"]["train"][0])[:-5000], "damaged or cut short"),
         ("mnist", "train-labels-idx1-ubyte.gz", idx(np.zeros((3, 2, 2))), "no IDX file of rank 1"),
         ("mnist", "train-labels-idx1-ubyte.gz", idx(np.zeros(29)), "has 30 images, and .* 29 labels"),
@@ -281,7 +316,9 @@ def test_damaged_records(custom, tmp_path, cut):
         tfds.read("plain", data_dir=tmp_path)
 
 
-@pytest.mark.parametrize("module", ["tensorflow_datasets", "array_record.python.array_record_module", "importlib_resources"])
+@pytest.mark.parametrize(
+    "module", ["tensorflow_datasets", "array_record.python.array_record_module", "importlib_resources"]
+)
 def test_missing_packages(custom, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match="pip install tensorflow-datasets array_record importlib_resources"):

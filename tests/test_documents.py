@@ -34,12 +34,18 @@ def test_the_tables_are_made_from_the_results():
 def test_a_kept_result_says_how_it_was_made(path):
     result = json.loads(path.read_text())
     assert result["name"] == path.stem and re.fullmatch("[0-9a-f]{40}", result["commit"])
-    assert result["command"].startswith(f"python -m experiments.{path.stem}") and result["hardware"] and {"jax", "flax", "optax"} <= set(result["versions"])
+    assert (
+        result["command"].startswith(f"python -m experiments.{path.stem}")
+        and result["hardware"]
+        and {"jax", "flax", "optax"} <= set(result["versions"])
+    )
     if path.stem != "benchmark":
         assert path.with_suffix(".png").stat().st_size < 400_000
         assert result["seconds"] > 0 and result["seeds"] and result["data"]["name"]
         for name, metric in result["metrics"].items():
-            assert metric["protocol"]["fake"] >= 500 and metric["protocol"]["weights"] and metric["protocol"]["batch_norm"], name
+            assert (
+                metric["protocol"]["fake"] >= 500 and metric["protocol"]["weights"] and metric["protocol"]["batch_norm"]
+            ), name
             pick = np.maximum if metric["higher_is_better"] else np.minimum
             assert metric["best"] == pick(metric["best"], metric["last"])
         module = __import__(f"experiments.{path.stem}", fromlist=["Config"])
@@ -63,5 +69,7 @@ def test_notebook(path, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     cell.source = "steps = 40\ndigit_steps = 4"
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     assert (tmp_path / "runs/notebook/result.json").exists()

@@ -16,7 +16,13 @@ from gan_jax import cli
 
 TOOLS = {"benchmark", "table"}  # no runs
 NAMES = sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - TOOLS)
-SMALL = {"gan_ring": ["--width", "8"], "gan_grid": ["--width", "8"], "gan_mnist": [], "gan_minimax_mnist": [], "gan_digits": []}
+SMALL = {
+    "gan_ring": ["--width", "8"],
+    "gan_grid": ["--width", "8"],
+    "gan_mnist": [],
+    "gan_minimax_mnist": [],
+    "gan_digits": [],
+}
 
 
 def start(name, *flags):
@@ -42,7 +48,19 @@ def test_the_experiments_asked_for_are_there():
 @pytest.mark.parametrize("name", NAMES)
 def test_two_steps(name, npz, capfd, monkeypatch):
     module = importlib.import_module(f"experiments.{name}")
-    flags = ["--steps", 2, "--batch-size", 8, "--log-every", 1, "--devices", 1, "--workdir", "run", *SMALL.get(name, ["--width", "4"])]
+    flags = [
+        "--steps",
+        2,
+        "--batch-size",
+        8,
+        "--log-every",
+        1,
+        "--devices",
+        1,
+        "--workdir",
+        "run",
+        *SMALL.get(name, ["--width", "4"]),
+    ]
     if hasattr(module.Config(), "data"):
         flags += ["--data", npz]
     start(name, *flags)
@@ -52,12 +70,20 @@ def test_two_steps(name, npz, capfd, monkeypatch):
     assert [(row["step"], row["images"]) for row in rows] == [(1, 8 * n_disc), (2, 16 * n_disc)]
     assert all(np.isfinite(value) for row in rows for value in row.values())
     result = json.loads((run / "result.json").read_text())
-    assert result["name"] == name and result["steps"] == 2 and result["images"] == 16 * n_disc and result["seeds"] == [0]
+    assert (
+        result["name"] == name and result["steps"] == 2 and result["images"] == 16 * n_disc and result["seeds"] == [0]
+    )
     assert result["command"].startswith(f"python -m experiments.{name} --steps 2")
     for key, metric in result["metrics"].items():
-        assert metric["last"] == rows[-1][f"eval/{key}"] and metric["best_step"] == 2 and {"fake", "weights", "batch_norm"} <= set(metric["protocol"])
+        assert (
+            metric["last"] == rows[-1][f"eval/{key}"]
+            and metric["best_step"] == 2
+            and {"fake", "weights", "batch_norm"} <= set(metric["protocol"])
+        )
     config = json.loads((run / "config.json").read_text())
-    assert config["experiment"] == f"experiments.{name}" and config["config"]["steps"] == 2 and config["versions"]["jax"]
+    assert (
+        config["experiment"] == f"experiments.{name}" and config["config"]["steps"] == 2 and config["versions"]["jax"]
+    )
     for step in (0, 2):
         with Image.open(run / "samples" / f"{step:08d}.png") as picture:
             assert min(picture.size) >= 120
@@ -134,7 +160,26 @@ def test_a_conditional_gan_without_classes(tmp_path, capsys):
 
 
 def test_help_lists_every_flag():
-    words = subprocess.run([sys.executable, "-m", "experiments.wgan_gp_mnist", "--help"], capture_output=True, text=True, check=True, cwd=Path(experiments.__file__).parents[1]).stdout
-    for flag in ("--workdir", "--seed", "--steps", "--batch-size", "--data", "--devices", "--log-every", "--sample-every", "--evaluate-every", "--checkpoint-every", "--n-disc", "--penalty"):
+    words = subprocess.run(
+        [sys.executable, "-m", "experiments.wgan_gp_mnist", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(experiments.__file__).parents[1],
+    ).stdout
+    for flag in (
+        "--workdir",
+        "--seed",
+        "--steps",
+        "--batch-size",
+        "--data",
+        "--devices",
+        "--log-every",
+        "--sample-every",
+        "--evaluate-every",
+        "--checkpoint-every",
+        "--n-disc",
+        "--penalty",
+    ):
         assert flag in words
     assert "arXiv:1704.00028" in words and "(default: 10.0)" in words

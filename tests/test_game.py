@@ -41,21 +41,36 @@ def play(g, tx, batch, steps=1, gen_tx=None, **options):
     return state, metrics
 
 
-PLAIN = adversarial(mlp.Generator((8, 8, 1), (16,)), mlp.Discriminator((16,), dropout=0.2), losses.non_saturating(), z_dim=4)
+PLAIN = adversarial(
+    mlp.Generator((8, 8, 1), (16,)), mlp.Discriminator((16,), dropout=0.2), losses.non_saturating(), z_dim=4
+)
 CONVOLUTIONS = adversarial(dcgan.Generator((8, 8, 1), 4), dcgan.Discriminator(4), losses.hinge(), z_dim=4)
 PENALISED = adversarial(
     dcgan.Generator((8, 8, 1), 4), dcgan.Discriminator(4, batch_norm=False), losses.wasserstein(), z_dim=4,
     penalties=[(1.0, p) for p in (penalties.r1, penalties.r2, penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred)],
 )  # fmt: skip
-CONDITIONAL = adversarial(dcgan.Generator((8, 8, 1), 4, classes=3), dcgan.Discriminator(4, classes=3), losses.relativistic_paired(), z_dim=4, classes=3)
-GAMES = {"plain": (PLAIN, IMAGES), "convolutions": (CONVOLUTIONS, IMAGES), "penalised": (PENALISED, IMAGES), "conditional": (CONDITIONAL, LABELLED)}
+CONDITIONAL = adversarial(
+    dcgan.Generator((8, 8, 1), 4, classes=3),
+    dcgan.Discriminator(4, classes=3),
+    losses.relativistic_paired(),
+    z_dim=4,
+    classes=3,
+)
+GAMES = {
+    "plain": (PLAIN, IMAGES),
+    "convolutions": (CONVOLUTIONS, IMAGES),
+    "penalised": (PENALISED, IMAGES),
+    "conditional": (CONDITIONAL, LABELLED),
+}
 games = pytest.mark.parametrize("name", GAMES)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("simultaneous", [True, False])
 def test_bilinear_game_moves_as_the_closed_form_says(sigma, simultaneous):
-    """Simultaneous descent multiplies x^2 + y^2 by 1 + s^2 a step; alternating keeps x^2 + y^2 + s x y (its radius is 1)."""
+    """Simultaneous descent multiplies x^2 + y^2 by 1 + s^2 a step; alternating keeps x^2 + y^2 + s x y (its radius is
+    1).
+    """
     batch = {"image": jnp.zeros((2, 1))}
     x, y = 0.6, 0.8
     for steps in (1, 5, 20):
@@ -64,7 +79,9 @@ def test_bilinear_game_moves_as_the_closed_form_says(sigma, simultaneous):
         if simultaneous:
             np.testing.assert_allclose(now[0] ** 2 + now[1] ** 2, (1 + sigma**2) ** steps, rtol=1e-4)
         else:  # D first, then G against the new D: y += s x, x -= s y
-            np.testing.assert_allclose(now[0] ** 2 + now[1] ** 2 + sigma * now[0] * now[1], x**2 + y**2 + sigma * x * y, rtol=1e-4)
+            np.testing.assert_allclose(
+                now[0] ** 2 + now[1] ** 2 + sigma * now[0] * now[1], x**2 + y**2 + sigma * x * y, rtol=1e-4
+            )
 
 
 def test_bilinear_with_more_d_steps():
@@ -73,17 +90,27 @@ def test_bilinear_with_more_d_steps():
     y = 0.8 + 3 * 0.5 * 0.6
     np.testing.assert_allclose([state.disc.params["y"], state.gen.params["x"]], [y, 0.6 - 0.5 * y], rtol=1e-6)
     state, _ = play(bilinear(0.5), optax.sgd(1.0), {"image": jnp.zeros((6, 1))}, n_disc=3, simultaneous=True)
-    np.testing.assert_allclose(state.gen.params["x"], 0.6 - 0.5 * (0.8 + 2 * 0.5 * 0.6), rtol=1e-6)  # the D before its last step
+    np.testing.assert_allclose(
+        state.gen.params["x"], 0.6 - 0.5 * (0.8 + 2 * 0.5 * 0.6), rtol=1e-6
+    )  # the D before its last step
 
 
 def test_rows_are_interleaved_between_d_steps():
     def disc_loss(params, state, batch, key):
-        return params["y"] * 0.0, ({}, {"seen": state.aux["seen"] * 100 + jnp.sum(batch["image"])}, {"disc/rows": jnp.sum(batch["image"])})
+        return params["y"] * 0.0, (
+            {},
+            {"seen": state.aux["seen"] * 100 + jnp.sum(batch["image"])},
+            {"disc/rows": jnp.sum(batch["image"])},
+        )
 
     def gen_loss(params, state, batch, key):
         return params["x"] * 0.0, ({}, state.aux, {"gen/rows": jnp.sum(batch["image"])})
 
-    g = bilinear()._replace(init=lambda key, batch: (*bilinear().init(key, batch)[:2], {"seen": jnp.float32(0)}), disc_loss=disc_loss, gen_loss=gen_loss)
+    g = bilinear()._replace(
+        init=lambda key, batch: (*bilinear().init(key, batch)[:2], {"seen": jnp.float32(0)}),
+        disc_loss=disc_loss,
+        gen_loss=gen_loss,
+    )
     state, metrics = play(g, optax.sgd(1.0), {"image": jnp.arange(6.0)[:, None]}, n_disc=3)
     # rows 0 3, then 1 4, then 2 5; G sees the last ones
     assert (float(state.aux["seen"]), float(metrics["disc/rows"]), float(metrics["gen/rows"])) == (30507.0, 7.0, 7.0)
@@ -103,11 +130,19 @@ def test_each_step_moves_its_own_side_only(name):
     still = optax.set_to_zero()
     before = game.init(g, still, still, KEY, batch)
     for side, other, options in (("disc", "gen", {"gen_tx": still}), ("gen", "disc", {})):
-        state, _ = play(g, optax.sgd(0.1) if side == "disc" else still, batch, **({"gen_tx": optax.sgd(0.1)} if side == "gen" else options))
+        state, _ = play(
+            g,
+            optax.sgd(0.1) if side == "disc" else still,
+            batch,
+            **({"gen_tx": optax.sgd(0.1)} if side == "gen" else options),
+        )
         jax.tree.map(np.testing.assert_array_equal, getattr(before, other).params, getattr(state, other).params)
-        moved = jax.tree.map(lambda a, b: bool((a != b).any()), getattr(before, side).params, getattr(state, side).params)
+        moved = jax.tree.map(
+            lambda a, b: bool((a != b).any()), getattr(before, side).params, getattr(state, side).params
+        )
         stays = [path for path, any_ in jax.tree_util.tree_leaves_with_path(moved) if not any_]
-        # D's last bias cancels between real and fake in every loss of differences, and in a hinge that has no logit beyond its margins.
+        # D's last bias cancels between real and fake in every loss of differences, and in a hinge that has no logit
+        # beyond its margins.
         assert all(side == "disc" and "bias" in str(path) for path in stays) and len(stays) <= 1, stays
 
 
@@ -149,8 +184,12 @@ def test_the_average_follows_the_new_parameters_and_statistics(name, decay):
     state, _ = play(g, tx, batch, ema_decay=decay)
     d = 0.5 ** (1 / 3) if callable(decay) else decay
     for part in ("params", "stats"):
-        expected = jax.tree.map(lambda old, new: d * old + (1 - d) * np.asarray(new), getattr(first.ema, part), getattr(state.gen, part))
-        jax.tree.map(lambda e, a: np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-7), expected, getattr(state.ema, part))
+        expected = jax.tree.map(
+            lambda old, new: d * old + (1 - d) * np.asarray(new), getattr(first.ema, part), getattr(state.gen, part)
+        )
+        jax.tree.map(
+            lambda e, a: np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-7), expected, getattr(state.ema, part)
+        )
     assert jax.tree.leaves(state.ema.stats)
 
 
@@ -188,9 +227,13 @@ def test_eight_devices_do_what_one_does(name):
         with jax.set_mesh(grid):
             state = jax.jit(lambda: game.init(g, tx, tx, KEY, batch), out_shardings=mesh.whole(grid))()
             update = game.make_update(g, tx, tx, ema_decay=0.9)
-            step = jax.jit(lambda state, batch: update(state, mesh.split_rows(batch), KEY), out_shardings=mesh.whole(grid))
+            step = jax.jit(
+                lambda state, batch: update(state, mesh.split_rows(batch), KEY), out_shardings=mesh.whole(grid)
+            )
             lowered = step.lower(state, jax.device_put(batch, mesh.whole(grid))).compile()
-            return jax.tree.map(np.asarray, step(state, jax.device_put(batch, mesh.whole(grid)))), lowered.cost_analysis()["flops"]
+            return jax.tree.map(
+                np.asarray, step(state, jax.device_put(batch, mesh.whole(grid)))
+            ), lowered.cost_analysis()["flops"]
 
     (one, whole_work), (eight, share) = on(1), on(8)
     scale = lambda x: np.abs(x).max() + 1e-3  # noqa: E731
@@ -198,7 +241,14 @@ def test_eight_devices_do_what_one_does(name):
     assert share < 0.3 * whole_work  # an eighth of the networks, and all of what is per parameter
 
 
-@pytest.mark.parametrize("devices, rows, text", [(9, 9, "--devices 9, but there are 8"), (8, 12, "--batch-size 12 .* 8 devices; try 16, or --devices 1"), (3, 64, "try 66")])
+@pytest.mark.parametrize(
+    "devices, rows, text",
+    [
+        (9, 9, "--devices 9, but there are 8"),
+        (8, 12, "--batch-size 12 .* 8 devices; try 16, or --devices 1"),
+        (3, 64, "try 66"),
+    ],
+)
 def test_a_mesh_that_cannot_be(devices, rows, text):
     with pytest.raises(UserError, match=text):
         mesh.make(devices, rows)
@@ -242,7 +292,9 @@ class _Slope(nn.Module):
 @pytest.mark.parametrize("gamma", [0.0, 0.4, 1.0, 2.0])
 @pytest.mark.parametrize("simultaneous", [True, False])
 def test_dirac_gan(gamma, simultaneous):
-    """Data at 0, G at theta, D(x) = psi x. Near rest a round multiplies (theta, psi) by a matrix of h, f'(0) = 1/2 and gamma: Mescheder et al. 2018, arXiv:1801.04406, sections 2 and 4."""
+    """Data at 0, G at theta, D(x) = psi x. Near rest a round multiplies (theta, psi) by a matrix of h, f'(0) = 1/2 and
+    gamma: Mescheder et al. 2018, arXiv:1801.04406, sections 2 and 4.
+    """
     h, steps = 0.1, 100
     dirac = adversarial(_Shift(), _Slope(), losses.non_saturating(), z_dim=1, penalties=[(gamma / 2, penalties.r1)])
     state, _ = play(dirac, optax.sgd(h), {"image": jnp.zeros((2, 1))}, steps, simultaneous=simultaneous)

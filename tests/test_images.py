@@ -58,9 +58,13 @@ def test_grid_pads_by_two():
     np.testing.assert_array_equal(images.grid(np.zeros((4, 40, 40, 1))), images.grid(np.zeros((4, 40, 40, 1)), 2, 2))
 
 
-@pytest.mark.parametrize("shape", [(4, 8, 8), (0, 8, 8, 1), (8, 8, 1), (4, 8, 8, 2), (4, 8, 8, 4), (2, 4, 8, 8, 1), (4, 2)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(4, 8, 8), (0, 8, 8, 1), (8, 8, 1), (4, 8, 8, 2), (4, 8, 8, 4), (2, 4, 8, 8, 1), (4, 2)], ids=str
+)
 def test_grid_refuses(shape):
-    with pytest.raises(ValueError, match=r"images \[b h w c\] with c 1 or 3; got \({}\)".format(", ".join(map(str, shape)))):
+    with pytest.raises(
+        ValueError, match=r"images \[b h w c\] with c 1 or 3; got \({}\)".format(", ".join(map(str, shape)))
+    ):
         images.grid(np.zeros(shape))
 
 
@@ -72,7 +76,17 @@ def blue(picture):
 CORNERS = np.array([[-1.0, -1], [1, 1], [-1, 1], [1, -1]])
 
 
-@pytest.mark.parametrize(("point", "at"), [((0, 0), (0.5, 0.5)), ((1, 0), (0.5, 0.9)), ((0, 1), (0.1, 0.5)), ((-1, -1), (0.9, 0.1)), ((0.5, -0.25), (0.6, 0.7))], ids=str)
+@pytest.mark.parametrize(
+    ("point", "at"),
+    [
+        ((0, 0), (0.5, 0.5)),
+        ((1, 0), (0.5, 0.9)),
+        ((0, 1), (0.1, 0.5)),
+        ((-1, -1), (0.9, 0.1)),
+        ((0.5, -0.25), (0.6, 0.7)),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize(("shift", "size"), [(0, 1), (7, 0.01)])
 def test_scatter_shows_points_where_they_are(point, at, shift, size):
     # Reals from -1 to 1, and a quarter more on each side: x = -1.25 .. 1.25 is the width, y the height upwards.

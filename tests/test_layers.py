@@ -1,4 +1,6 @@
-"""The convolutions that are fast on the CPU against flax's own: parameters, values, and derivatives of the first three orders."""
+"""The convolutions that are fast on the CPU against flax's own: parameters, values, and derivatives of the first three
+orders.
+"""
 
 import flax.linen as nn
 import jax
@@ -19,12 +21,18 @@ def close(got, expected, rtol=1e-5):
     for path, leaf in jax.tree.leaves_with_path(expected):
         other = dict(jax.tree.leaves_with_path(got))[path]
         assert other.shape == leaf.shape and other.dtype == leaf.dtype
-        np.testing.assert_allclose(other, leaf, rtol=rtol, atol=rtol * float(np.abs(leaf).max()) + 1e-30, err_msg=jax.tree_util.keystr(path))
+        np.testing.assert_allclose(
+            other, leaf, rtol=rtol, atol=rtol * float(np.abs(leaf).max()) + 1e-30, err_msg=jax.tree_util.keystr(path)
+        )
 
 
 def orders(layer, x):
-    """Functions of (params, x): the value, its gradient, the gradient of that one's squared norm, and a third: reverse over reverse over reverse."""
-    weight = jnp.float32(np.random.default_rng(1).normal(size=jax.eval_shape(layer.init_with_output, jax.random.key(0), x)[0].shape))
+    """Functions of (params, x): the value, its gradient, the gradient of that one's squared norm, and a third: reverse
+    over reverse over reverse.
+    """
+    weight = jnp.float32(
+        np.random.default_rng(1).normal(size=jax.eval_shape(layer.init_with_output, jax.random.key(0), x)[0].shape)
+    )
 
     def value(args):
         return layer.apply(*args)
@@ -42,8 +50,12 @@ def same(ours, theirs, x):
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     # A bias of zeros would hide one that is not added.
     args = jax.tree.map(lambda p: p + 0.1, params), x
-    got, expected = (jax.jit(lambda args, layer=layer: [fn(args) for fn in orders(layer, x)[:3]])(args) for layer in (ours, theirs))
-    for one, other, rtol in zip(got, expected, (1e-5, 1e-5, 3e-5), strict=True):  # the last are sums of products of sums
+    got, expected = (
+        jax.jit(lambda args, layer=layer: [fn(args) for fn in orders(layer, x)[:3]])(args) for layer in (ours, theirs)
+    )
+    for one, other, rtol in zip(
+        got, expected, (1e-5, 1e-5, 3e-5), strict=True
+    ):  # the last are sums of products of sums
         close(one, other, rtol)
 
 
@@ -117,7 +129,12 @@ def test_third_derivatives(ours, theirs):
 
 @pytest.mark.parametrize(
     ("options", "space"),
-    [({"feature_group_count": 3}, (6, 5)), ({"kernel_dilation": 2}, (7, 7)), ({"input_dilation": 2, "padding": 1}, (3, 4)), ({"precision": "highest"}, (5, 5))],
+    [
+        ({"feature_group_count": 3}, (6, 5)),
+        ({"kernel_dilation": 2}, (7, 7)),
+        ({"input_dilation": 2, "padding": 1}, (3, 4)),
+        ({"precision": "highest"}, (5, 5)),
+    ],
     ids=str,
 )
 def test_the_other_convolutions_are_left_to_lax(options, space):
@@ -213,7 +230,10 @@ def test_the_fast_form_is_used(monkeypatch):
 def test_elsewhere_it_is_laxs_own(monkeypatch):
     """The branch of GPUs and TPUs, which this machine can compute too."""
     x = image(5, 4)
-    pairs = [(Conv(4, (4, 4), (2, 2)), nn.Conv(4, (4, 4), (2, 2))), (ConvTranspose(4, (4, 4), (2, 2)), nn.ConvTranspose(4, (4, 4), (2, 2)))]
+    pairs = [
+        (Conv(4, (4, 4), (2, 2)), nn.Conv(4, (4, 4), (2, 2))),
+        (ConvTranspose(4, (4, 4), (2, 2)), nn.ConvTranspose(4, (4, 4), (2, 2))),
+    ]
     params = [theirs.init(jax.random.key(0), x) for _, theirs in pairs]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(layers, "_conv", None)

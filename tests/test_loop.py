@@ -20,18 +20,37 @@ from gan_jax import checkpoint, data, evaluate, loop
 from gan_jax.log import Log, read_rows
 from gan_jax.types import Record, UserError
 
-CONFIG = gan_ring.Config(width=8, batch_size=16, steps=8, log_every=2, sample_every=4, evaluate_every=4, checkpoint_every=3, devices=1, workdir="run")
+CONFIG = gan_ring.Config(
+    width=8,
+    batch_size=16,
+    steps=8,
+    log_every=2,
+    sample_every=4,
+    evaluate_every=4,
+    checkpoint_every=3,
+    devices=1,
+    workdir="run",
+)
 
 
 def run(config=CONFIG, evaluator=None, gen_lr=None):
     config_ = config
     source = data.ring(config_.batch_size, config_.seed)
     picture = lambda samples: np.zeros((8, 8, 1), np.uint8) + np.uint8(abs(float(samples.sum())) % 251)  # noqa: E731
-    return loop.run(config_, gan_ring.build(config_, source.spec), source, evaluator or evaluate.mixture(data.ring_centres(), 0.01, 100), picture)
+    return loop.run(
+        config_,
+        gan_ring.build(config_, source.spec),
+        source,
+        evaluator or evaluate.mixture(data.ring_centres(), 0.01, 100),
+        picture,
+    )
 
 
 def rows(workdir="run"):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_rows(Path(workdir) / "metrics.jsonl")]
+    return [
+        {name: value for name, value in row.items() if name != "seconds"}
+        for row in read_rows(Path(workdir) / "metrics.jsonl")
+    ]
 
 
 def same(a, b):
@@ -96,7 +115,9 @@ def test_a_run_that_died_repeats_nothing(straight):
 
 
 def test_longer_is_the_same_run(straight):
-    """A run continued to more steps; the learning rate's schedule belongs to the length, so a constant one would be needed for equality: only the start is compared."""
+    """A run continued to more steps; the learning rate's schedule belongs to the length, so a constant one would be
+    needed for equality: only the start is compared.
+    """
     run(dataclasses.replace(CONFIG, steps=4))
     run(dataclasses.replace(CONFIG, steps=6, log_every=1))
     assert [row["step"] for row in rows()] == [2, 4, 5, 6]
@@ -104,12 +125,20 @@ def test_longer_is_the_same_run(straight):
 
 def test_a_finished_run_is_left_alone(capfd, straight):
     run()
-    before = {path: path.stat().st_mtime_ns for path in Path("run").rglob("*") if path.is_file() and path.name != "config.json"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in Path("run").rglob("*")
+        if path.is_file() and path.name != "config.json"
+    }
     capfd.readouterr()
     state = run()
     assert "has played its 8 steps: nothing to do" in capfd.readouterr().out
     same(state, straight[0])
-    assert before == {path: path.stat().st_mtime_ns for path in Path("run").rglob("*") if path.is_file() and path.name != "config.json"}
+    assert before == {
+        path: path.stat().st_mtime_ns
+        for path in Path("run").rglob("*")
+        if path.is_file() and path.name != "config.json"
+    }
 
 
 @pytest.mark.parametrize(
@@ -144,7 +173,9 @@ def test_other_data_of_the_same_name_is_refused(tmp_path):
 
 
 def test_values_that_are_not_finite_stop_the_run():
-    with pytest.raises(UserError, match=r"disc/.* not finite at step \d+; nothing was saved since the checkpoint of step"):
+    with pytest.raises(
+        UserError, match=r"disc/.* not finite at step \d+; the last checkpoint, of step .*, is from before"
+    ):
         run(dataclasses.replace(CONFIG, lr=1e30, steps=60, checkpoint_every=50))
     assert not Path("run/result.json").exists()
 
@@ -158,13 +189,17 @@ def test_saved_on_some_devices_resumed_on_others(first, then, straight):
     assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {then}
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's threads outlive the event loop of the read that failed
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Orbax's threads outlive the event loop of the read that failed
 def test_a_damaged_checkpoint_is_named():
     run(dataclasses.replace(CONFIG, steps=4))
     for path in Path("run/checkpoints/4").rglob("*"):
         if path.is_file() and path.stat().st_size > 50 and "ocdbt" in str(path):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match=r"checkpoint 4 in .* cannot be read: .*remove .*checkpoints/4 to use the one before it"):
+    with pytest.raises(
+        UserError, match=r"checkpoint 4 in .* cannot be read: .*remove .*checkpoints/4 to use the one before it"
+    ):
         run()
     shutil.rmtree("run/checkpoints/4")
     assert int(run().step) == 8
@@ -185,17 +220,48 @@ def full(self, step, state):  # from the second checkpoint on no file may grow b
 checkpoint.Checkpoints.save = full
 cli.run(gan_ring.main, gan_ring.Config, sys.argv[1:])
 """
-FLAGS = ["--width", "8", "--batch-size", "16", "--steps", "8", "--log-every", "8", "--sample-every", "0", "--checkpoint-every", "2", "--workdir", "run"]
+FLAGS = [
+    "--width",
+    "8",
+    "--batch-size",
+    "16",
+    "--steps",
+    "8",
+    "--log-every",
+    "8",
+    "--sample-every",
+    "0",
+    "--checkpoint-every",
+    "2",
+    "--workdir",
+    "run",
+]
 
 
 def test_a_full_disk_while_saving():
     root = str(Path(experiments.__file__).parents[1])
-    done = subprocess.run([sys.executable, "-c", FULL, *FLAGS], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root}, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, *FLAGS],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+        timeout=300,
+    )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert "error: could not save to" in done.stderr and "File too large" in done.stderr and "the checkpoint of step 2 is whole" in done.stderr, done.stderr
+    assert (
+        "error: could not save to" in done.stderr
+        and "File too large" in done.stderr
+        and "the checkpoint of step 2 is whole" in done.stderr
+    ), done.stderr
     # and the same command goes on when there is room
-    done = subprocess.run([sys.executable, "-m", "experiments.gan_ring", *FLAGS], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root}, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.gan_ring", *FLAGS],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+        timeout=300,
+    )
     assert done.returncode == 0 and "going on at step 2 of 8" in done.stdout, done.stderr
 
 
@@ -203,7 +269,13 @@ def test_a_full_disk_while_saving():
 def test_the_process_ends_as_the_shell_expects(number, status):
     root = str(Path(experiments.__file__).parents[1])
     flags = [flag if flag != "8" or i != 5 else "100000" for i, flag in enumerate(FLAGS)]
-    process = subprocess.Popen([sys.executable, "-m", "experiments.gan_ring", *flags, "--log-every", "20"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.gan_ring", *flags, "--log-every", "20"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )
     assert process.stderr is not None
     while not process.stderr.readline().startswith("step "):
         assert process.poll() is None
@@ -235,12 +307,22 @@ def test_load_gives_the_averaged_generator():
     sample = gan_jax.load("run")
     z = sample.latents(5, seed=3)
     recipe = gan_ring.build(CONFIG, data.ring(1, 0).spec)
-    np.testing.assert_allclose(sample(z), recipe.game.sample(state.ema.params, state.ema.stats, z), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(gan_jax.load("run", raw=True)(z), recipe.game.sample(state.gen.params, state.gen.stats, z), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        sample(z), recipe.game.sample(state.ema.params, state.ema.stats, z), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        gan_jax.load("run", raw=True)(z), recipe.game.sample(state.gen.params, state.gen.stats, z), rtol=1e-5, atol=1e-6
+    )
     assert (sample.step, sample.config["width"]) == (8, 8)
 
 
-@pytest.mark.parametrize("prepare, text", [(lambda: None, "is no run's directory"), (lambda: (run(dataclasses.replace(CONFIG, steps=1)), shutil.rmtree("run/checkpoints")), "no checkpoint yet")])
+@pytest.mark.parametrize(
+    "prepare, text",
+    [
+        (lambda: None, "is no run's directory"),
+        (lambda: (run(dataclasses.replace(CONFIG, steps=1)), shutil.rmtree("run/checkpoints")), "no checkpoint yet"),
+    ],
+)
 def test_load_what_is_not_there(prepare, text):
     prepare()
     with pytest.raises(UserError, match=text):
@@ -263,8 +345,15 @@ def test_log_lines_without_a_terminal(tmp_path, capsys):
         log.row(10, {"disc/loss": 1.0})
         log.progress(10, {"disc/loss": 1.0})
     said = capsys.readouterr().err
-    assert said.startswith("step 10/100  ") and "steps/s" in said and "images/s" in said and "left  disc/loss 1.000" in said
-    assert [(row["step"], row["images"], row["disc/loss"]) for row in read_rows(tmp_path / "metrics.jsonl")] == [(10, 640, 1.0)]
+    assert (
+        said.startswith("step 10/100  ")
+        and "steps/s" in said
+        and "images/s" in said
+        and "left  disc/loss 1.000" in said
+    )
+    assert [(row["step"], row["images"], row["disc/loss"]) for row in read_rows(tmp_path / "metrics.jsonl")] == [
+        (10, 640, 1.0)
+    ]
 
 
 def test_log_bar_on_a_terminal(tmp_path, capsys, monkeypatch):
@@ -294,10 +383,13 @@ def test_checkpoints_keep_the_last_two(tmp_path):
 def test_summary_takes_last_and_best():
     from gan_jax.record import summary
 
-    logged = [{"step": 1, "eval/a": 3.0, "eval/b": 3.0}, {"step": 2}, {"step": 3, "eval/a": 1.0, "eval/b": 1.0}, {"step": 4, "eval/a": 2.0, "eval/b": 2.0}]
+    logged = [
+        {"step": 1, "eval/a": 3.0, "eval/b": 3.0},
+        {"step": 2},
+        {"step": 3, "eval/a": 1.0, "eval/b": 1.0},
+        {"step": 4, "eval/a": 2.0, "eval/b": 2.0},
+    ]
     out = summary(logged, {"a": Record(2.0, False, {"n": 1}), "b": Record(2.0, True, {})})
     assert (out["a"]["last"], out["a"]["best"], out["a"]["best_step"], out["a"]["protocol"]) == (2.0, 1.0, 3, {"n": 1})
     assert summary([{"step": 1, "eval/a": None}], {"a": Record(float("inf"), False, {})})["a"]["best"] is None
     assert (out["b"]["last"], out["b"]["best"], out["b"]["best_step"]) == (2.0, 3.0, 1)
-
-

@@ -61,7 +61,11 @@ TABLE = {
     "least_squares_smoothed": (losses.least_squares(real_label=0.9), squares(0.9), towards_one),
     "hinge": (losses.hinge(), lambda a, b: -np.mean(np.minimum(0, -1 + a)) - np.mean(np.minimum(0, -1 - b)), critic),
     "wasserstein": (losses.wasserstein(), lambda a, b: -(np.mean(a) - np.mean(b)), critic),
-    "relativistic_paired": (losses.relativistic_paired(), lambda a, b: -np.mean(log_sigmoid(a - b)), lambda a, b: -np.mean(log_sigmoid(b - a))),
+    "relativistic_paired": (
+        losses.relativistic_paired(),
+        lambda a, b: -np.mean(log_sigmoid(a - b)),
+        lambda a, b: -np.mean(log_sigmoid(b - a)),
+    ),
     "relativistic_average": (losses.relativistic_average(), ra, lambda a, b: ra(b, a)),
     "boundary_seeking": (losses.boundary_seeking(), cross_entropy(1), boundary),
     "boundary_seeking_smoothed": (losses.boundary_seeking(real_label=0.9), cross_entropy(0.9), boundary),
@@ -84,7 +88,11 @@ def slopes(name, side, real, fake):
 
 
 def test_the_table_is_complete():
-    factories = {name for name, fn in vars(losses).items() if inspect.isfunction(fn) and fn.__module__ == losses.__name__ and name[0] != "_"}
+    factories = {
+        name
+        for name, fn in vars(losses).items()
+        if inspect.isfunction(fn) and fn.__module__ == losses.__name__ and name[0] != "_"
+    }
     assert factories == {name.removesuffix("_smoothed") for name in TABLE}
 
 
@@ -165,7 +173,8 @@ def test_keyword_only(name, side):
 
 @every
 def test_signs(name):
-    # D: between the labels, real logits want up and fake ones down. Least squares has its labels at 0.9 and 0, the smoothed sigmoids theirs at 2.2.
+    # D: between the labels, real logits want up and fake ones down. Least squares has its labels at 0.9 and 0, the
+    # smoothed sigmoids theirs at 2.2.
     inside = RNG.uniform(0.05, 0.85, 9)
     real, fake = slopes(name, "disc", inside, inside[::-1])
     assert np.mean(real) < 0 and (np.asarray(real) <= 0).all()
@@ -182,7 +191,9 @@ def test_real_and_fake_may_differ_in_number(name):
     real, fake = RNG.normal(size=5).astype(np.float32), RNG.normal(size=8).astype(np.float32)
     for side in ("disc", "gen"):
         fn, formula = call(name, side)
-        np.testing.assert_allclose(fn(real, fake), formula(real.astype(np.float64), fake.astype(np.float64)), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            fn(real, fake), formula(real.astype(np.float64), fake.astype(np.float64)), rtol=1e-5, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", ["minimax", "wasserstein"])
@@ -205,7 +216,9 @@ def test_paired_is_by_row():
     assert fn(real, fake) > fn(real, fake[::-1]) + 1
 
 
-@pytest.mark.parametrize("name", ["minimax_smoothed", "non_saturating_smoothed", "boundary_seeking_smoothed", "least_squares_smoothed"])
+@pytest.mark.parametrize(
+    "name", ["minimax_smoothed", "non_saturating_smoothed", "boundary_seeking_smoothed", "least_squares_smoothed"]
+)
 def test_smoothing_moves_the_optimum_to_the_label(name):
     best = 0.9 if name.startswith("least_squares") else np.log(0.9 / 0.1)  # the logit itself, or where sigmoid is 0.9
     at, below, above = (slopes(name, "disc", [best + d], [0.0])[0][0] for d in (0, -0.1, 0.1))
@@ -216,7 +229,9 @@ def test_smoothing_moves_the_optimum_to_the_label(name):
 @pytest.mark.parametrize("factory", SMOOTHABLE)
 def test_smoothing_leaves_the_generator_alone(factory):
     logits = RNG.normal(size=6).astype(np.float32)
-    np.testing.assert_array_equal(factory().gen(real=logits, fake=logits), factory(real_label=0.9).gen(real=logits, fake=logits))
+    np.testing.assert_array_equal(
+        factory().gen(real=logits, fake=logits), factory(real_label=0.9).gen(real=logits, fake=logits)
+    )
 
 
 def test_only_minimax_saturates():

@@ -51,10 +51,16 @@ def test_frechet_is_the_papers(m, n, d):
 
 @pytest.mark.parametrize(("m", "n", "d"), [(8, 12, 30), (5, 200, 30), (2, 2, 3)])
 def test_frechet_of_fewer_examples_than_dimensions(m, n, d):
-    # tr (C1^(1/2) C2 C1^(1/2))^(1/2) is the nuclear norm of X1 X2' / sqrt((m - 1)(n - 1)) with centred X: no root of a singular matrix.
+    # tr (C1^(1/2) C2 C1^(1/2))^(1/2) is the nuclear norm of X1 X2' / sqrt((m - 1)(n - 1)) with centred X: no root of a
+    # singular matrix.
     real, fake = mixed(m, d), mixed(n, d, 1)
     one, two = ((x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (real, fake))
-    expected = np.sum((real.mean(0) - fake.mean(0)) ** 2) + np.sum(one**2) + np.sum(two**2) - 2 * np.linalg.norm(one @ two.T, "nuc")
+    expected = (
+        np.sum((real.mean(0) - fake.mean(0)) ** 2)
+        + np.sum(one**2)
+        + np.sum(two**2)
+        - 2 * np.linalg.norm(one @ two.T, "nuc")
+    )
     np.testing.assert_allclose(frechet(real, fake), expected, rtol=1e-7)
 
 
@@ -62,7 +68,9 @@ def test_frechet_of_singular_covariances():
     # Equal variances along different axes share nothing: the sum of both traces is left.
     x = white(50, 1)
     zeros = np.zeros((50, 1))
-    np.testing.assert_allclose(frechet(np.hstack([x, zeros, zeros]), np.hstack([zeros, 2 * x, zeros])), 1 + 4, rtol=1e-12)
+    np.testing.assert_allclose(
+        frechet(np.hstack([x, zeros, zeros]), np.hstack([zeros, 2 * x, zeros])), 1 + 4, rtol=1e-12
+    )
     np.testing.assert_allclose(frechet(np.ones((4, 3)), np.zeros((5, 3))), 3, rtol=1e-12)  # two points
 
 
@@ -75,12 +83,16 @@ def test_frechet_is_a_distance(n, d):
     np.testing.assert_allclose(frechet(real, fake), frechet(fake, real), rtol=1e-7)
     turn = np.linalg.qr(np.random.default_rng(3).normal(size=(d, d)))[0]
     np.testing.assert_allclose(frechet(real @ turn + 5, fake @ turn + 5), frechet(real, fake), rtol=1e-7)
-    np.testing.assert_allclose(frechet(3 * real, 3 * fake), 9 * frechet(real, fake), rtol=1e-7)  # in units of features squared
+    np.testing.assert_allclose(
+        frechet(3 * real, 3 * fake), 9 * frechet(real, fake), rtol=1e-7
+    )  # in units of features squared
 
 
 def test_frechet_computes_in_float64():
     real, fake = (mixed(60, 4, seed).astype(np.float32) for seed in (0, 1))
-    assert frechet(real + np.float32(64), fake + np.float32(64)) == frechet((real + np.float32(64)).astype(np.float64), (fake + np.float32(64)).astype(np.float64))
+    assert frechet(real + np.float32(64), fake + np.float32(64)) == frechet(
+        (real + np.float32(64)).astype(np.float64), (fake + np.float32(64)).astype(np.float64)
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,9 +142,11 @@ def test_prdc_is_the_authors(pair, k, capsys):
 
 
 def test_prdc_by_hand():
-    # Radii with k = 1 of the reals: 1, 1, 8; of the fakes: 1.5, 1.5, 91. The fake at 0.5 is in the balls at 0 and 1, that at 2 on the edge of the one at 1, so only in that at 9.
+    # Radii with k = 1 of the reals: 1, 1, 8; of the fakes: 1.5, 1.5, 91. The fake at 0.5 is in the balls at 0 and 1,
+    # that at 2 on the edge of the one at 1, so only in that at 9.
     got = prdc(np.array([[0.0], [1.0], [9.0]]), np.array([[0.5], [2.0], [93.0]]), 1)
-    # Reals 0 and 1 lie in the ball of the fake at 0.5, real 9 in that of 93; the balls of 0 and 1 hold a fake, that of 9 (from 1 to 17) the one at 2.
+    # Reals 0 and 1 lie in the ball of the fake at 0.5, real 9 in that of 93; the balls of 0 and 1 hold a fake, that of
+    # 9 (from 1 to 17) the one at 2.
     np.testing.assert_allclose([got["precision"], got["recall"], got["density"], got["coverage"]], [2 / 3, 1, 3 / 3, 1])
 
 
@@ -141,8 +155,12 @@ def test_prdc_knows_quality_from_variety():
     half = np.concatenate([white(60, 2, 2) * 0.1, white(60, 2, 3) * 0.1])  # one of two modes
     both = np.concatenate([half[:60], half[60:] + 10])
     lost = np.concatenate([half[:60], 100 + 50 * RNG.normal(size=(60, 2))])  # one mode, and rubbish
-    assert prdc(real, both)["coverage"] > 0.9 and prdc(real, both)["recall"] > 0.9 and prdc(real, both)["precision"] > 0.9
-    np.testing.assert_allclose([prdc(real, half)[name] for name in ("precision", "recall", "coverage")], [1, 0.5, 0.5], atol=0.1)
+    assert (
+        prdc(real, both)["coverage"] > 0.9 and prdc(real, both)["recall"] > 0.9 and prdc(real, both)["precision"] > 0.9
+    )
+    np.testing.assert_allclose(
+        [prdc(real, half)[name] for name in ("precision", "recall", "coverage")], [1, 0.5, 0.5], atol=0.1
+    )
     assert prdc(real, lost)["precision"] <= 0.5
 
 
@@ -151,7 +169,12 @@ def test_prdc_knows_quality_from_variety():
     [
         (np.zeros((9, 3)), np.zeros((9, 4)), 5, r"got \(9, 3\) and \(9, 4\)"),
         (np.zeros(9), np.zeros((9, 4)), 5, r"got \(9,\) and \(9, 4\)"),
-        (np.zeros((9, 3)), np.zeros((5, 3)), 5, "k = 5 neighbours need more than 5 examples of each kind; got 9 real and 5 fake"),
+        (
+            np.zeros((9, 3)),
+            np.zeros((5, 3)),
+            5,
+            "k = 5 neighbours need more than 5 examples of each kind; got 9 real and 5 fake",
+        ),
         (np.zeros((9, 3)), np.zeros((9, 3)), 0, "k = 0 neighbours"),
         (np.zeros((9, 3)), np.full((9, 3), np.nan), 5, "fake features hold 27 values that are not finite"),
     ],
@@ -177,14 +200,22 @@ def test_modes_all_alike():
 
 
 def test_modes_one_alone():
-    assert of([0, 0, 9, 0, 0, 0, 0, 0]) == {"modes": 1, "high_quality": 1, "reverse_kl": pytest.approx(np.log(8), rel=1e-12)}
+    assert of([0, 0, 9, 0, 0, 0, 0, 0]) == {
+        "modes": 1,
+        "high_quality": 1,
+        "reverse_kl": pytest.approx(np.log(8), rel=1e-12),
+    }
 
 
 def test_modes_unequal():
     share = np.array([6, 3, 1]) / 10
     # KL(share || uniform) in nats; as the paper has it, of the generated shares to the true ones.
     expected = np.sum(share * np.log(share / (1 / 8)))
-    assert of([6, 3, 0, 1, 0, 0, 0, 0]) == {"modes": 3, "high_quality": 1, "reverse_kl": pytest.approx(expected, rel=1e-12)}
+    assert of([6, 3, 0, 1, 0, 0, 0, 0]) == {
+        "modes": 3,
+        "high_quality": 1,
+        "reverse_kl": pytest.approx(expected, rel=1e-12),
+    }
 
 
 def test_modes_none():
@@ -199,7 +230,11 @@ def test_modes_of_what_is_not_finite():
 def test_modes_reach_is_euclidean():
     # Inside and outside 3 std along an axis; a corner inside the box of 3 std but outside the ball; another reach.
     near = np.array([[0.029, 0], [0.031, 0], [0.025, 0.025], [0, -0.029]])
-    assert modes(np.zeros((1, 2)), near, 0.01) == {"modes": 1, "high_quality": 0.5, "reverse_kl": pytest.approx(0, abs=1e-12)}
+    assert modes(np.zeros((1, 2)), near, 0.01) == {
+        "modes": 1,
+        "high_quality": 0.5,
+        "reverse_kl": pytest.approx(0, abs=1e-12),
+    }
     assert modes(np.zeros((1, 2)), near, 0.01, reach=4)["high_quality"] == 1
 
 

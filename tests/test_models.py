@@ -1,4 +1,6 @@
-"""Every pair of networks: shapes, ranges, where gradients reach, what is remembered, and the sizes that papers and tutorials print."""
+"""Every pair of networks: shapes, ranges, where gradients reach, what is remembered, and the sizes that papers and
+tutorials print.
+"""
 
 import math
 
@@ -48,15 +50,21 @@ def inputs(classes):
 
 
 def leaves(tree):
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree.leaves_with_path(tree)
+    }
 
 
 def start(network, x, label=None):
-    return jax.jit(lambda x, label: network.init(jax.random.key(1), x, label, train=False))(x, label)  # compiled once, not operation by operation
+    return jax.jit(lambda x, label: network.init(jax.random.key(1), x, label, train=False))(
+        x, label
+    )  # compiled once, not operation by operation
 
 
 def wider(variables):
-    """Kernels four times as large: through several layers of the initial 0.02, at width 8, gradients and differences would be near rounding."""
+    """Kernels four times as large: through several layers of the initial 0.02, at width 8, gradients and differences
+    would be near rounding.
+    """
     return jax.tree.map(lambda leaf: leaf * 4 if leaf.ndim > 1 else leaf, variables)
 
 
@@ -85,11 +93,18 @@ def test_pair(row):
             options = {"train": train, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(4)}}
             images, gen_stats = gen.apply(gen_vars | {"params": gen_params}, z, label, **options)
             logits, disc_stats = disc.apply(disc_vars | {"params": disc_params}, images, label, **options)
-            return jnp.sum(image_weight * images) + jnp.sum(logit_weight * logits), (images, logits, gen_stats, disc_stats)
+            return jnp.sum(image_weight * images) + jnp.sum(logit_weight * logits), (
+                images,
+                logits,
+                gen_stats,
+                disc_stats,
+            )
 
         return fn
 
-    slopes, (images, logits, gen_stats, disc_stats) = jax.jit(jax.grad(play(True), argnums=(0, 1), has_aux=True))(gen_vars["params"], disc_vars["params"])
+    slopes, (images, logits, gen_stats, disc_stats) = jax.jit(jax.grad(play(True), argnums=(0, 1), has_aux=True))(
+        gen_vars["params"], disc_vars["params"]
+    )
     assert images.shape == (ROWS, *shape) and images.dtype == jnp.float32
     assert logits.shape == (ROWS,) and logits.dtype == jnp.float32
     assert (np.abs(images) <= 1).all() and np.std(images) > 0
@@ -106,10 +121,20 @@ def test_pair(row):
         assert all((before[name] != after[name]).any() for name in before)
     _, (_, _, gen_still, disc_still) = play(False)(gen_vars["params"], disc_vars["params"])
     for variables, stats in ((gen_vars, gen_still), (disc_vars, disc_still)):
-        assert all((leaf == leaves(stats)[name]).all() for name, leaf in leaves(variables).items() if name.startswith("batch_stats"))
+        assert all(
+            (leaf == leaves(stats)[name]).all()
+            for name, leaf in leaves(variables).items()
+            if name.startswith("batch_stats")
+        )
 
-    # In evaluation a row is by itself, whatever stands beside it, and dropout is off; in training batch norm and dropout make it otherwise.
-    evaluate = jax.jit(lambda z, images, label: (gen.apply(gen_vars | gen_stats, z, label, train=False), disc.apply(disc_vars | disc_stats, images, label, train=False)))
+    # In evaluation a row is by itself, whatever stands beside it, and dropout is off; in training batch norm and
+    # dropout make it otherwise.
+    evaluate = jax.jit(
+        lambda z, images, label: (
+            gen.apply(gen_vars | gen_stats, z, label, train=False),
+            disc.apply(disc_vars | disc_stats, images, label, train=False),
+        )
+    )
     made, judged = evaluate(z, images, label)
     for again, once in zip(evaluate(z, images, label), (made, judged), strict=True):
         np.testing.assert_array_equal(again, once)
@@ -119,11 +144,15 @@ def test_pair(row):
     if batch_norm:
         assert np.abs(made - images).max() > 1e-3
     if dropout:
-        other, _ = disc.apply(disc_vars, images, label, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(9)})
+        other, _ = disc.apply(
+            disc_vars, images, label, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(9)}
+        )
         assert np.abs(other - logits).max() > 1e-3
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if row[2]], ids=lambda row: "-".join(map(str, row)).replace(" ", ""))
+@pytest.mark.parametrize(
+    "row", [row for row in TABLE if row[2]], ids=lambda row: "-".join(map(str, row)).replace(" ", "")
+)
 def test_labels_matter(row):
     _, shape, classes, _, _ = row
     z, label = inputs(classes)
@@ -143,7 +172,11 @@ def test_no_bias_before_batch_norm():
         return {name for name in leaves(params) if name.endswith("/bias") and "BatchNorm" not in name}
 
     assert biases(dcgan.Generator((16, 16, 3), 8), z) == {"ConvTranspose_1/bias"}
-    assert biases(dcgan.Generator((16, 16, 3), 8, batch_norm=False), z) == {"Dense_0/bias", "ConvTranspose_0/bias", "ConvTranspose_1/bias"}
+    assert biases(dcgan.Generator((16, 16, 3), 8, batch_norm=False), z) == {
+        "Dense_0/bias",
+        "ConvTranspose_0/bias",
+        "ConvTranspose_1/bias",
+    }
     assert biases(dcgan.Discriminator(8), images) == {"Conv_0/bias", "Dense_0/bias"}
     assert biases(dcgan.Discriminator(8, batch_norm=False), images) == {"Conv_0/bias", "Conv_1/bias", "Dense_0/bias"}
     assert biases(mlp.Generator((2,), (4, 4), batch_norm=True), z) == {"Dense_2/bias"}
@@ -162,26 +195,34 @@ def test_running_averages_follow_the_batch(gen, momentum):
     first = variables["params"]["Dense_0"]
     hidden = np.asarray(z, np.float64) @ np.asarray(first["kernel"], np.float64)  # no bias
     hidden = hidden.reshape(-1, stats["batch_stats"]["BatchNorm_0"]["mean"].shape[0])  # [b h w c] -> [bhw c]
-    np.testing.assert_allclose(stats["batch_stats"]["BatchNorm_0"]["mean"], (1 - momentum) * hidden.mean(0), rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(stats["batch_stats"]["BatchNorm_0"]["var"], momentum + (1 - momentum) * hidden.var(0), rtol=1e-5)
+    np.testing.assert_allclose(
+        stats["batch_stats"]["BatchNorm_0"]["mean"], (1 - momentum) * hidden.mean(0), rtol=1e-4, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        stats["batch_stats"]["BatchNorm_0"]["var"], momentum + (1 - momentum) * hidden.var(0), rtol=1e-5
+    )
 
 
 # What others print, or the sum by hand.
 COUNTS = {
-    # The tutorials' 100-256-512-1024-784: 25,856 + 131,584 + 525,312 + 803,600, and back: 803,840 + 524,800 + 131,328 + 257.
+    # The tutorials' 100-256-512-1024-784: 25,856 + 131,584 + 525,312 + 803,600, and back: 803,840 + 524,800 + 131,328 +
+    # 257.
     "mlp_gen": (mlp.Generator((28, 28, 1)), (ROWS, 100), 1_486_352),
     "mlp_disc": (mlp.Discriminator(), (ROWS, 28, 28, 1), 1_460_225),
     # PacGAN's generator of points: 2*400 + 3 * 400*400 without biases, 4 * 2*400 of batch norm, 400*2 + 2.
     "pacgan_gen": (mlp.Generator((2,), (400,) * 4, nn.relu, None, batch_norm=True), (ROWS, 2), 484_802),
-    # PyTorch's DCGAN example at 64x64 has 3,576,704 and 2,765,568, without any bias; here the last layer's 3, and the first's 64 and the logit's 1, come on top.
+    # PyTorch's DCGAN example at 64x64 has 3,576,704 and 2,765,568, without any bias; here the last layer's 3, and the
+    # first's 64 and the logit's 1, come on top.
     # G: 100*8192 + 16 (512*256 + 256*128 + 128*64 + 64*3) + 2 (512 + 256 + 128 + 64).
     "dcgan_gen_64": (dcgan.Generator((64, 64, 3)), (ROWS, 100), 3_576_704 + 3),
     # D: 16 (3*64 + 64*128 + 128*256 + 256*512) + 2 (128 + 256 + 512) + 4*4*512.
     "dcgan_disc_64": (dcgan.Discriminator(), (ROWS, 64, 64, 3), 2_765_568 + 65),
-    # 28 -> 14 -> 7. G: 100 * 7*7*128 + 2*128 + 16*128*64 + 2*64 + 16*64 + 1. D: 16*64 + 64 + 16*64*128 + 2*128 + 7*7*128 + 1.
+    # 28 -> 14 -> 7. G: 100 * 7*7*128 + 2*128 + 16*128*64 + 2*64 + 16*64 + 1. D: 16*64 + 64 + 16*64*128 + 2*128 +
+    # 7*7*128 + 1.
     "dcgan_gen_28": (dcgan.Generator((28, 28, 1)), (ROWS, 100), 759_681),
     "dcgan_disc_28": (dcgan.Discriminator(), (ROWS, 28, 28, 1), 138_689),
-    # 32 -> 16 -> 8 -> 4. G: 100 * 4*4*256 + 16 (256*128 + 128*64 + 64*3) + 3 + 2 (256 + 128 + 64). D: 16 (3*64 + 64*128 + 128*256) + 64 + 2 (128 + 256) + 4*4*256 + 1.
+    # 32 -> 16 -> 8 -> 4. G: 100 * 4*4*256 + 16 (256*128 + 128*64 + 64*3) + 3 + 2 (256 + 128 + 64). D: 16 (3*64 + 64*128
+    # + 128*256) + 64 + 2 (128 + 256) + 4*4*256 + 1.
     "dcgan_gen_32": (dcgan.Generator((32, 32, 3)), (ROWS, 100), 1_068_931),
     "dcgan_disc_32": (dcgan.Discriminator(), (ROWS, 32, 32, 3), 663_361),
 }
@@ -195,7 +236,10 @@ def test_parameter_count(name):
 
 def test_parameters_of_labels():
     """An embedding as wide as z beside z; one more channel beside the image's; 64 numbers beside the flattened image."""
-    z, x, label = (jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in (((2, 100), "float32"), ((2, 28, 28, 1), "float32"), ((2,), "int32")))
+    z, x, label = (
+        jax.ShapeDtypeStruct(shape, dtype)
+        for shape, dtype in (((2, 100), "float32"), ((2, 28, 28, 1), "float32"), ((2,), "int32"))
+    )
     assert count(dcgan.Generator((28, 28, 1), classes=10), z, label) == 759_681 + 10 * 100 + 100 * 7 * 7 * 128
     assert count(dcgan.Discriminator(classes=10), x, label) == 138_689 + 10 * 28 * 28 + 16 * 64
     assert count(mlp.Generator((28, 28, 1), classes=10), z, label) == 1_486_352 + 10 * 100 + 100 * 256
@@ -231,15 +275,34 @@ def test_dcgan_starts_as_the_paper_says():
 def test_the_last_activation_is_chosen(last):
     gen = mlp.Generator((2,), (64,), last=last)
     points, _ = gen.init_with_output(jax.random.key(0), 50 * jnp.float32(RNG.normal(size=(40, Z))), train=False)
-    assert (np.abs(points).max() > 5) if last is None else (np.min(points) >= 0 and np.max(points) <= 1 and np.min(points) < 0.1)
+    assert (
+        (np.abs(points).max() > 5)
+        if last is None
+        else (np.min(points) >= 0 and np.max(points) <= 1 and np.min(points) < 0.1)
+    )
 
 
-@pytest.mark.parametrize(("sides", "times"), [((4, 4), 2), ((8, 8), 2), ((28, 28), 2), ((32, 32), 3), ((24, 24), 3), ((64, 64), 4), ((12, 20), 2), ((8, 64), 2), ((256, 256), 6)])
+@pytest.mark.parametrize(
+    ("sides", "times"),
+    [
+        ((4, 4), 2),
+        ((8, 8), 2),
+        ((28, 28), 2),
+        ((32, 32), 3),
+        ((24, 24), 3),
+        ((64, 64), 4),
+        ((12, 20), 2),
+        ((8, 64), 2),
+        ((256, 256), 6),
+    ],
+)
 def test_halvings(sides, times):
     assert dcgan.halvings(*sides) == times
 
 
-@pytest.mark.parametrize(("sides", "mend"), [((30, 28), 28), ((27, 27), 28), ((2, 2), 4), ((6, 8), 8), ((100, 33), 32), ((0, 4), 4)])
+@pytest.mark.parametrize(
+    ("sides", "mend"), [((30, 28), 28), ((27, 27), 28), ((2, 2), 4), ((6, 8), 8), ((100, 33), 32), ((0, 4), 4)]
+)
 def test_sides_that_do_not_fit_are_named(sides, mend):
     message = rf"sides that are multiples of 4, and the images are {sides[0]}x{sides[1]}; .* --size {mend}\b"
     with pytest.raises(ValueError, match=message):
@@ -259,5 +322,7 @@ def test_labels_and_classes_go_together(module, side, classes):
     x = jnp.zeros((2, Z)) if side == "Generator" else jnp.zeros((2, 4, 4, 1))
     label = None if classes else jnp.zeros(2, int)
     who = f"{module.__name__.rsplit('.', 1)[1]}.{side}"
-    with pytest.raises(ValueError, match=rf"{who} has classes={classes} and was given {'no label' if classes else 'labels'}"):
+    with pytest.raises(
+        ValueError, match=rf"{who} has classes={classes} and was given {'no label' if classes else 'labels'}"
+    ):
         network.init(jax.random.key(0), x, label, train=False)

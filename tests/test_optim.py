@@ -9,7 +9,10 @@ import pytest
 from gan_jax.optim import clip_weights
 
 RNG = np.random.default_rng(0)
-PARAMS = {"dense": {"kernel": jnp.float32(RNG.normal(0, 0.005, (3, 4))), "bias": jnp.zeros(4)}, "scale": jnp.float32(0.004)}
+PARAMS = {
+    "dense": {"kernel": jnp.float32(RNG.normal(0, 0.005, (3, 4))), "bias": jnp.zeros(4)},
+    "scale": jnp.float32(0.004),
+}
 
 
 def steps(tx, sizes, params=PARAMS):
@@ -52,7 +55,9 @@ def test_a_step_is_the_papers():
 
 def test_nothing_happens_inside_the_box():
     sizes = [1.0] * 5
-    for free, boxed in zip(steps(optax.sgd(1e-3), sizes), steps(optax.chain(optax.sgd(1e-3), clip_weights(10.0)), sizes), strict=True):
+    for free, boxed in zip(
+        steps(optax.sgd(1e-3), sizes), steps(optax.chain(optax.sgd(1e-3), clip_weights(10.0)), sizes), strict=True
+    ):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8), free, boxed)
 
 

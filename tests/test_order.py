@@ -1,4 +1,6 @@
-"""The order of the data: a permutation of every epoch, another one each, and the same whoever computes which part of it."""
+"""The order of the data: a permutation of every epoch, another one each, and the same whoever computes which part of
+it.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +47,9 @@ def test_over_keys_every_index_and_every_pair_is_equally_likely(size):
     """What an unshuffled or too weakly shuffled small set fails: with 8 rounds a size of 5 does."""
     keys = 20000
     position = jnp.arange(size, dtype=jnp.uint32)
-    drawn = np.asarray(jax.jit(jax.vmap(lambda bits: epoch_index(bits, position, size)))(key_bits(3, (keys,))))  # [keys size]
+    drawn = np.asarray(
+        jax.jit(jax.vmap(lambda bits: epoch_index(bits, position, size)))(key_bits(3, (keys,)))
+    )  # [keys size]
     for column in (0, size - 1):
         assert stats.chisquare(np.bincount(drawn[:, column], minlength=size)).pvalue > 1e-3
     pairs = np.bincount(drawn[:, 0] * size + drawn[:, 1], minlength=size**2).reshape(size, size)

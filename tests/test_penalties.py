@@ -50,7 +50,11 @@ def where(penalty, real, fake, key):
 
 
 def test_the_table_is_complete():
-    assert set(ALL) == {fn for name, fn in vars(penalties).items() if inspect.isfunction(fn) and fn.__module__ == penalties.__name__ and name[0] != "_"}
+    assert set(ALL) == {
+        fn
+        for name, fn in vars(penalties).items()
+        if inspect.isfunction(fn) and fn.__module__ == penalties.__name__ and name[0] != "_"
+    }
 
 
 @every
@@ -77,7 +81,9 @@ def test_quadratic_critic(penalty):
 
     norms = np.linalg.norm(where(penalty, REAL, FAKE, KEY) @ a + w, axis=-1)
     np.testing.assert_allclose(penalty(critic, REAL, FAKE, KEY), OF_NORMS[penalty](norms), rtol=1e-5)
-    np.testing.assert_allclose(jax.jit(penalty, static_argnums=0)(critic, REAL, FAKE, KEY), OF_NORMS[penalty](norms), rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(penalty, static_argnums=0)(critic, REAL, FAKE, KEY), OF_NORMS[penalty](norms), rtol=1e-5
+    )
 
 
 @every
@@ -88,7 +94,8 @@ def test_the_gradient_is_taken_where_the_paper_says(penalty):
 
 @pytest.mark.parametrize("penalty", [wgan_gp, wgan_lp, zero_centred], ids=lambda fn: fn.__name__)
 def test_interpolates_lie_on_the_segments(penalty):
-    # One end of row i's segment is zero, and so are all other rows: the penalty shows how far along it row i was taken. Nothing here knows how u is drawn.
+    # One end of row i's segment is zero, and so are all other rows: the penalty shows how far along it row i was taken.
+    # Nothing here knows how u is drawn.
     def share(i, scale_real, scale_fake, spread):
         row = np.zeros((6, 2, 4), np.float32)
         row[i] = spread
@@ -101,14 +108,18 @@ def test_interpolates_lie_on_the_segments(penalty):
     u = np.array([share(i, 1, 0, one_entry) for i in range(6)])
     assert ((u > 0) & (u < 1)).all() and len(np.unique(u.round(6))) == 6  # one u a row
     np.testing.assert_allclose([share(i, 1, 0, whole_row) for i in range(6)], u, rtol=1e-4)  # and only one
-    np.testing.assert_allclose([share(i, 0, 1, one_entry) for i in range(6)], 1 - u, rtol=1e-4)  # the rest of the way is the fake's
+    np.testing.assert_allclose(
+        [share(i, 0, 1, one_entry) for i in range(6)], 1 - u, rtol=1e-4
+    )  # the rest of the way is the fake's
 
 
 def test_interpolation_is_uniform():
     ones, zeros = jnp.ones((1, 1)), jnp.zeros((1, 1))
     values = jax.vmap(lambda key: zero_centred(halved_square, ones, zeros, key))(jax.random.split(KEY, 4000))
     u = np.sqrt(np.asarray(values, np.float64))
-    np.testing.assert_allclose(np.quantile(u, [0.05, 0.25, 0.5, 0.75, 0.95]), [0.05, 0.25, 0.5, 0.75, 0.95], atol=0.03)  # 4 standard errors
+    np.testing.assert_allclose(
+        np.quantile(u, [0.05, 0.25, 0.5, 0.75, 0.95]), [0.05, 0.25, 0.5, 0.75, 0.95], atol=0.03
+    )  # 4 standard errors
 
 
 def test_dragan_perturbs_every_entry_by_up_to_half_a_standard_deviation():
@@ -149,12 +160,17 @@ def test_patches(penalty):
 @every
 def test_finite_at_a_critic_of_zeros(penalty):
     # The norm's square root has no derivative at 0, and a fresh output layer may be zeros.
-    value, slope = jax.value_and_grad(lambda w: penalty(lambda x: jnp.einsum("bhwc,hwc->b", x, w), REAL, FAKE, KEY))(jnp.zeros(SHAPE[1:]))
+    value, slope = jax.value_and_grad(lambda w: penalty(lambda x: jnp.einsum("bhwc,hwc->b", x, w), REAL, FAKE, KEY))(
+        jnp.zeros(SHAPE[1:])
+    )
     np.testing.assert_allclose(value, OF_NORMS[penalty](np.zeros(5)), atol=1e-10)
     np.testing.assert_array_equal(slope, 0)
 
 
-@pytest.mark.parametrize(("penalty", "weight_slope"), [(r1, 2.0), (r2, 2.0), (zero_centred, 2.0), (wgan_gp, 4 / 3), (wgan_lp, 4 / 3), (dragan, 4 / 3)])
+@pytest.mark.parametrize(
+    ("penalty", "weight_slope"),
+    [(r1, 2.0), (r2, 2.0), (zero_centred, 2.0), (wgan_gp, 4 / 3), (wgan_lp, 4 / 3), (dragan, 4 / 3)],
+)
 def test_gradient_for_the_critics_parameters(penalty, weight_slope):
     # For |w| = 3: d|w|^2/dw = 2w, and d(|w| - 1)^2/dw = 2 (|w| - 1) w / |w| = (4/3) w. No 1/2, no weight.
     w = RNG.normal(size=SHAPE[1:])
@@ -192,10 +208,14 @@ def test_second_derivative_through_a_convolution(penalty):
     def through(conv):
         critic = Critic(conv)
         params = critic.init(jax.random.key(0), REAL)
-        return jax.jit(jax.value_and_grad(lambda params: penalty(lambda x: critic.apply(params, x), REAL, FAKE, KEY)))(params)
+        return jax.jit(jax.value_and_grad(lambda params: penalty(lambda x: critic.apply(params, x), REAL, FAKE, KEY)))(
+            params
+        )
 
     (value, slope), (flax_value, flax_slope) = through(layers.Conv), through(nn.Conv)
     np.testing.assert_allclose(value, flax_value, rtol=1e-5)
     for path, leaf in jax.tree.leaves_with_path(slope):
         other = dict(jax.tree.leaves_with_path(flax_slope))[path]
-        np.testing.assert_allclose(leaf, other, rtol=1e-4, atol=1e-5 * np.abs(other).max() + 1e-9, err_msg=jax.tree_util.keystr(path))
+        np.testing.assert_allclose(
+            leaf, other, rtol=1e-4, atol=1e-5 * np.abs(other).max() + 1e-9, err_msg=jax.tree_util.keystr(path)
+        )

@@ -7,12 +7,32 @@ import numpy as np
 from gan_jax import report
 from gan_jax.images import save_png
 
-CONFIG = {"experiment": "experiments.gan_ring", "config": {"lr": 0.1, "data": "<b>&"}, "identity": {"shape": [2]}, "versions": {"jax": "0.10"}, "hardware": "a machine", "commit": "abc"}
+CONFIG = {
+    "experiment": "experiments.gan_ring",
+    "config": {"lr": 0.1, "data": "<b>&"},
+    "identity": {"shape": [2]},
+    "versions": {"jax": "0.10"},
+    "hardware": "a machine",
+    "commit": "abc",
+}
 ROWS = [
     {"step": 10, "images": 640, "seconds": 1.0, "disc/loss": 1.5, "gen/loss": 0.5, "disc/real": 1.0, "disc/fake": -1.0},
-    {"step": 20, "images": 1280, "seconds": 2.0, "disc/loss": 0.5, "gen/loss": 2.5, "disc/real": 2.0, "disc/fake": -3.0, "eval/kl": None, "eval/modes": 8.0},
+    {
+        "step": 20,
+        "images": 1280,
+        "seconds": 2.0,
+        "disc/loss": 0.5,
+        "gen/loss": 2.5,
+        "disc/real": 2.0,
+        "disc/fake": -3.0,
+        "eval/kl": None,
+        "eval/modes": 8.0,
+    },
 ]
-METRICS = {"modes": {"last": 8.0, "best": 8.0, "best_step": 20, "protocol": {"fake": 2500}}, "kl": {"last": None, "best": None, "best_step": 20, "protocol": {"floor": 1 / 3}}}
+METRICS = {
+    "modes": {"last": 8.0, "best": 8.0, "best_step": 20, "protocol": {"fake": 2500}},
+    "kl": {"last": None, "best": None, "best_step": 20, "protocol": {"floor": 1 / 3}},
+}
 
 
 class Reader(HTMLParser):
@@ -33,8 +53,22 @@ def test_page(tmp_path):
     for step in (0, 10, 20):
         save_png(tmp_path / f"{step:08d}.png", np.zeros((8, 8, 1), np.uint8))
     read = Reader(report.page("gan_ring", CONFIG, ROWS, sorted(tmp_path.glob("*.png")), METRICS))
-    assert "script" not in read.tags and all(link.startswith("data:image/png;base64,") for link in read.links) and len(read.links) == 2
-    for words in ("20 steps, 1,280 real images, 2 seconds, on a machine", "step 0", "step 20", "fake: 2500", "floor: 0.3333", "infinite", "<b>&", "abc", "eval/modes"):
+    assert (
+        "script" not in read.tags
+        and all(link.startswith("data:image/png;base64,") for link in read.links)
+        and len(read.links) == 2
+    )
+    for words in (
+        "20 steps, 1,280 real images, 2 seconds, on a machine",
+        "step 0",
+        "step 20",
+        "fake: 2500",
+        "floor: 0.3333",
+        "infinite",
+        "<b>&",
+        "abc",
+        "eval/modes",
+    ):
         assert words in read.text, words
     assert read.tags.count("svg") == 3  # losses, logits, modes; nothing to draw of kl
     assert read.tags.count("polyline") == 5

@@ -15,13 +15,15 @@ __all__ = ["arrays", "digits", "folders", "grid", "grid_centres", "load", "ring"
 def load(data: str, split: str = "train", *, size: int | None = None, fit: str = "crop") -> ImageSet:
     """The image set that `--data` names.
 
-    "digits"; the path of an .npz or .npy file; a directory, of a prepared TFDS set or of images (PNG, JPEG, WebP); or the name of a TFDS set,
+    "digits"; the path of an .npz or .npy file; a directory, of a prepared TFDS set or of images (PNG, JPEG, WebP); or
+    the name of a TFDS set,
     such as "mnist", "cifar10", "name/config:1.0.0".
 
     Args:
       data: as the user wrote it.
       split: "train", "test", and for TFDS sets whatever they have.
-      size: side of the square that a folder's images are brought to. Other sets are not resized: theirs must be this size already.
+      size: side of the square that a folder's images are brought to. Other sets are not resized: theirs must be this
+      size already.
       fit: how a folder's images are brought to it: "crop", "stretch" or "pad".
 
     Raises:
@@ -41,7 +43,9 @@ def load(data: str, split: str = "train", *, size: int | None = None, fit: str =
             return folders.read(path, size=size, fit=fit)
         images = tfds.read_directory(path, split)
     elif os.path.exists(path):
-        raise UserError(f"{data}: neither .npz nor .npy nor a folder: unpack it into a folder of PNG, JPEG or WebP images, or save it with np.savez")
+        raise UserError(
+            f"{data}: neither .npz nor .npy nor a folder: unpack it into a folder of PNG, JPEG or WebP images, or save it with np.savez"
+        )
     elif _is_path(data):
         raise UserError(f"{data}: no such file or folder ({os.path.abspath(path)})")
     else:
@@ -49,7 +53,9 @@ def load(data: str, split: str = "train", *, size: int | None = None, fit: str =
 
     h, w = images.spec.shape[:2]
     if size is not None and (h, w) != (size, size):
-        raise UserError(f"{data}: --size {size}, but its images are {w}x{h}, and only folders of images are resized: leave --size out")
+        raise UserError(
+            f"{data}: --size {size}, but its images are {w}x{h}, and only folders of images are resized: leave --size out"
+        )
     return images
 
 

@@ -21,7 +21,8 @@ DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile
 def read(path: str | os.PathLike, split: str = "train") -> ImageSet:
     """The images of one split of an .npz, or of an .npy, which is all "train".
 
-    In an .npz the images are x_train, images, image or x, the labels y_train, labels, label or y; for "test" x_test and y_test. Failing that,
+    In an .npz the images are x_train, images, image or x, the labels y_train, labels, label or y; for "test" x_test and
+    y_test. Failing that,
     the only array of three or four dimensions is the images. Shapes and ranges: `gan_jax.validate.image_set`.
 
     Raises:
@@ -41,7 +42,9 @@ def read(path: str | os.PathLike, split: str = "train") -> ImageSet:
             raise UserError(
                 f"{name}: holds Python objects, or is no NumPy file; store plain arrays: np.savez(path, x_train=..., y_train=...)"
             ) from error
-        raise UserError(f"{name}: cannot be read, it is damaged or cut short: {type(error).__name__}: {error}") from error
+        raise UserError(
+            f"{name}: cannot be read, it is damaged or cut short: {type(error).__name__}: {error}"
+        ) from error
     return image_set(images, labels, name)
 
 
@@ -59,4 +62,6 @@ def _choose(loaded, split: str, name: str) -> tuple[np.ndarray, np.ndarray | Non
         if len(arrays) == 1:
             return arrays[0], None
     wanted = " or ".join(image_key for image_key, _ in NAMES[split])
-    raise UserError(f"{name}: no images for {split}: expected {wanted}, found {', '.join(keys) or 'nothing'}; rename one with np.savez")
+    raise UserError(
+        f"{name}: no images for {split}: expected {wanted}, found {', '.join(keys) or 'nothing'}; rename one with np.savez"
+    )

@@ -1,4 +1,6 @@
-"""scikit-learn's handwritten digits: 1,797 images of 8x8, installed with the package, so there is always something to train on."""
+"""scikit-learn's handwritten digits: 1,797 images of 8x8, installed with the package, so there is always something to
+train on.
+"""
 
 import numpy as np
 

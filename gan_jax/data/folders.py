@@ -14,15 +14,20 @@ GREY = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B")
 SHOWN = 5  # names in a message
 
 
-def read(path: str | os.PathLike, *, size: int | None = None, fit: str = "crop", channels: int | None = None) -> ImageSet:
+def read(
+    path: str | os.PathLike, *, size: int | None = None, fit: str = "crop", channels: int | None = None
+) -> ImageSet:
     """All images under a folder, in the order of their names; sub-folders, by name, are the classes.
 
-    Transparency is laid on white, the camera's orientation is applied, and hidden files, __MACOSX and files of other kinds are passed over.
+    Transparency is laid on white, the camera's orientation is applied, and hidden files, __MACOSX and files of other
+    kinds are passed over.
 
     Args:
       path: the folder.
-      size: side of the square that every image is brought to, by Lanczos resampling. Without it they must all have one size already.
-      fit: "crop" scales the shorter side to `size` and cuts the middle out, "stretch" ignores proportions, "pad" adds black bars.
+      size: side of the square that every image is brought to, by Lanczos resampling. Without it they must all have one
+      size already.
+      fit: "crop" scales the shorter side to `size` and cuts the middle out, "stretch" ignores proportions, "pad" adds
+      black bars.
       channels: 1 or 3. By default 3, unless every image is grey.
 
     Returns:
@@ -56,9 +61,13 @@ def read(path: str | os.PathLike, *, size: int | None = None, fit: str = "crop",
         if images[-1].shape[:2] != images[0].shape[:2]:
             (h, w), (h2, w2) = images[0].shape[:2], images[-1].shape[:2]
             first = files[0] if not broken else "the first one read"
-            raise UserError(f"{root}: images of several sizes: {first} is {w}x{h}, {file} is {w2}x{h2}; bring them to one with --size {min(h, w)}")
+            raise UserError(
+                f"{root}: images of several sizes: {first} is {w}x{h}, {file} is {w2}x{h2}; bring them to one with --size {min(h, w)}"
+            )
     if broken:
-        raise UserError(f"{root}: {len(broken)} of {len(files)} images are damaged, the first {broken[0]}: replace or delete them")
+        raise UserError(
+            f"{root}: {len(broken)} of {len(files)} images are damaged, the first {broken[0]}: replace or delete them"
+        )
 
     if channels is None and not grey:
         images = [np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image for image in images]
@@ -71,7 +80,9 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, int | None]:
         raise UserError(f"{root}: no such folder ({root.absolute()})")
     flat, folders, others = _look(root)
     if flat and folders:
-        raise UserError(f"{root}: holds images ({flat[0].name}) and sub-folders ({folders[0].name}): either all images lie flat, or all in classes")
+        raise UserError(
+            f"{root}: holds images ({flat[0].name}) and sub-folders ({folders[0].name}): either all images lie flat, or all in classes"
+        )
     if flat:
         return flat, None, None
     if not folders:
@@ -82,7 +93,9 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, int | None]:
     for number, folder in enumerate(folders):
         inside, deeper, others = _look(folder)
         if deeper:
-            raise UserError(f"{root}: classes are one level of sub-folders, and {folder.name} holds {deeper[0].name}: perhaps you mean {folder}")
+            raise UserError(
+                f"{root}: classes are one level of sub-folders, and {folder.name} holds {deeper[0].name}: perhaps you mean {folder}"
+            )
         if not inside:
             raise UserError(f"{root}: class {folder.name} has no images: {_seen(others)}; delete it, or fill it")
         files += inside

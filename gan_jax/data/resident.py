@@ -1,4 +1,6 @@
-"""Batches of an image set by step: from device memory where the set fits, else gathered on the host. Both give the same batches."""
+"""Batches of an image set by step: from device memory where the set fits, else gathered on the host. Both give the same
+batches.
+"""
 
 import functools
 
@@ -9,20 +11,26 @@ import numpy as np
 from gan_jax.order import epoch_index
 from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError
 
-# Folded into the key, so that these draws are nobody else's: a run folds its steps into the same key, and never comes this far.
+# Folded into the key, so that these draws are nobody else's: a run folds its steps into the same key, and never comes
+# this far.
 ORDER, FLIP = 2**32 - 1, 2**32 - 2
 
 
-def source(images: ImageSet, batch_size_rows: int, seed: int, *, flip: bool = False, resident_bytes: int = 2**32, sharding=None) -> Source:
-    """Shuffled batches of an image set, without end: every epoch is a new permutation of all images, and nothing is dropped.
+def source(
+    images: ImageSet, batch_size_rows: int, seed: int, *, flip: bool = False, resident_bytes: int = 2**32, sharding=None
+) -> Source:
+    """Shuffled batches of an image set, without end: every epoch is a new permutation of all images, and nothing is
+    dropped.
 
     Args:
       images: the set.
-      batch_size_rows: rows of one batch; steps * rows counts positions in 32 bits, so the order repeats itself after 2**32 examples.
+      batch_size_rows: rows of one batch; steps * rows counts positions in 32 bits, so the order repeats itself after
+      2**32 examples.
       seed: of the order and the flips.
       flip: mirror each image left to right with probability 1/2.
       resident_bytes: a larger set stays on the host, and each step's rows are sent.
-      sharding: where a resident set is put (`jax.sharding.Sharding`, replicated over a mesh); by default on the first device.
+      sharding: where a resident set is put (`jax.sharding.Sharding`, replicated over a mesh); by default on the first
+      device.
 
     Returns:
       A `Source` of {"image": float32 [b h w c] in [-1, 1], "label": int32 [b], where there are labels}.
@@ -34,7 +42,9 @@ def source(images: ImageSet, batch_size_rows: int, seed: int, *, flip: bool = Fa
     if rows < 1:
         raise UserError(f"batch of {rows} rows: --batch-size 1 or more")
     if rows > size:
-        raise UserError(f"a round takes {rows} images (--batch-size times the discriminator steps), but {images.name} has only {size}: lower --batch-size")
+        raise UserError(
+            f"a round takes {rows} images (--batch-size times the discriminator steps), but {images.name} has only {size}: lower --batch-size"
+        )
 
     arrays = {"image": images.images} if images.labels is None else {"image": images.images, "label": images.labels}
     resident = sum(array.nbytes for array in arrays.values()) <= resident_bytes
@@ -57,10 +67,13 @@ def source(images: ImageSet, batch_size_rows: int, seed: int, *, flip: bool = Fa
             fetched = {name: array[chosen] for name, array in fetched.items()}
         image = fetched["image"]
         if image.dtype == jnp.uint8:
-            # x / 127.5 - 1 with a single rounding, at the end: the same bits whether or not a compiler fuses or rewrites it.
+            # x / 127.5 - 1 with a single rounding, at the end: the same bits whether or not a compiler fuses or
+            # rewrites it.
             image = (image.astype(jnp.float32) * 2 - 255) * np.float32(1 / 255)
         if flip:
-            mirrored = jax.random.bernoulli(jax.random.fold_in(jax.random.fold_in(key, FLIP), step), 0.5, (rows, 1, 1, 1))
+            mirrored = jax.random.bernoulli(
+                jax.random.fold_in(jax.random.fold_in(key, FLIP), step), 0.5, (rows, 1, 1, 1)
+            )
             image = jnp.where(mirrored, image[:, :, ::-1], image)
         return {**fetched, "image": image}
 

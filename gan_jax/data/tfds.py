@@ -20,7 +20,8 @@ CHUNK = 2048  # records decoded at a time
 def read(name: str, split: str = "train", data_dir: str | os.PathLike | None = None) -> ImageSet:
     """One split of a set by its TFDS name, "name", "name/config", "name:1.0.0" or "name/config:1.0.0".
 
-    What is prepared in `data_dir` (by default TFDS_DATA_DIR, else ~/tensorflow_datasets) is read, and may be read-only; mnist, fashion_mnist and
+    What is prepared in `data_dir` (by default TFDS_DATA_DIR, else ~/tensorflow_datasets) is read, and may be read-only;
+    mnist, fashion_mnist and
     cifar10 are prepared on first use, from <data_dir>/downloads/<name>/ or by download.
 
     Args:
@@ -45,7 +46,8 @@ def read(name: str, split: str = "train", data_dir: str | os.PathLike | None = N
 
 
 def read_directory(path: str | os.PathLike, split: str = "train") -> ImageSet:
-    """One split of a prepared directory: the one with dataset_info.json, or one above it where there is no doubt which is meant.
+    """One split of a prepared directory: the one with dataset_info.json, or one above it where there is no doubt which
+    is meant.
 
     Raises:
       UserError: none or several sets in it, and what `read` raises.
@@ -75,7 +77,11 @@ def _read(folder: Path, split: str, name: str) -> ImageSet:
     info, features = builder.info, dict(builder.info.features.items())
     formats = sorted(form.value for form in info.available_file_formats())
     if "array_record" not in formats:
-        again = "" if info.name in OURS else f"pip install tensorflow; tfds build {info.name} --file_format=array_record --data_dir=DIR, then "
+        again = (
+            ""
+            if info.name in OURS
+            else f"pip install tensorflow; tfds build {info.name} --file_format=array_record --data_dir=DIR, then "
+        )
         raise UserError(
             f"{name}: prepared as {', '.join(formats) or 'nothing known'} in {folder}, and only array_record is read without TensorFlow: "
             f"prepare it in another directory: {again}TFDS_DATA_DIR=DIR"
@@ -83,19 +89,27 @@ def _read(folder: Path, split: str, name: str) -> ImageSet:
     shape = features["image"].shape if "image" in features else None
     if not isinstance(shape, tuple) or len(shape) != 3 or None in shape:
         found = ", ".join(f"{key} {feature.shape}" for key, feature in features.items())
-        raise UserError(f"{name}: needs a feature image [h w c] of one size; it has {found}. Save the images as a folder and use --size")
+        raise UserError(
+            f"{name}: needs a feature image [h w c] of one size; it has {found}. Save the images as a folder and use --size"
+        )
     with _damage(name, folder):
         try:
             records = builder.as_data_source(split, file_format="array_record")
             count = len(records)
         except (KeyError, ValueError, AssertionError) as error:
-            raise UserError(f"{name}: no split {split!r}: there are {', '.join(info.splits)}, and parts of them such as train[:10%]") from error
+            raise UserError(
+                f"{name}: no split {split!r}: there are {', '.join(info.splits)}, and parts of them such as train[:10%]"
+            ) from error
     if count == 0:
         raise UserError(f"{name}: split {split!r} is empty")
 
     images = np.empty((count, *shape), features["image"].np_dtype)
     label = features.get("label")
-    labels = np.empty(count, np.int64) if label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer) else None
+    labels = (
+        np.empty(count, np.int64)
+        if label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
+        else None
+    )
     classes = getattr(label, "num_classes", None)
     with _without_advice(), _damage(name, folder):
         for start in range(0, count, CHUNK):
@@ -124,7 +138,9 @@ def _not_prepared(name: str, root: Path) -> str:
 
 @contextlib.contextmanager
 def _without_advice() -> Iterator[None]:
-    """TFDS's first decoded image logs a recommendation of OpenCV; Pillow takes five seconds for MNIST, and nobody need read of it."""
+    """TFDS's first decoded image logs a recommendation of OpenCV; Pillow takes five seconds for MNIST, and nobody need
+    read of it.
+    """
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -139,4 +155,6 @@ def _damage(name: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:  # array_record's own are RuntimeError
-        raise UserError(f"{name}: its files in {folder} are damaged or missing ({error}): delete that directory and prepare it again") from error
+        raise UserError(
+            f"{name}: its files in {folder} are damaged or missing ({error}): delete that directory and prepare it again"
+        ) from error

@@ -6,7 +6,9 @@ import numpy as np
 
 from gan_jax.types import Batch, Key, PyTree, Source, Spec, UserError
 
-DRAW = 2**32 - 3  # folded into the key: with the step alone the data would be drawn from the very bits that draw a run's latents
+DRAW = (
+    2**32 - 3
+)  # folded into the key: with the step alone the data would be drawn from the very bits that draw a run's latents
 
 
 def ring(rows: int, seed: int, modes: int = 8, radius: float = 1.0, std: float = 0.01) -> Source:
@@ -18,15 +20,19 @@ def ring(rows: int, seed: int, modes: int = 8, radius: float = 1.0, std: float =
 
 
 def grid(rows: int, seed: int, side: int = 5, spacing: float = 2.0, std: float = 0.05) -> Source:
-    """Equally likely Gaussians on a square grid around 0 (VEEGAN, arXiv:1705.07761, section 5.1; the defaults are PacGAN's).
+    """Equally likely Gaussians on a square grid around 0 (VEEGAN, arXiv:1705.07761, section 5.1; the defaults are
+    PacGAN's).
 
-    Returns a `Source` of {"image": float32 [b 2], "label": int32 [b], the component, row by row}. It is not scaled to [-1, 1].
+    Returns a `Source` of {"image": float32 [b 2], "label": int32 [b], the component, row by row}. It is not scaled to
+    [-1, 1].
     """
     return _mixture(rows, seed, grid_centres(side, spacing), std, f"grid of {side}x{side}, {spacing} apart, std {std}")
 
 
 def ring_centres(modes: int = 8, radius: float = 1.0) -> np.ndarray:
-    """float32 [modes 2], counter-clockwise from (radius, 0). The end of the circle is not counted twice, as it is in much published code."""
+    """float32 [modes 2], counter-clockwise from (radius, 0). The end of the circle is not counted twice, as it is in
+    much published code.
+    """
     if modes < 1:
         raise UserError(f"a ring of {modes} modes: 1 or more")
     angle = 2 * np.pi * np.arange(modes) / modes

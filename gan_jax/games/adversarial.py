@@ -1,4 +1,6 @@
-"""The plain game: one generator of noise, one discriminator of images, any loss and any penalties; with labels, the conditional game."""
+"""The plain game: one generator of noise, one discriminator of images, any loss and any penalties; with labels, the
+conditional game.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +16,19 @@ from gan_jax.penalties import Penalty
 from gan_jax.types import Batch, Key, PyTree
 
 
-def adversarial(gen: nn.Module, disc: nn.Module, loss: Loss, *, z_dim: int, penalties: Sequence[tuple[float, Penalty]] = (), classes: int = 0) -> Game:
+def adversarial(
+    gen: nn.Module,
+    disc: nn.Module,
+    loss: Loss,
+    *,
+    z_dim: int,
+    penalties: Sequence[tuple[float, Penalty]] = (),
+    classes: int = 0,
+) -> Game:
     """The game of `gen` and `disc` over `loss` plus the sum of weight times penalty, with z from N(0, I), [b z_dim].
 
-    With `classes`, both networks are given the label, real images their own and fakes that of the real image of the same row (Mirza and Osindero 2014,
+    With `classes`, both networks are given the label, real images their own and fakes that of the real image of the
+    same row (Mirza and Osindero 2014,
     arXiv:1411.1784, equation 2). D sees real and fake in two passes, so a batch norm in D has statistics of each alone.
     """
 
@@ -31,9 +42,13 @@ def adversarial(gen: nn.Module, disc: nn.Module, loss: Loss, *, z_dim: int, pena
     def fakes(params: PyTree, stats: PyTree, batch: Batch, key: Key) -> tuple[jax.Array, PyTree]:
         z_key, net_key = jax.random.split(key)
         z = mesh.split_rows(jax.random.normal(z_key, (batch["image"].shape[0], z_dim)))
-        return gen.apply({"params": params, **stats}, z, label_of(batch), train=True, mutable=list(stats), rngs={"dropout": net_key})
+        return gen.apply(
+            {"params": params, **stats}, z, label_of(batch), train=True, mutable=list(stats), rngs={"dropout": net_key}
+        )
 
-    def judge(params: PyTree, stats: PyTree, x: jax.Array, label: jax.Array | None, key: Key) -> tuple[jax.Array, PyTree]:
+    def judge(
+        params: PyTree, stats: PyTree, x: jax.Array, label: jax.Array | None, key: Key
+    ) -> tuple[jax.Array, PyTree]:
         return disc.apply({"params": params, **stats}, x, label, train=True, mutable=list(stats), rngs={"dropout": key})
 
     def init(key: Key, batch: Batch) -> tuple[PyTree, PyTree, PyTree]:
@@ -51,7 +66,9 @@ def adversarial(gen: nn.Module, disc: nn.Module, loss: Loss, *, z_dim: int, pena
         total = loss.disc(real=real_logits, fake=fake_logits)
         metrics = {"disc/loss": total, "disc/real": jnp.mean(real_logits), "disc/fake": jnp.mean(fake_logits)}
         for i, (weight, penalty) in enumerate(penalties):
-            value = penalty(lambda x: judge(params, stats, x, label, real_pass)[0], real, fake, jax.random.fold_in(penalty_key, i))
+            value = penalty(
+                lambda x: judge(params, stats, x, label, real_pass)[0], real, fake, jax.random.fold_in(penalty_key, i)
+            )
             metrics[f"disc/{penalty.__name__}"] = value
             total = total + weight * value
         return total, (stats, state.aux, metrics)
@@ -60,7 +77,8 @@ def adversarial(gen: nn.Module, disc: nn.Module, loss: Loss, *, z_dim: int, pena
         fake_key, real_pass, fake_pass = jax.random.split(key, 3)
         fake, stats = fakes(params, state.gen.stats, batch, fake_key)
         label = label_of(batch)
-        # The statistics D gathers here are dropped: D learns in its own step. XLA removes the pass over real images where the loss does not use it.
+        # The statistics D gathers here are dropped: D learns in its own step. XLA removes the pass over real images
+        # where the loss does not use it.
         fake_logits, _ = judge(state.disc.params, state.disc.stats, fake, label, fake_pass)
         real_logits, _ = judge(state.disc.params, state.disc.stats, batch["image"], label, real_pass)
         total = loss.gen(real=real_logits, fake=fake_logits)

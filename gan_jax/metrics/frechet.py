@@ -1,13 +1,17 @@
-"""The Fréchet distance between Gaussians fitted to two sets of features (Heusel et al. 2017, arXiv:1706.08500, equation 6)."""
+"""The Fréchet distance between Gaussians fitted to two sets of features (Heusel et al. 2017, arXiv:1706.08500, equation
+6).
+"""
 
 import numpy as np
 from jaxtyping import Float
 
 
 def frechet(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), covariances with n - 1; in units of features squared, 0 where both moments agree.
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), covariances with n - 1; in units of features squared, 0 where both
+    moments agree.
 
-    tr (C1 C2)^(1/2) = tr (C1^(1/2) C2 C1^(1/2))^(1/2) is taken by symmetric eigenvalues in float64, which is sound for singular covariances too.
+    tr (C1 C2)^(1/2) = tr (C1^(1/2) C2 C1^(1/2))^(1/2) is taken by symmetric eigenvalues in float64, which is sound for
+    singular covariances too.
     ValueError for unequal dimensions, fewer than two rows, or values that are not finite.
     """
     moments = []
@@ -21,6 +25,8 @@ def frechet(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]) -> f
     if mean1.shape != mean2.shape:
         raise ValueError(f"real features have {len(mean1)} dimensions and fake ones {len(mean2)}")
     values, vectors = np.linalg.eigh(cov1)
-    root = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T  # C1^(1/2); rounding leaves tiny negative eigenvalues
+    root = (
+        vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
+    )  # C1^(1/2); rounding leaves tiny negative eigenvalues
     cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ cov2 @ root), 0, None)).sum()
     return float(np.sum((mean1 - mean2) ** 2) + np.trace(cov1) + np.trace(cov2) - 2 * cross)

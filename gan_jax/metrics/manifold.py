@@ -1,4 +1,6 @@
-"""Quality and variety apart: precision, recall (arXiv:1904.06991), density and coverage (Naeem et al. 2020, arXiv:2002.09797)."""
+"""Quality and variety apart: precision, recall (arXiv:1904.06991), density and coverage (Naeem et al. 2020,
+arXiv:2002.09797).
+"""
 
 import numpy as np
 from jaxtyping import Float
@@ -11,11 +13,14 @@ def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def prdc(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"], k: int = 5) -> dict[str, float]:
-    """Of balls around each example that reach its k-th nearest neighbour of the same set (itself not counted), strictly inside:
+    """Of balls around each example that reach its k-th nearest neighbour of the same set (itself not counted), strictly
+    inside:
 
-    precision: share of fakes in some real ball; recall: share of reals in some fake ball; density: real balls a fake lies in, divided by k, averaged over fakes;
+    precision: share of fakes in some real ball; recall: share of reals in some fake ball; density: real balls a fake
+    lies in, divided by k, averaged over fakes;
     coverage: share of reals whose ball holds a fake. In [0, 1], density in [0, n/k]. Memory is O(m^2 + mn + n^2).
-    Agrees with the authors' package `prdc`, but for sets with exact duplicates, whose balls have no interior: there rounding decides in both.
+    Agrees with the authors' package `prdc`, but for sets with exact duplicates, whose balls have no interior: there
+    rounding decides in both.
     ValueError for unequal dimensions, k not below both counts, or values that are not finite.
     """
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
@@ -25,7 +30,9 @@ def prdc(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"], k: int 
         if not np.isfinite(x).all():
             raise ValueError(f"{name} features hold {np.count_nonzero(~np.isfinite(x))} values that are not finite")
     if not 1 <= k < min(len(real), len(fake)):
-        raise ValueError(f"k = {k} neighbours need more than {k} examples of each kind; got {len(real)} real and {len(fake)} fake")
+        raise ValueError(
+            f"k = {k} neighbours need more than {k} examples of each kind; got {len(real)} real and {len(fake)} fake"
+        )
     real_radius = np.partition(_distances(real, real), k, axis=1)[:, k]  # column 0 is the example itself
     fake_radius = np.partition(_distances(fake, fake), k, axis=1)[:, k]
     between = _distances(real, fake)  # [m n]

@@ -4,16 +4,22 @@ import numpy as np
 from jaxtyping import Float
 
 
-def modes(centres: Float[np.ndarray, "k d"], fake: Float[np.ndarray, "n d"], std: float, reach: float = 3.0) -> dict[str, float]:
+def modes(
+    centres: Float[np.ndarray, "k d"], fake: Float[np.ndarray, "n d"], std: float, reach: float = 3.0
+) -> dict[str, float]:
     """A sample is of high quality if it lies within `reach` std of its nearest centre, and counts for that mode.
 
-    modes: how many have such a sample; high_quality: their share (of real data in the plane, 1 - exp(-reach^2 / 2) = 0.9889);
-    reverse_kl: ln k - H(share of each mode among them), in nats, 0 where all modes are equally frequent, infinite without a sample of high quality.
+    modes: how many have such a sample; high_quality: their share (of real data in the plane, 1 - exp(-reach^2 / 2) =
+    0.9889);
+    reverse_kl: ln k - H(share of each mode among them), in nats, 0 where all modes are equally frequent, infinite
+    without a sample of high quality.
     ValueError without samples. Lin et al. 2018 (PacGAN), arXiv:1712.04086, section 4.1.
     """
     if len(fake) == 0:
         raise ValueError("no samples to count modes of")
-    distances = np.linalg.norm(np.asarray(fake, np.float64)[:, None] - np.asarray(centres, np.float64)[None], axis=-1)  # [n k]
+    distances = np.linalg.norm(
+        np.asarray(fake, np.float64)[:, None] - np.asarray(centres, np.float64)[None], axis=-1
+    )  # [n k]
     good = distances.min(1) <= reach * std
     counts = np.bincount(distances.argmin(1)[good], minlength=len(centres))
     share = counts[counts > 0] / max(counts.sum(), 1)

@@ -1,7 +1,9 @@
 """DCGAN for any image whose sides are multiples of 4 (Radford et al. 2016, arXiv:1511.06434, section 3 and figure 1).
 
-A side is halved twice, and then as long as it is even and above 4: 28 -> 14 -> 7; 32 -> 16 -> 8 -> 4; 8 -> 4 -> 2. The discriminator's channels double with
-every halving, from `width`; the generator is its mirror image. Kernels are 4x4 with stride 2, weights start as N(0, 0.02^2), batch-norm scales as N(1, 0.02^2).
+A side is halved twice, and then as long as it is even and above 4: 28 -> 14 -> 7; 32 -> 16 -> 8 -> 4; 8 -> 4 -> 2. The
+discriminator's channels double with
+every halving, from `width`; the generator is its mirror image. Kernels are 4x4 with stride 2, weights start as N(0,
+0.02^2), batch-norm scales as N(1, 0.02^2).
 """
 
 from typing import Any
@@ -19,7 +21,9 @@ def halvings(height: int, width: int) -> int:
     """How often both sides are halved; UserError unless both are multiples of 4."""
     if height % 4 or width % 4 or min(height, width) < 4:
         near = max(4, round(min(height, width) / 4) * 4)
-        raise UserError(f"DCGAN needs sides that are multiples of 4, and the images are {height}x{width}; a folder of images can be resized by --size {near}")
+        raise UserError(
+            f"DCGAN needs sides that are multiples of 4, and the images are {height}x{width}; a folder of images can be resized by --size {near}"
+        )
     count = 2
     while all(side >> count > 4 and (side >> count) % 2 == 0 for side in (height, width)):
         count += 1
@@ -34,7 +38,8 @@ def _batch_norm(train: bool) -> nn.BatchNorm:
 
 
 class Generator(nn.Module):
-    """z [b z] -> images [b h w c] in [-1, 1]: dense to the smallest size, then a transposed convolution a doubling; ReLU inside, tanh at the end.
+    """z [b z] -> images [b h w c] in [-1, 1]: dense to the smallest size, then a transposed convolution a doubling;
+    ReLU inside, tanh at the end.
 
     With `classes`, an embedding of the label as wide as z is appended to z.
     """
@@ -45,7 +50,9 @@ class Generator(nn.Module):
     classes: int = 0
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b z"], label: Int[Array, " b"] | None = None, *, train: bool) -> Float[Array, "b h w c"]:
+    def __call__(
+        self, z: Float[Array, "b z"], label: Int[Array, " b"] | None = None, *, train: bool
+    ) -> Float[Array, "b h w c"]:
         require_label(label, self.classes, "dcgan.Generator")
         height, width, channels = self.shape
         ups = halvings(height, width)
@@ -57,14 +64,18 @@ class Generator(nn.Module):
         for up in reversed(range(ups)):
             x = nn.relu(_batch_norm(train)(x) if self.batch_norm else x)
             features = self.width << (up - 1) if up else channels
-            x = ConvTranspose(features, (4, 4), (2, 2), use_bias=not self.batch_norm or not up, kernel_init=dcgan_init)(x)
+            x = ConvTranspose(features, (4, 4), (2, 2), use_bias=not self.batch_norm or not up, kernel_init=dcgan_init)(
+                x
+            )
         return jnp.tanh(x)
 
 
 class Discriminator(nn.Module):
-    """images [b h w c] -> logits [b]: a convolution a halving, leaky ReLU 0.2; no norm in the first layer, one dense layer at the end.
+    """images [b h w c] -> logits [b]: a convolution a halving, leaky ReLU 0.2; no norm in the first layer, one dense
+    layer at the end.
 
-    With `classes`, an embedding of the label is appended as one more channel. `dropout` is the rate after each layer, in training.
+    With `classes`, an embedding of the label is appended as one more channel. `dropout` is the rate after each layer,
+    in training.
     A gradient penalty wants `batch_norm` = False: with it, one row's logit depends on the others.
     """
 
@@ -74,10 +85,14 @@ class Discriminator(nn.Module):
     classes: int = 0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool) -> Float[Array, " b"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool
+    ) -> Float[Array, " b"]:
         require_label(label, self.classes, "dcgan.Discriminator")
         if x.ndim != 4:
-            raise ValueError(f"dcgan.Discriminator takes images [b h w c], and was given {x.shape}; mlp.Discriminator takes any shape")
+            raise ValueError(
+                f"dcgan.Discriminator takes images [b h w c], and was given {x.shape}; mlp.Discriminator takes any shape"
+            )
         height, width = x.shape[1:3]
         if label is not None:
             plane = nn.Embed(self.classes, height * width)(label).reshape(-1, height, width, 1)  # [b hw] -> [b h w 1]

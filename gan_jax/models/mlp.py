@@ -13,8 +13,10 @@ from gan_jax.layers import require_label
 class Generator(nn.Module):
     """z [b z] -> [b *shape]: one dense layer and `activation` a width, then a dense layer to `shape` and `last`.
 
-    With `classes`, an embedding of the label as wide as z is appended to z (Mirza and Osindero 2014, arXiv:1411.1784, section 3).
-    `batch_norm` stands between each hidden layer and its activation. Values lie in [-1, 1] with `last` = tanh, anywhere with `last` = None.
+    With `classes`, an embedding of the label as wide as z is appended to z (Mirza and Osindero 2014, arXiv:1411.1784,
+    section 3).
+    `batch_norm` stands between each hidden layer and its activation. Values lie in [-1, 1] with `last` = tanh, anywhere
+    with `last` = None.
     """
 
     shape: tuple[int, ...]
@@ -25,7 +27,9 @@ class Generator(nn.Module):
     classes: int = 0
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b z"], label: Int[Array, " b"] | None = None, *, train: bool) -> Float[Array, "b *shape"]:
+    def __call__(
+        self, z: Float[Array, "b z"], label: Int[Array, " b"] | None = None, *, train: bool
+    ) -> Float[Array, "b *shape"]:
         require_label(label, self.classes, "mlp.Generator")
         x = z
         if label is not None:
@@ -42,7 +46,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """x [b *shape] -> logits [b]: flattened, one dense layer and `activation` a width, then one number.
 
-    With `classes`, an embedding of the label, 64 wide, is appended to the input. `dropout` is the rate after each hidden layer, in training.
+    With `classes`, an embedding of the label, 64 wide, is appended to the input. `dropout` is the rate after each
+    hidden layer, in training.
     """
 
     widths: tuple[int, ...] = (1024, 512, 256)
@@ -51,7 +56,9 @@ class Discriminator(nn.Module):
     classes: int = 0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *shape"], label: Int[Array, " b"] | None = None, *, train: bool) -> Float[Array, " b"]:
+    def __call__(
+        self, x: Float[Array, "b *shape"], label: Int[Array, " b"] | None = None, *, train: bool
+    ) -> Float[Array, " b"]:
         require_label(label, self.classes, "mlp.Discriminator")
         x = x.reshape(x.shape[0], -1)  # [b *shape] -> [b d]
         if label is not None:
