@@ -25,15 +25,15 @@ STD = 0.05
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Run):
-    steps: int = 10_000
+    steps: int = 15_000
     """Rounds of the game: each one discriminator step and one generator step."""
-    batch_size: int = 256
+    batch_size: int = 128
     """Real points of one discriminator step."""
     log_every: int = 500
     """Steps between rows of metrics.jsonl."""
-    sample_every: int = 2_000
+    sample_every: int = 3_000
     """Steps between sample pictures; 0 for the first and the last only."""
-    evaluate_every: int = 2_000
+    evaluate_every: int = 3_000
     """Steps between evaluations; 0 for the last only."""
     checkpoint_every: int = 5_000
     """Steps between checkpoints; 0 for the last only (and when stopped)."""
@@ -41,9 +41,9 @@ class Config(Run):
     """Size of the latent z."""
     width: int = 128
     """Units of each of the three hidden layers."""
-    lr: float = 5e-4
+    lr: float = 1e-3
     """Adam's learning rate, both sides, falling to 0 along a cosine."""
-    gamma: float = 0.1
+    gamma: float = 0.5
     """R1 and R2 each enter with weight gamma / 2."""
     ema_images: float = 50_000
     """Half-life, in real points, of the averaged generator."""

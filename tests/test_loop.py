@@ -145,7 +145,7 @@ def test_a_finished_run_is_left_alone(capfd, straight):
     "change, text",
     [
         ({"seed": 1}, "seed: 0 there, 1 now"),
-        ({"lr": 1e-3}, "lr: 0.0005 there, 0.001 now"),
+        ({"lr": 2e-3}, "lr: 0.001 there, 0.002 now"),
         ({"width": 9, "batch_size": 32}, "batch_size: 16 there, 32 now\n  width: 8 there, 9 now"),
     ],
 )
