@@ -17,15 +17,16 @@ def to_uint8(images: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
 def grid(
     images: Float[np.ndarray, "b h w c"], columns: int | None = None, pad: int = 2
 ) -> UInt8[np.ndarray, "hh ww c"]:
-    """One picture of all images, row by row, each enlarged by a whole factor to at least 40 pixels; c is 1 or 3
-    (ValueError).
+    """One picture of all images, row by row, each enlarged smoothly (bicubic) by a whole factor to at least 40 pixels:
+    digits of 8x8 are read that way, and not as squares. c is 1 or 3, and nothing is empty (ValueError).
     """
     if np.ndim(images) != 4 or np.shape(images)[-1] not in (1, 3) or 0 in np.shape(images):
         raise ValueError(f"a grid is made of images [b h w c] with c 1 or 3; got {np.shape(images)}")
     pixels = to_uint8(images)
     count, height, width, channels = pixels.shape
     scale = max(1, math.ceil(40 / min(height, width)))
-    pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+    if scale > 1:
+        pixels = np.stack([_enlarge(image, scale) for image in pixels])
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     cell = (height * scale + pad, width * scale + pad)
@@ -34,6 +35,14 @@ def grid(
         top, left = (i // columns) * cell[0] + pad, (i % columns) * cell[1] + pad
         sheet[top : top + height * scale, left : left + width * scale] = image
     return sheet
+
+
+def _enlarge(image: np.ndarray, scale: int) -> np.ndarray:
+    height, width, channels = image.shape
+    smooth = Image.fromarray(image[..., 0] if channels == 1 else image).resize(
+        (width * scale, height * scale), Image.Resampling.BICUBIC
+    )
+    return np.asarray(smooth).reshape(height * scale, width * scale, channels)
 
 
 def scatter(

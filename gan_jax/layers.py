@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gan_jax.types import Array
+
 leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)  # of the DCGAN paper
 dcgan_init = nn.initializers.normal(0.02)  # of the DCGAN paper, arXiv:1511.06434, section 4
 
@@ -177,7 +179,7 @@ class ConvTranspose(nn.Module):
         return x + self.param("bias", nn.initializers.zeros, (self.features,)).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
-def require_label(label: jax.Array | None, classes: int, who: str) -> None:
+def require_label(label: Array | None, classes: int, who: str) -> None:
     """ValueError unless a label is given where there are classes, and none where there are none."""
     if (label is None) != (classes == 0):
         raise ValueError(

@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-Logits = Float[Array, "*b"]
+from gan_jax.types import Array
+
+Logits = Float[Array, "..."]
 Scalar = Float[Array, ""]
 
 

@@ -12,32 +12,32 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from gan_jax.types import Key
+from gan_jax.types import Array, Key
 
-Critic = Callable[[jax.Array], jax.Array]
-Examples = Float[Array, "b *e"]
+Critic = Callable[[Array], Array]
+Examples = Float[Array, "b ..."]
 Scalar = Float[Array, ""]
 Penalty = Callable[[Critic, Any, Any, Key], Any]
 
 
-def _gradients(critic: Critic, x: jax.Array) -> jax.Array:
+def _gradients(critic: Critic, x: Array) -> Array:
     """[b d]: each row's gradient of its own logit (of the sum over its patches, where logits are [b h w])."""
     slopes = jax.grad(lambda images: jnp.sum(critic(images), dtype=jnp.float32))(x)
     return slopes.reshape(x.shape[0], -1).astype(jnp.float32)
 
 
-def _squared_norm(critic: Critic, x: jax.Array) -> jax.Array:
+def _squared_norm(critic: Critic, x: Array) -> Array:
     return jnp.sum(_gradients(critic, x) ** 2, axis=-1)  # [b]
 
 
-def _norm(critic: Critic, x: jax.Array) -> jax.Array:
+def _norm(critic: Critic, x: Array) -> Array:
     # safe_norm: the square root has an infinite derivative at zero, and a critic of zeros has zero gradients.
     return optax.safe_norm(_gradients(critic, x), 1e-12, axis=-1)  # [b]
 
 
-def _interpolates(real: jax.Array, fake: jax.Array, key: Key) -> jax.Array:
+def _interpolates(real: Array, fake: Array, key: Key) -> Array:
     if real.shape != fake.shape:
         raise ValueError(f"interpolating needs equal shapes: real is {real.shape} and fake {fake.shape}")
     mix = jax.random.uniform(key, (real.shape[0],) + (1,) * (real.ndim - 1), real.dtype)  # one number a row

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from gan_jax import game
 from gan_jax.checkpoint import Checkpoints, template
-from gan_jax.types import Spec, UserError
+from gan_jax.types import Array, Spec, UserError
 
 
 class Sampler(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+Array = jax.Array | np.ndarray  # what functions take; what they make inside a compiled step is jax.Array
 PyTree = Any  # nested dicts, tuples and nodes whose leaves are arrays
 Key = jax.Array  # one typed PRNG key, as `jax.random.key` makes it
 Batch = Mapping[str, Any]  # "image": [b h w c] or [b d], float32; "label": [b] int32, where there are labels

@@ -18,6 +18,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
+import jaxtyping
 import pytest
 
 # [b, 1] against [b] would give [b, b] and a plausible mean.
@@ -28,3 +29,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def _elsewhere(tmp_path, monkeypatch):
     """Every test in a directory of its own: a run's default directory is under the current one."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def unchecked():
+    """Without the annotations' own checks, which would come before the refusal that is tested."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

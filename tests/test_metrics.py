@@ -105,6 +105,7 @@ def test_frechet_computes_in_float64():
         (np.array([[0.0], [np.inf], [1.0]]), np.zeros((5, 1)), "real features hold 1 values that are not finite"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_frechet_refuses(real, fake, message):
     with pytest.raises(ValueError, match=message):
         frechet(real, fake)
@@ -179,6 +180,7 @@ def test_prdc_knows_quality_from_variety():
         (np.zeros((9, 3)), np.full((9, 3), np.nan), 5, "fake features hold 27 values that are not finite"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_prdc_refuses(real, fake, k, message):
     with pytest.raises(ValueError, match=message):
         prdc(real, fake, k)
@@ -227,6 +229,7 @@ def test_modes_of_what_is_not_finite():
     assert modes(RING, np.array([[np.nan, 0], [1, 0]]), 0.01)["high_quality"] == 0.5
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_modes_reach_is_euclidean():
     # Inside and outside 3 std along an axis; a corner inside the box of 3 std but outside the ball; another reach.
     near = np.array([[0.029, 0], [0.031, 0], [0.025, 0.025], [0, -0.029]])

@@ -75,6 +75,7 @@ def test_it_needs_the_parameters():
 
 
 @pytest.mark.parametrize("limit", [0, -0.01, float("nan")])
+@pytest.mark.usefixtures("unchecked")
 def test_a_bad_limit_is_named(limit):
     with pytest.raises(ValueError, match=f"limit must be positive, got {limit}; the paper's is 0.01"):
         clip_weights(limit)

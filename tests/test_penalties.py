@@ -181,12 +181,14 @@ def test_gradient_for_the_critics_parameters(penalty, weight_slope):
 
 @pytest.mark.parametrize("penalty", [wgan_gp, wgan_lp, zero_centred], ids=lambda fn: fn.__name__)
 @pytest.mark.parametrize("other", [(4, 3, 4, 2), (1, 3, 4, 2), (5, 3, 4, 1)], ids=str)  # two of them would broadcast
+@pytest.mark.usefixtures("unchecked")
 def test_unequal_shapes_are_named(penalty, other):
     with pytest.raises(ValueError, match=r"real is \(5, 3, 4, 2\) and fake \({}, {}, {}, {}\)".format(*other)):
         penalty(halved_square, REAL, np.zeros(other, np.float32), KEY)
 
 
 @pytest.mark.parametrize("penalty", [r1, r2, dragan], ids=lambda fn: fn.__name__)
+@pytest.mark.usefixtures("unchecked")
 def test_the_other_side_is_not_looked_at(penalty):
     nothing = np.full((1, 1), np.nan, np.float32)
     real, fake = (nothing, FAKE) if penalty is r2 else (REAL, nothing)

@@ -13,7 +13,7 @@ from gan_jax import mesh
 from gan_jax.game import Game, State
 from gan_jax.losses import Loss
 from gan_jax.penalties import Penalty
-from gan_jax.types import Batch, Key, PyTree
+from gan_jax.types import Array, Batch, Key, PyTree
 
 
 def adversarial(
@@ -46,9 +46,7 @@ def adversarial(
             {"params": params, **stats}, z, label_of(batch), train=True, mutable=list(stats), rngs={"dropout": net_key}
         )
 
-    def judge(
-        params: PyTree, stats: PyTree, x: jax.Array, label: jax.Array | None, key: Key
-    ) -> tuple[jax.Array, PyTree]:
+    def judge(params: PyTree, stats: PyTree, x: Array, label: Array | None, key: Key) -> tuple[jax.Array, PyTree]:
         return disc.apply({"params": params, **stats}, x, label, train=True, mutable=list(stats), rngs={"dropout": key})
 
     def init(key: Key, batch: Batch) -> tuple[PyTree, PyTree, PyTree]:

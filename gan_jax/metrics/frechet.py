@@ -5,8 +5,10 @@
 import numpy as np
 from jaxtyping import Float
 
+from gan_jax.types import Array
 
-def frechet(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"]) -> float:
+
+def frechet(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), covariances with n - 1; in units of features squared, 0 where both
     moments agree.
 

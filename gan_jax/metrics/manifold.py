@@ -5,6 +5,8 @@ arXiv:2002.09797).
 import numpy as np
 from jaxtyping import Float
 
+from gan_jax.types import Array
+
 
 def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """[m n] Euclidean distances, from |x|^2 + |y|^2 - 2 x.y in float64."""
@@ -12,7 +14,7 @@ def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.sqrt(np.clip(squared, 0, None))
 
 
-def prdc(real: Float[np.ndarray, "m d"], fake: Float[np.ndarray, "n d"], k: int = 5) -> dict[str, float]:
+def prdc(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: int = 5) -> dict[str, float]:
     """Of balls around each example that reach its k-th nearest neighbour of the same set (itself not counted), strictly
     inside:
 

@@ -3,10 +3,10 @@
 import numpy as np
 from jaxtyping import Float
 
+from gan_jax.types import Array
 
-def modes(
-    centres: Float[np.ndarray, "k d"], fake: Float[np.ndarray, "n d"], std: float, reach: float = 3.0
-) -> dict[str, float]:
+
+def modes(centres: Float[Array, "k d"], fake: Float[Array, "n d"], std: float, reach: float = 3.0) -> dict[str, float]:
     """A sample is of high quality if it lies within `reach` std of its nearest centre, and counts for that mode.
 
     modes: how many have such a sample; high_quality: their share (of real data in the plane, 1 - exp(-reach^2 / 2) =

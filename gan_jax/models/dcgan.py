@@ -11,10 +11,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from gan_jax.layers import Conv, ConvTranspose, dcgan_init, leaky_relu, require_label
-from gan_jax.types import UserError
+from gan_jax.types import Array, UserError
 
 
 def halvings(height: int, width: int) -> int:

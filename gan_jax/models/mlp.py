@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from gan_jax.layers import require_label
+from gan_jax.types import Array
 
 
 class Generator(nn.Module):
