@@ -1,9 +1,8 @@
 """How fast the rounds of the experiments are on this machine, and what the training loop adds to them.
 
 Each game is timed on random images of its data's shape, held on the device as the real ones are: the bare compiled
-update, and the whole loop (data, log, TensorBoard,
-progress) between two rows of its log, in turn. FLOPs are XLA's count of the compiled update; they are set beside the
-rate of a large float32 matrix product on the same device.
+update, and the whole loop (data, log, TensorBoard, progress) between two rows of its log, in turn. FLOPs are XLA's
+count of the compiled update; they are set beside the rate of a large float32 matrix product on the same device.
 
     python -m experiments.benchmark
 """

@@ -1,8 +1,7 @@
 """DCGAN on MNIST, 28x28: strided convolutions, batch norm in both networks, the non-saturating loss.
 
 Radford et al. 2016, arXiv:1511.06434, sections 3 and 4 (Adam 2e-4, beta1 0.5, N(0, 0.02^2) weights; batch 64 here, 128
-there).
-Measured: experiments/results/dcgan_mnist.json.
+there). Measured: experiments/results/dcgan_mnist.json.
 
     python -m experiments.dcgan_mnist
 """

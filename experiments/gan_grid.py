@@ -1,8 +1,7 @@
 """A GAN on a grid of twenty-five Gaussians: does it find every mode? Under a minute on two cores.
 
 Data as in PacGAN, arXiv:1712.04086, section 4.1 (5 x 5, 2 apart, std 0.05). The relativistic paired loss with R1 and
-R2, the remedy of R3GAN, arXiv:2501.05441,
-section 2; with the plain loss this experiment shows mode collapse. Measured: experiments/results/gan_grid.json.
+R2, the remedy of R3GAN, arXiv:2501.05441, section 2. Measured: experiments/results/gan_grid.json.
 
     python -m experiments.gan_grid
 """

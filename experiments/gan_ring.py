@@ -1,8 +1,7 @@
 """A GAN on a ring of eight Gaussians: does it find every mode? Under a minute on two cores.
 
 Data as in PacGAN, arXiv:1712.04086, section 4.1 (radius 1, std 0.01). The relativistic paired loss with R1 and R2, the
-remedy of R3GAN, arXiv:2501.05441,
-section 2; with the plain loss this experiment shows mode collapse. Measured: experiments/results/gan_ring.json.
+remedy of R3GAN, arXiv:2501.05441, section 2. Measured: experiments/results/gan_ring.json.
 
     python -m experiments.gan_ring
 """

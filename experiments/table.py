@@ -3,8 +3,7 @@
     python -m experiments.table runs/dcgan_mnist runs/gan_ring
 
 copies each run's result.json and last picture to experiments/results/NAME.json and NAME.png, then rewrites what stands
-between the README's two marks.
-Without arguments only the tables are written.
+between the README's two marks. Without arguments only the tables are written.
 """
 
 import dataclasses

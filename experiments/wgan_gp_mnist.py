@@ -1,8 +1,7 @@
 """Wasserstein GAN with gradient penalty on MNIST, 28x28: five critic steps a round, no batch norm in the critic.
 
 Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1 (penalty 10, n_critic 5, Adam 1e-4 with beta1 0 and beta2 0.9),
-with DCGAN's networks.
-Measured: experiments/results/wgan_gp_mnist.json.
+with DCGAN's networks. Measured: experiments/results/wgan_gp_mnist.json.
 
     python -m experiments.wgan_gp_mnist
 """

@@ -30,8 +30,8 @@ def pixels(real: ImageSet, most: int = 5_000) -> Evaluate:
     """Fréchet distance, precision, recall, density and coverage (k = 5) on the pixels themselves, [-1, 1] flattened.
 
     n = min(`most`, half the set) real images, drawn without replacement with seed 0, against as many fakes; `floor` in
-    the protocol is what n other real images score in the fakes' place.
-    Pixels are no perceptual features: the numbers rank runs on one data set, and compare with nothing published.
+    the protocol is what n other real images score in the fakes' place. Pixels are no perceptual features: the numbers
+    rank runs on one data set, and compare with nothing published.
     """
     count = min(most, len(real.images) // 2)
     chosen = np.random.default_rng(0).permutation(len(real.images))[: 2 * count]

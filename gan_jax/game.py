@@ -57,9 +57,8 @@ class State(flax.struct.PyTreeNode):
 
 def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> Callable[[jax.Array], jax.Array]:
     """The decay of an average whose memory is counted in images: step -> 1/2^(batch_size / half-life), the half-life
-    being `images`,
-    or `ramp_up` times the images seen before this step, where that is less (None: no ramp-up). With ramp-up the first
-    decay is 0: the average is the first new parameters.
+    being `images`, or `ramp_up` times the images seen before this step, where that is less (None: no ramp-up). With
+    ramp-up the first decay is 0: the average is the first new parameters.
 
     `images` = 0 is no memory: the average is the new parameters. `batch_size` is the real images of one round. Karras
     et al. 2020, arXiv:2006.06676, their `ema_kimg` and `ema_rampup`.
@@ -106,13 +105,11 @@ def make_update(
     """`update(state, batch, key) -> (state, metrics)`, one round: `n_disc` steps of D, then one of G against the new D.
 
     Every leaf of `batch` has n_disc * b rows: D's step i takes rows i, i + n_disc, ... (interleaved, so that rows split
-    over devices stay where they are), and G's step
-    the same rows as D's last. `key` is the run's, the same every round: the step is folded in. `ema_decay` is a number
-    in [0, 1] or a function of the step, as
-    `half_life` makes; the average follows the new parameters: ema <- decay ema + (1 - decay) new; 0 keeps it equal to
-    them. With `simultaneous`, G moves against the D that stood before its (last) step,
-    as studies of the dynamics need it. The metrics are those of the last D step and the G step. Compiled; the state
-    given is donated, so use the one returned.
+    over devices stay where they are), and G's step the same rows as D's last. `key` is the run's, the same every round:
+    the step is folded in. `ema_decay` is a number in [0, 1] or a function of the step, as `half_life` makes; the
+    average follows the new parameters: ema <- decay ema + (1 - decay) new; 0 keeps it equal to them. With
+    `simultaneous`, G moves against the D that stood before its (last) step, as studies of the dynamics need it. The
+    metrics are those of the last D step and the G step. Compiled; the state given is donated, so use the one returned.
     """
     if n_disc < 1:
         raise ValueError(f"n_disc is the discriminator's steps in a round, at least 1; got {n_disc}")

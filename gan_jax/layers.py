@@ -1,12 +1,10 @@
 """Convolutions that are fast on the CPU, and the small pieces that several networks share.
 
 A strided convolution, its gradient with respect to its input (the transposed convolution) and its gradient with respect
-to its kernel are
-one closed family: each is bilinear, and the two gradients of each are the other two. XLA's CPU backend runs some of the
-forms that automatic
-differentiation makes of them 10 to 100 times slower than others; written out below in the forms it runs fast, every
-order of derivative
-is fast. On other backends the plain `lax.conv_general_dilated` is used.
+to its kernel are one closed family: each is bilinear, and the two gradients of each are the other two. XLA's CPU
+backend runs some of the forms that automatic differentiation makes of them 10 to 100 times slower than others; written
+out below in the forms it runs fast, every order of derivative is fast. On other backends the plain
+`lax.conv_general_dilated` is used.
 """
 
 import functools

@@ -51,9 +51,8 @@ def run(
     in the README.
 
     Starting again with the same work directory goes on after its last checkpoint; a finished run is left as it is.
-    Ctrl-C and SIGTERM save first, then
-    raise KeyboardInterrupt and SystemExit(143). UserError for a work directory of another run, a batch that devices
-    cannot share, a save that fails, values that are not finite.
+    Ctrl-C and SIGTERM save first, then raise KeyboardInterrupt and SystemExit(143). UserError for a work directory of
+    another run, a batch that devices cannot share, a save that fails, values that are not finite.
     """
     if source.rows != config.batch_size * recipe.n_disc:
         raise ValueError(

@@ -75,8 +75,8 @@ def minimax(*, real_label: float = 1.0) -> Loss:
 def non_saturating(*, real_label: float = 1.0) -> Loss:
     """D as in `minimax`; G minimises E softplus(-b) = -E log D(G(z)), whose gradient does not vanish where D wins.
 
-    `real_label` < 1 is one-sided label smoothing (arXiv:1606.03498, section 3.4).
-    At a = b = 0: D 2 ln 2, G ln 2. Goodfellow et al. 2014, arXiv:1406.2661, section 3.
+    `real_label` < 1 is one-sided label smoothing (arXiv:1606.03498, section 3.4). At a = b = 0: D 2 ln 2, G ln 2.
+    Goodfellow et al. 2014, arXiv:1406.2661, section 3.
     """
 
     def gen(*, real: Logits, fake: Logits) -> Scalar:
@@ -89,8 +89,8 @@ def non_saturating(*, real_label: float = 1.0) -> Loss:
 def least_squares(*, real_label: float = 1.0) -> Loss:
     """D minimises 1/2 E(a - t)^2 + 1/2 E b^2 with t = `real_label`, G minimises 1/2 E(b - 1)^2, on the raw logits.
 
-    t < 1 is one-sided label smoothing. At a = b = 1/2, t = 1: D 1/4, G 1/8.
-    Mao et al. 2017, arXiv:1611.04076, equation 9 (a = 0, b = c = 1).
+    t < 1 is one-sided label smoothing. At a = b = 1/2, t = 1: D 1/4, G 1/8. Mao et al. 2017, arXiv:1611.04076, equation
+    9 (a = 0, b = c = 1).
     """
     if not 0.5 < real_label <= 1:
         raise ValueError(

@@ -12,16 +12,13 @@ def epoch_index(bits: jax.Array, position: jax.Array, size: int) -> jax.Array:
     """Which example stands at each global position of a run.
 
     Position p belongs to epoch p // size. Inside an epoch the indices are a bijection of [0, size), another one in
-    every epoch and for every
-    `bits`; nothing is dropped, so a batch may span two epochs. A value depends on nothing but its own position: not on
-    the batch, the process
-    or the device it is computed in.
+    every epoch and for every `bits`; nothing is dropped, so a batch may span two epochs. A value depends on nothing but
+    its own position: not on the batch, the process or the device it is computed in.
 
     The permutation is a Feistel network over the grid a x b, a = ceil(sqrt(size)), b = ceil(size / a): the two
-    coordinates are shifted in turn
-    by a hash of the other. What falls outside [0, size), fewer than a of the grid's points, is walked along its cycle
-    until it is inside
-    (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", method "cycle walking").
+    coordinates are shifted in turn by a hash of the other. What falls outside [0, size), fewer than a of the grid's
+    points, is walked along its cycle until it is inside (Black and Rogaway 2002, "Ciphers with arbitrary finite
+    domains", method "cycle walking").
 
     Args:
       bits: uint32 [2], the key of the order (`jax.random.bits`).

@@ -1,9 +1,8 @@
 """Gradient penalties `penalty(critic, real, fake, key) -> scalar`, unweighted: the weight stands in the experiment.
 
 `critic` maps examples [b ...] to logits, row by row: with batch norm inside, the gradient of the summed logits is not
-each row's own, and
-every formula here means each row's own. |.| is the Euclidean norm over one example's entries, E the mean over the
-batch. `fake` is data: no gradient reaches the generator.
+each row's own, and every formula here means each row's own. |.| is the Euclidean norm over one example's entries, E the
+mean over the batch. `fake` is data: no gradient reaches the generator.
 """
 
 from collections.abc import Callable

@@ -16,8 +16,7 @@ def load(data: str, split: str = "train", *, size: int | None = None, fit: str =
     """The image set that `--data` names.
 
     "digits"; the path of an .npz or .npy file; a directory, of a prepared TFDS set or of images (PNG, JPEG, WebP); or
-    the name of a TFDS set,
-    such as "mnist", "cifar10", "name/config:1.0.0".
+    the name of a TFDS set, such as "mnist", "cifar10", "name/config:1.0.0".
 
     Args:
       data: as the user wrote it.

@@ -22,8 +22,8 @@ def read(path: str | os.PathLike, split: str = "train") -> ImageSet:
     """The images of one split of an .npz, or of an .npy, which is all "train".
 
     In an .npz the images are x_train, images, image or x, the labels y_train, labels, label or y; for "test" x_test and
-    y_test. Failing that,
-    the only array of three or four dimensions is the images. Shapes and ranges: `gan_jax.validate.image_set`.
+    y_test. Failing that, the only array of three or four dimensions is the images. Shapes and ranges:
+    `gan_jax.validate.image_set`.
 
     Raises:
       UserError: no such file, split or array, a damaged file, Python objects, or images that `image_set` refuses.

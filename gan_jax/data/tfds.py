@@ -21,8 +21,7 @@ def read(name: str, split: str = "train", data_dir: str | os.PathLike | None = N
     """One split of a set by its TFDS name, "name", "name/config", "name:1.0.0" or "name/config:1.0.0".
 
     What is prepared in `data_dir` (by default TFDS_DATA_DIR, else ~/tensorflow_datasets) is read, and may be read-only;
-    mnist, fashion_mnist and
-    cifar10 are prepared on first use, from <data_dir>/downloads/<name>/ or by download.
+    mnist, fashion_mnist and cifar10 are prepared on first use, from <data_dir>/downloads/<name>/ or by download.
 
     Args:
       split: as TFDS writes it: "train", "test", "train[:10%]", "train+test".

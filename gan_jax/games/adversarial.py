@@ -28,8 +28,8 @@ def adversarial(
     """The game of `gen` and `disc` over `loss` plus the sum of weight times penalty, with z from N(0, I), [b z_dim].
 
     With `classes`, both networks are given the label, real images their own and fakes that of the real image of the
-    same row (Mirza and Osindero 2014,
-    arXiv:1411.1784, equation 2). D sees real and fake in two passes, so a batch norm in D has statistics of each alone.
+    same row (Mirza and Osindero 2014, arXiv:1411.1784, equation 2). D sees real and fake in two passes, so a batch norm
+    in D has statistics of each alone.
     """
 
     def label_of(batch: Batch) -> jax.Array | None:

@@ -13,8 +13,7 @@ def frechet(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
     moments agree.
 
     tr (C1 C2)^(1/2) = tr (C1^(1/2) C2 C1^(1/2))^(1/2) is taken by symmetric eigenvalues in float64, which is sound for
-    singular covariances too.
-    ValueError for unequal dimensions, fewer than two rows, or values that are not finite.
+    singular covariances too. ValueError for unequal dimensions, fewer than two rows, or values that are not finite.
     """
     moments = []
     for name, x in (("real", np.asarray(real, np.float64)), ("fake", np.asarray(fake, np.float64))):

@@ -19,11 +19,10 @@ def prdc(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: int = 5) -> di
     inside:
 
     precision: share of fakes in some real ball; recall: share of reals in some fake ball; density: real balls a fake
-    lies in, divided by k, averaged over fakes;
-    coverage: share of reals whose ball holds a fake. In [0, 1], density in [0, n/k]. Memory is O(m^2 + mn + n^2).
-    Agrees with the authors' package `prdc`, but for sets with exact duplicates, whose balls have no interior: there
-    rounding decides in both.
-    ValueError for unequal dimensions, k not below both counts, or values that are not finite.
+    lies in, divided by k, averaged over fakes; coverage: share of reals whose ball holds a fake. In [0, 1], density in
+    [0, n/k]. Memory is O(m^2 + mn + n^2). Agrees with the authors' package `prdc`, but for sets with exact duplicates,
+    whose balls have no interior: there rounding decides in both. ValueError for unequal dimensions, k not below both
+    counts, or values that are not finite.
     """
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:

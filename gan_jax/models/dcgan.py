@@ -75,8 +75,7 @@ class Discriminator(nn.Module):
     layer at the end.
 
     With `classes`, an embedding of the label is appended as one more channel. `dropout` is the rate after each layer,
-    in training.
-    A gradient penalty wants `batch_norm` = False: with it, one row's logit depends on the others.
+    in training. A gradient penalty wants `batch_norm` = False: with it, one row's logit depends on the others.
     """
 
     width: int = 64  # channels after the first layer

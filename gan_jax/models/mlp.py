@@ -15,9 +15,8 @@ class Generator(nn.Module):
     """z [b z] -> [b *shape]: one dense layer and `activation` a width, then a dense layer to `shape` and `last`.
 
     With `classes`, an embedding of the label as wide as z is appended to z (Mirza and Osindero 2014, arXiv:1411.1784,
-    section 3).
-    `batch_norm` stands between each hidden layer and its activation. Values lie in [-1, 1] with `last` = tanh, anywhere
-    with `last` = None.
+    section 3). `batch_norm` stands between each hidden layer and its activation. Values lie in [-1, 1] with `last` =
+    tanh, anywhere with `last` = None.
     """
 
     shape: tuple[int, ...]
