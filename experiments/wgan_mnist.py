@@ -49,8 +49,10 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
     disc = dcgan.Discriminator(width=config.width)
     return loop.Recipe(
         game=adversarial(gen, disc, losses.wasserstein(), z_dim=config.z_dim),
-        gen_tx=optax.rmsprop(config.lr, decay=0.99),  # 0.99 is the decay of the authors' code, optax's own is 0.9
-        disc_tx=optax.chain(optax.rmsprop(config.lr, decay=0.99), clip_weights(config.clip)),
+        gen_tx=optax.rmsprop(
+            config.lr, decay=0.99, eps_in_sqrt=False
+        ),  # 0.99 is the decay of the authors' code, optax's own is 0.9
+        disc_tx=optax.chain(optax.rmsprop(config.lr, decay=0.99, eps_in_sqrt=False), clip_weights(config.clip)),
         z_dim=config.z_dim,
         n_disc=config.n_disc,
         ema_decay=half_life(config.ema_images, config.batch_size * config.n_disc),
