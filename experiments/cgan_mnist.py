@@ -63,7 +63,14 @@ def main(config: Config) -> None:
         )
     picture = functools.partial(grid, columns=images.classes)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
-    loop.run(config, build(config, images.spec), source, evaluate.pixels(images), picture, pictured=8 * images.classes)
+    loop.run(
+        config,
+        build(config, images.spec),
+        source,
+        evaluate.pixels(images, labels="every class as often, in turn"),
+        picture,
+        pictured=8 * images.classes,
+    )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Config(Run):
     width: int = 128
     """Units of each of the three hidden layers."""
     lr: float = 1e-3
-    """Adam's learning rate, both sides, falling to 0 along a cosine."""
+    """Adam's learning rate, both sides, falling to 0 along a cosine over --steps: a run of more steps is another run."""
     gamma: float = 0.5
     """R1 and R2 each enter with weight gamma / 2."""
     ema_images: float = 50_000

@@ -34,14 +34,17 @@ class Config:
 
 
 def keep(workdir: Path) -> None:
-    """Copies a run's result and last picture; UserError unless it is finished and made by one commit, unchanged."""
+    """Copies a run's result and last picture; UserError unless it is finished and all its starts are of one commit,
+    without changes.
+    """
     path = workdir / "result.json"
     if not path.exists():
         raise UserError(f"{workdir} holds no result.json: it is no run's directory, or the run is not finished")
     result = json.loads(path.read_text())
-    if not result["commit"] or result["commit"].endswith("+"):
+    commits = {start["commit"] for start in result.get("starts", [result])}
+    if len(commits) > 1 or None in commits or any(commit.endswith("+") for commit in commits):
         raise UserError(
-            f"{workdir} was made by code that is not committed (commit {result['commit']}): commit, and run it anew"
+            f"{workdir} was not made by one commit, without changes, but by {commits}: commit, and run it anew"
         )
     RESULTS.mkdir(exist_ok=True)
     shutil.copy(path, RESULTS / f"{result['name']}.json")

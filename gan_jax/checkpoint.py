@@ -20,15 +20,17 @@ class Checkpoints:
     UserError where one cannot be written (a full disk, a read-only directory): the ones before it stay.
     """
 
-    def __init__(self, directory: Path | str):
-        logging.getLogger("absl").setLevel(
-            logging.CRITICAL
-        )  # Orbax tells every save on the console, and every failure with its stack; we say failures ourselves
+    def __init__(self, directory: Path | str, read_only: bool = False):
+        # Orbax tells every save on the console, and every failure with its stack; we say failures ourselves.
+        self._absl = logging.getLogger("absl").level
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         import orbax.checkpoint as ocp  # a second, not spent by `--help`
 
         self._ocp = ocp
         self._directory = Path(directory).resolve()  # Orbax refuses relative paths
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else KEEP, create=not read_only, read_only=read_only
+        )
         try:
             self._manager = ocp.CheckpointManager(self._directory, options=options)
         except OSError as error:
@@ -45,6 +47,8 @@ class Checkpoints:
         except Exception as failure:
             if error is None:  # what went wrong first is what the user should read
                 raise self._failed(failure) from failure
+        finally:
+            logging.getLogger("absl").setLevel(self._absl)
 
     @property
     def latest(self) -> int | None:

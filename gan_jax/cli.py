@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import jax
 import tyro
 
 from gan_jax.record import module_name
@@ -29,6 +30,14 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
         main(tyro.cli(config, args=args, description=description, prog=f"python -m {module_name(main)}"))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error) and "memory" not in str(error).lower():
+            raise
+        print(
+            f"error: out of memory: {str(error).splitlines()[0]}; try a smaller --batch-size or --width",
+            file=sys.stderr,
+        )
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

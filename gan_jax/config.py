@@ -11,6 +11,7 @@ from gan_jax.types import UserError
 MAY_BE_ZERO = frozenset(
     {"seed", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every"}
 )  # every other whole number is at least 1
+POSITIVE = frozenset({"lr", "clip"})
 FRACTIONS = frozenset({"b1", "b2", "dropout"})
 
 
@@ -49,6 +50,8 @@ class Run:
                 raise UserError(
                     f"{flag} {value}: it must be at least {least}{'' if isinstance(value, int) else ' and finite'}"
                 )
+            if field.name in POSITIVE and value == 0:
+                raise UserError(f"{flag} {value}: it must be more than 0")
             if field.name in FRACTIONS and value >= 1:
                 raise UserError(f"{flag} {value}: it must be in [0, 1)")
         if self.seed >= 2**32:

@@ -8,8 +8,9 @@ import numpy as np
 
 from gan_jax.metrics import frechet, manifold
 from gan_jax.metrics import modes as mode_count
-from gan_jax.types import Draw, Evaluate, ImageSet, Record
+from gan_jax.types import Draw, Evaluate, ImageSet, Record, UserError
 
+NEIGHBOURS = 5  # Naeem et al. 2020
 SAMPLES = {"weights": "averaged (EMA)", "batch_norm": "running averages", "sample_seed": 0}
 
 
@@ -19,21 +20,26 @@ def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
     def evaluate(draw: Draw) -> dict[str, Record]:
         protocol = {"fake": count, "reach": "3 std", "std": std, "modes": len(centres), **SAMPLES}
         return {
-            name: Record(value, name != "reverse_kl", protocol if name != "modes" else {**protocol, "of": len(centres)})
+            name: Record(value, name != "reverse_kl", protocol)
             for name, value in mode_count.modes(centres, draw(count), std).items()
         }
 
     return evaluate
 
 
-def pixels(real: ImageSet, most: int = 5_000) -> Evaluate:
+def pixels(real: ImageSet, most: int = 5_000, labels: str = "none") -> Evaluate:
     """Fréchet distance, precision, recall, density and coverage (k = 5) on the pixels themselves, [-1, 1] flattened.
 
     n = min(`most`, half the set) real images, drawn without replacement with seed 0, against as many fakes; `floor` in
-    the protocol is what n other real images score in the fakes' place. Pixels are no perceptual features: the numbers
-    rank runs on one data set, and compare with nothing published.
+    the protocol is what n other real images score in the fakes' place. `labels` tells which a conditional generator is
+    given. Pixels are no perceptual features: the numbers rank runs on one data set, and compare with nothing published.
+    UserError for a set too small to be halved and measured.
     """
     count = min(most, len(real.images) // 2)
+    if count <= NEIGHBOURS:
+        raise UserError(
+            f"{real.name} has {len(real.images)} images; to measure a generator at least {2 * (NEIGHBOURS + 1)} are needed"
+        )
     chosen = np.random.default_rng(0).permutation(len(real.images))[: 2 * count]
 
     def features(images: np.ndarray) -> np.ndarray:
@@ -42,7 +48,7 @@ def pixels(real: ImageSet, most: int = 5_000) -> Evaluate:
 
     def measure(fake: np.ndarray) -> dict[str, float]:
         reference = features(real.images[chosen[:count]])
-        return {"frechet": frechet.frechet(reference, fake), **manifold.prdc(reference, fake)}
+        return {"frechet": frechet.frechet(reference, fake), **manifold.prdc(reference, fake, NEIGHBOURS)}
 
     @functools.cache
     def floor() -> dict[str, float]:
@@ -52,9 +58,10 @@ def pixels(real: ImageSet, most: int = 5_000) -> Evaluate:
         fake = features(np.asarray(draw(count)))
         protocol = {
             "features": "pixels in [-1, 1]",
-            "k": 5,
+            "k": NEIGHBOURS,
             "real": count,
             "fake": count,
+            "labels": labels,
             "data": real.name,
             "data_digest": real.digest,
             **SAMPLES,

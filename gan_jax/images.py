@@ -16,13 +16,14 @@ def to_uint8(images: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
 
 def grid(
     images: Float[np.ndarray, "b h w c"], columns: int | None = None, pad: int = 2
-) -> UInt8[np.ndarray, "hh ww c"]:
+) -> UInt8[np.ndarray, "hh ww shown"]:
     """One picture of all images, row by row, each enlarged smoothly (bicubic) by a whole factor to at least 40 pixels:
-    digits of 8x8 are read that way, and not as squares. c is 1 or 3, and nothing is empty (ValueError).
+    digits of 8x8 are read that way, and not as squares. Of 2 channels the first is shown, of more than 3 the first
+    three. ValueError for another rank, or where nothing is to be shown.
     """
-    if np.ndim(images) != 4 or np.shape(images)[-1] not in (1, 3) or 0 in np.shape(images):
-        raise ValueError(f"a grid is made of images [b h w c] with c 1 or 3; got {np.shape(images)}")
-    pixels = to_uint8(images)
+    if np.ndim(images) != 4 or 0 in np.shape(images):
+        raise ValueError(f"a grid is made of images [b h w c], none of them 0; got {np.shape(images)}")
+    pixels = to_uint8(images)[..., : 3 if np.shape(images)[-1] >= 3 else 1]
     count, height, width, channels = pixels.shape
     scale = max(1, math.ceil(40 / min(height, width)))
     if scale > 1:

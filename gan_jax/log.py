@@ -34,7 +34,7 @@ class Log:
     `seconds` counts training over all the run's starts.
     """
 
-    def __init__(self, workdir: Path, start: int, steps: int, images_per_step: int, quiet: bool = False):
+    def __init__(self, workdir: Path, start: int, steps: int, images_per_step: int):
         self._path = workdir / "metrics.jsonl"
         kept = [row for row in read_rows(self._path) if row["step"] <= start]
         part = self._path.with_suffix(".part")
@@ -45,11 +45,10 @@ class Log:
         self._before = kept[-1]["seconds"] if kept else 0.0
         self._begin = self._mark = time.perf_counter()
         self._mark_step = start
-        self._quiet = quiet
         from tensorboardX import SummaryWriter  # protobuf takes a while to import
 
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1 if start else None)
-        terminal = sys.stderr.isatty() and not quiet
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+        terminal = sys.stderr.isatty()
         self._bar = (
             tqdm.tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1) if terminal else None
         )
@@ -69,8 +68,6 @@ class Log:
 
     def say(self, text: str) -> None:
         """One line to the terminal, above the bar where there is one."""
-        if self._quiet:
-            return
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:

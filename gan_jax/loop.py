@@ -86,38 +86,38 @@ def run(
         record.open_workdir(workdir, config, identity, MAY_DIFFER)
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             start = checkpoints.latest or 0
+            finished = start >= config.steps and (workdir / "result.json").exists()
             state = checkpoints.restore(start, like) if start else fresh(init_key)
-            if start >= config.steps:
+            if finished or start > config.steps:
                 print(
-                    f"{workdir} has played its {start:,} steps: nothing to do. Give --steps above {start} for more, or another --workdir for another run",
+                    f"{workdir} has played its {start:,} steps: nothing to do. "
+                    f"Give --steps above {start} for more, or another --workdir for another run",
                     flush=True,
                 )
                 return state
-            sampler = _sampler(recipe, sample_key, pictured)
+            record.begin(workdir, config, start)
             update = game.make_update(
                 recipe.game, recipe.gen_tx, recipe.disc_tx, n_disc=recipe.n_disc, ema_decay=recipe.ema_decay
             )
             begin = f"going on at step {start:,} of {config.steps:,}" if start else f"{config.steps:,} steps"
             where = f"{devices.size} x {devices.devices.flat[0].device_kind}"
             networks = f"generator {sizes['gen']:,} parameters, discriminator {sizes['disc']:,}"
-            print(
-                f"{name} on {where}: {networks}; data {source.name}, {source.size or 'endless'} examples of {source.spec.shape}"
-            )
+            examples = f"{source.size or 'endless'} examples of {source.spec.shape}"
+            print(f"{name} on {where}: {networks}; data {source.name}, {examples}")
             print(f"{begin}, in {workdir}; the first step compiles for some seconds", flush=True)
-            with Log(workdir, start, config.steps, source.rows) as log, Stop() as stop:
+            with _log(workdir, start, config.steps, source.rows) as log, Stop() as stop:
                 player = _Player(
-                    config,
-                    recipe,
-                    source,
-                    update,
-                    update_key,
-                    whole,
-                    sampler,
-                    evaluate,
-                    picture,
-                    workdir,
-                    log,
-                    checkpoints,
+                    config=config,
+                    source=source,
+                    update=update,
+                    key=update_key,
+                    whole=whole,
+                    sampler=_sampler(recipe, sample_key, pictured),
+                    evaluate=evaluate,
+                    picture=picture,
+                    workdir=workdir,
+                    log=log,
+                    checkpoints=checkpoints,
                 )
                 state = player.play(state, start, stop)
     return state
@@ -127,7 +127,6 @@ class _Player(NamedTuple):
     """One start of one run: everything that stays the same while the steps go by."""
 
     config: Run
-    recipe: Recipe
     source: Source
     update: Callable
     key: jax.Array
@@ -171,10 +170,8 @@ class _Player(NamedTuple):
                 if logging:
                     log.progress(step, values)
                     row |= values
-            if measuring and self.evaluate:
-                records = self.evaluate(functools.partial(self.sampler, state))
-                row |= {f"eval/{name}": one.value for name, one in records.items()}
-                log.say(f"step {step:,}: " + ", ".join(f"{name} {one.value:.4g}" for name, one in records.items()))
+            if measuring:
+                records = self.measure(step, state, row)
             if row:
                 self.guarded(functools.partial(log.row, step, row))
             if last or _due(step, config.sample_every):
@@ -189,8 +186,35 @@ class _Player(NamedTuple):
                 log.say(f"stopped at step {step:,} of {config.steps:,}, saved. To go on: {record.command(config)}")
                 stop.leave()
         self.checkpoints.wait()
+        if start == config.steps:  # all was played, but the run ended before its result was written
+            measured: dict[str, float] = {}
+            records = self.measure(start, state, measured)
+            if measured and not any(row["step"] == start and measured.keys() <= row.keys() for row in self.rows()):
+                self.guarded(functools.partial(log.row, start, measured))
+            self.draw_picture(state, start)
         self.finish(records)
         return state
+
+    def rows(self) -> list[dict[str, Any]]:
+        return read_rows(self.workdir / "metrics.jsonl")
+
+    def measure(self, step: int, state: game.State, row: dict[str, float]) -> dict[str, Record]:
+        """Evaluates, and adds the values to `row`. Should that fail, what was trained is saved first."""
+        if self.evaluate is None:
+            return {}
+        try:
+            records = self.evaluate(functools.partial(self.sampler, state))
+        except Exception as error:
+            if row:
+                self.guarded(functools.partial(self.log.row, step, row))
+            self.checkpoints.save(step, state)
+            self.checkpoints.wait()
+            raise UserError(
+                f"the evaluation at step {step} failed: {error!r}; the run is saved at that step"
+            ) from error
+        row |= {f"eval/{name}": one.value for name, one in records.items()}
+        self.log.say(f"step {step:,}: " + ", ".join(f"{name} {one.value:.4g}" for name, one in records.items()))
+        return records
 
     def fetch(self, step: int, metrics: Mapping[str, jax.Array]) -> dict[str, float]:
         """The metrics as numbers; UserError unless all are finite."""
@@ -217,26 +241,25 @@ class _Player(NamedTuple):
     def write_report(self, metrics: Mapping[str, Any] = types.MappingProxyType({})) -> None:
         saved = json.loads((self.workdir / "config.json").read_text())
         pictures = sorted((self.workdir / "samples").glob("*.png"))
-        text = report.page(
-            saved["experiment"].rsplit(".", 1)[-1], saved, read_rows(self.workdir / "metrics.jsonl"), pictures, metrics
-        )
+        text = report.page(saved["experiment"].rsplit(".", 1)[-1], saved, self.rows(), pictures, metrics)
         (self.workdir / "report.html").write_text(text)
 
     def finish(self, records: dict[str, Record]) -> None:
-        config, source, rows = self.config, self.source, read_rows(self.workdir / "metrics.jsonl")
-        begun = json.loads(
-            (self.workdir / "config.json").read_text()
-        )  # of the start: the checkout may have moved on since
+        config, source = self.config, self.source
+        starts = json.loads((self.workdir / "config.json").read_text())["starts"]
         result = {
             "name": record.module_name(type(config)).rsplit(".", 1)[-1],
             "command": record.command(config, {"workdir", "devices"}),
-            **{name: begun[name] for name in ("commit", "versions", "hardware")},
+            **{
+                key: starts[-1][key] for key in ("commit", "versions", "hardware")
+            },  # the checkout may have moved on since
+            **({"starts": starts} if len(starts) > 1 else {}),
             "seconds": round(self.log.seconds, 1),
             "steps": config.steps,
             "images": config.steps * source.rows,
             "seeds": [config.seed],
             "data": {"name": source.name, "digest": source.digest, "examples": source.size, "shape": source.spec.shape},
-            "metrics": record.summary(rows, records),
+            "metrics": record.summary(self.rows(), records),
         }
         self.guarded(lambda: record.write_json(self.workdir / "result.json", result))
         self.guarded(lambda: self.write_report(result["metrics"]))
@@ -244,6 +267,13 @@ class _Player(NamedTuple):
         self.log.say(
             f"done: {config.steps:,} steps in {self.log.seconds:.0f} s. Look at {picture}; all of it on one page: {self.workdir}/report.html"
         )
+
+
+def _log(workdir: Path, start: int, steps: int, images_per_step: int) -> Log:
+    try:
+        return Log(workdir, start, steps, images_per_step)
+    except OSError as error:
+        raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
 
 
 def _due(step: int, every: int) -> bool:

@@ -90,7 +90,7 @@ def least_squares(*, real_label: float = 1.0) -> Loss:
     """D minimises 1/2 E(a - t)^2 + 1/2 E b^2 with t = `real_label`, G minimises 1/2 E(b - 1)^2, on the raw logits.
 
     t < 1 is one-sided label smoothing. At a = b = 1/2, t = 1: D 1/4, G 1/8. Mao et al. 2017, arXiv:1611.04076, equation
-    9 (a = 0, b = c = 1).
+    9: targets 1 for real, 0 for fake, and 1 for what G makes.
     """
     if not 0.5 < real_label <= 1:
         raise ValueError(

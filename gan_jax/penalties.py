@@ -74,7 +74,7 @@ def dragan(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
     """E (|grad D(x + d)| - 1)^2, d = 1/2 std(x) u, u uniform in [0, 1] entry by entry, std over the whole batch; weight
     10.
 
-    Kodali et al. 2017, arXiv:1705.07215.
+    Kodali et al. 2017, arXiv:1705.07215; the noise is that of the authors' code.
     """
     del fake
     noise = 0.5 * jnp.std(real) * jax.random.uniform(key, real.shape, real.dtype)

@@ -84,41 +84,55 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_differ: frozenset[str]) -> None:
-    """Makes the directory and its config.json, or checks that the one there is of the same run. Nothing is written
-    unless it is.
+    """Makes the directory and its config.json, or checks that the one there is of the same run and leaves it as it is.
 
-    `identity` is what beside the configuration makes the run: the data's digest, the sizes of the networks.
-    UserError when it is a file, cannot be written, belongs to another configuration (the fields that differ are named),
-    or holds something else.
+    `identity` is what beside the configuration makes the run: the data's digest, the sizes of the networks. UserError
+    when it is a file, cannot be written, belongs to another configuration (the fields that differ are named), or holds
+    something else.
     """
     path = workdir / "config.json"
-    new = json.loads(
-        json.dumps(
-            {"experiment": module_name(type(config)), "config": dataclasses.asdict(config), "identity": identity}
-        )
-    )
+    new = _described(config, identity)
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir {workdir} is a file; name a directory")
     if path.exists():
         try:
-            old = json.loads(path.read_text())
-            differ = _differences(old, new, may_differ)
+            differ = _differences(json.loads(path.read_text()), new, may_differ)
         except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not a run's configuration ({error!r}); name another --workdir") from error
         if differ:
+            differing = "\n  ".join(differ)
             raise UserError(
-                f"{workdir} belongs to another run:\n  "
-                + "\n  ".join(differ)
-                + "\nGive the old values to go on with it, or another --workdir to begin anew"
+                f"{workdir} belongs to another run:\n  {differing}\nGive the old values to go on with it, or another --workdir to begin anew"
             )
-        new = {**new, "identity": old["identity"]}
-    elif workdir.is_dir() and any(entry.name in ("checkpoints", "metrics.jsonl") for entry in workdir.iterdir()):
+        return
+    if workdir.is_dir() and any(entry.name in ("checkpoints", "metrics.jsonl") for entry in workdir.iterdir()):
         raise UserError(f"{workdir} holds a run without its config.json; name another --workdir")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**new, **environment()})
+        write_json(path, {**new, "starts": []})
     except OSError as error:
         raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+
+
+def begin(workdir: Path, config: Any, step: int) -> None:
+    """Notes in config.json that the run is started, or goes on, after `step`: the configuration now, and one more of
+    `starts`, each with its step, commit, versions and hardware.
+    """
+    path = workdir / "config.json"
+    saved = json.loads(path.read_text())
+    starts = [
+        start for start in saved["starts"] if start["step"] < step
+    ]  # what came after was lost, and is played again
+    now = {**_described(config, saved["identity"]), "starts": [*starts, {"step": step, **environment()}]}
+    try:
+        write_json(path, now)
+    except OSError as error:
+        raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+
+
+def _described(config: Any, identity: Mapping[str, Any]) -> dict[str, Any]:
+    described = {"experiment": module_name(type(config)), "config": dataclasses.asdict(config), "identity": identity}
+    return json.loads(json.dumps(described))  # as it will be read again: JSON has no tuples
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], may_differ: frozenset[str]) -> list[str]:

@@ -19,7 +19,7 @@ table{border-collapse:collapse}td,th{border-bottom:1px solid #ddd;padding:.25em 
 td.n{font-variant-numeric:tabular-nums;text-align:right}"""
 
 
-def _curve(title: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+def _curve(title: str, series: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     """An SVG of value over step, one line a name, ends of both axes labelled."""
     points = [point for line in series.values() for point in line]
     (x0, x1), (y0, y1) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
@@ -87,25 +87,19 @@ def page(
     """The page's HTML. `config` is config.json, `rows` metrics.jsonl's, `pictures` PNG files in order (first and last
     are shown), `metrics` result.json's, {} while the run goes on.
     """
-    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    series: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for row in rows:
         for key, value in row.items():
             if key not in ("step", "images", "seconds") and value is not None:
-                group = (
-                    key if key.startswith("eval/") else key.rsplit("/", 1)[-1]
-                )  # disc/loss and gen/loss share a curve
+                group = key if key.startswith("eval/") else key.rsplit("/", 1)[-1]  # both sides' losses share a curve
                 group = {"real": "logits", "fake": "logits"}.get(group, group)
                 series.setdefault(group, {}).setdefault(key, []).append((row["step"], value))
     shown = [pictures[0], pictures[-1]] if len(pictures) > 1 else pictures
     last = rows[-1] if rows else {"step": 0, "images": 0, "seconds": 0.0}
-    title, hardware = html.escape(name), html.escape(str(config.get("hardware")))
+    start = config["starts"][-1]
+    title, hardware = html.escape(name), html.escape(start["hardware"])
     effort = f"{last['step']:,} steps, {last['images']:,} real images, {last['seconds']:,.0f} seconds, on {hardware}."
-    made_by = {
-        "experiment": config["experiment"],
-        "commit": config.get("commit"),
-        **config["identity"],
-        **config["versions"],
-    }
+    made_by = {"experiment": config["experiment"], "commit": start["commit"], **config["identity"], **start["versions"]}
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1><p>{effort}</p>",

@@ -15,6 +15,8 @@ from gan_jax import game
 from gan_jax.checkpoint import Checkpoints, template
 from gan_jax.types import Array, Spec, UserError
 
+NONE_YET = "has no checkpoint yet; a run writes one every --checkpoint-every steps, and when it is stopped"
+
 
 class Sampler(NamedTuple):
     """A trained generator: `sampler(z)` are samples [b ...] as float32, images in [-1, 1]."""
@@ -59,12 +61,12 @@ def load(workdir: str | Path, raw: bool = False) -> Sampler:
     state = jax.eval_shape(
         lambda: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), spec.blank(1))
     )
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
+    if not (workdir / "checkpoints").is_dir():
+        raise UserError(f"{workdir.absolute()} {NONE_YET}")
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         step = checkpoints.latest
         if step is None:
-            raise UserError(
-                f"{workdir.absolute()} has no checkpoint yet; a run writes one every --checkpoint-every steps, and when it is stopped"
-            )
+            raise UserError(f"{workdir.absolute()} {NONE_YET}")
         state = checkpoints.restore(step, template(state, jax.sharding.SingleDeviceSharding(jax.devices()[0])))
     gen = state.gen if raw else state.ema
     apply = jax.jit(lambda z, label: recipe.game.sample(gen.params, gen.stats, z, label))

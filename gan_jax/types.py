@@ -51,7 +51,7 @@ class Source:
     """Batches as a function of (key, step): random access, so a run's position is its step and nothing else is kept.
 
     `fetch(key, step)` runs on the host and returns what the device needs: the whole resident set (the same arrays every
-    time, no transfer), or that step's rows. `batch(fetched, key, step)` is traced into the compiled step and returns
+    time), or that step's rows. `batch(fetched, key, step)` is traced into the compiled step and returns
     the batch, in [-1, 1].
     """
 

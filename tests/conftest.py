@@ -21,6 +21,10 @@ import jax
 import jaxtyping
 import pytest
 
+# Where shapes are; not the state's classes, which also hold shapes and shardings in the place of arrays.
+SHAPED = ["losses", "penalties", "optim", "order", "layers", "models", "metrics", "images", "saved", "data", "report"]
+jaxtyping.install_import_hook([f"gan_jax.{name}" for name in SHAPED], "typecheck.checked")
+
 # [b, 1] against [b] would give [b, b] and a plausible mean.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -82,7 +82,9 @@ def test_two_steps(name, npz, capfd, monkeypatch):
         )
     config = json.loads((run / "config.json").read_text())
     assert (
-        config["experiment"] == f"experiments.{name}" and config["config"]["steps"] == 2 and config["versions"]["jax"]
+        config["experiment"] == f"experiments.{name}"
+        and config["config"]["steps"] == 2
+        and config["starts"][0]["versions"]["jax"]
     )
     for step in (0, 2):
         with Image.open(run / "samples" / f"{step:08d}.png") as picture:
@@ -97,7 +99,7 @@ def test_two_steps(name, npz, capfd, monkeypatch):
     assert sample.step == 2 and sample.config["batch_size"] == 8
     samples = sample(sample.latents(5, seed=1))
     assert samples.shape == (5, *config["identity"]["shape"]) and np.isfinite(samples).all()
-    assert __doc__ and f"python -m experiments.{name}" in (module.__doc__ or "")
+    assert f"python -m experiments.{name}" in (module.__doc__ or "")
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,11 @@ def test_two_steps(name, npz, capfd, monkeypatch):
         (["--lr", "nan"], "--lr nan"),
         (["--lr", -1], "--lr -1"),
         (["--width", 0], "--width 0"),
+        (["--lr", 0], "--lr 0.0: it must be more than 0"),
+        (
+            ["--data", "few.npy", "--batch-size", 4],
+            "few.npy has 9 images; to measure a generator at least 12 are needed",
+        ),
         (["--fit", "squeeze"], "squeeze"),
         (["--data", "nowhere.npz"], "nowhere.npz: no such file"),
         (["--data", "./nowhere"], "nowhere: no such file or folder"),
@@ -139,6 +146,7 @@ def test_mistakes_are_said_before_anything_is_written(flags, text, tmp_path, cap
     Path("broken").mkdir()
     Path("broken/config.json").write_text("{")
     np.save("odd.npy", np.zeros((70, 10, 10), np.uint8))
+    np.save("few.npy", np.zeros((9, 8, 8), np.uint8))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(SystemExit) as exit_:
         start("dcgan_digits", *flags)

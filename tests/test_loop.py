@@ -16,9 +16,9 @@ import pytest
 import experiments
 import gan_jax
 from experiments import gan_ring
-from gan_jax import checkpoint, data, evaluate, loop
-from gan_jax.log import Log, read_rows
-from gan_jax.types import Record, UserError
+from gan_jax import data, evaluate, loop
+from gan_jax.log import read_rows
+from gan_jax.types import UserError
 
 CONFIG = gan_ring.Config(
     width=8,
@@ -100,18 +100,63 @@ def test_a_stopped_run_goes_on_bit_for_bit(number, leaves, straight, capfd):
 
 
 def test_a_run_that_died_repeats_nothing(straight):
-    """Killed after step 5: the last checkpoint is of step 3, and the rows after it must be written once."""
+    """Died in step 4: the last checkpoint is of step 3, and the rows after it must be written once."""
+
+    class PowerCut(BaseException):
+        pass
 
     def dies(draw):
-        raise RuntimeError("power cut")
+        raise PowerCut
 
-    with pytest.raises(RuntimeError, match="power cut"):
+    with pytest.raises(PowerCut):
         run(evaluator=dies)  # at step 4, after the checkpoint of step 3
     with Path("run/metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "images": 64, "seconds": 1.0, "disc/loss": 1.0}\n{"step": 6, "ima')
     same(run(), straight[0])
     assert rows() == straight[1]
     assert pictures("run") == straight[2]
+
+
+def test_a_run_that_ended_before_its_result_gets_it(straight):
+    """Killed between the last checkpoint and the result: nothing is played, and nothing is missing."""
+    state = run()
+    result = json.loads(Path("run/result.json").read_text())
+    Path("run/result.json").unlink()
+    Path("run/samples/00000008.png").unlink()
+    same(run(), state)
+    again = json.loads(Path("run/result.json").read_text())
+    assert again["metrics"] == result["metrics"] and rows() == straight[1] and pictures("run") == straight[2]
+
+
+def test_an_evaluation_that_fails_loses_nothing():
+    def fails(draw):
+        raise ValueError("too few")
+
+    for step in (4, 8):  # each start gets one evaluation further
+        with pytest.raises(
+            UserError, match=rf"the evaluation at step {step} failed: ValueError\('too few'\); the run is saved"
+        ):
+            run(evaluator=fails)
+    assert [row["step"] for row in rows()] == [2, 4, 6, 8]
+    assert run() is not None and [row["step"] for row in rows()] == [2, 4, 6, 8, 8] and "eval/modes" in rows()[-1]
+
+
+def test_every_start_is_in_the_result(monkeypatch):
+    from experiments import table
+    from gan_jax import record
+
+    monkeypatch.setattr(record, "_commit", lambda: "a" * 40 + "+")
+    run(dataclasses.replace(CONFIG, steps=4))
+    assert "starts" not in json.loads(Path("run/result.json").read_text())
+    monkeypatch.setattr(record, "_commit", lambda: "b" * 40)
+    config = Path("run/config.json").read_bytes()
+    run(dataclasses.replace(CONFIG, steps=2))  # nothing to do, and nothing written
+    assert Path("run/config.json").read_bytes() == config
+    run()
+    result = json.loads(Path("run/result.json").read_text())
+    assert [(start["step"], start["commit"]) for start in result["starts"]] == [(0, "a" * 40 + "+"), (4, "b" * 40)]
+    with pytest.raises(UserError, match="was not made by one commit"):
+        table.keep(Path("run"))
 
 
 def test_longer_is_the_same_run(straight):
@@ -125,20 +170,12 @@ def test_longer_is_the_same_run(straight):
 
 def test_a_finished_run_is_left_alone(capfd, straight):
     run()
-    before = {
-        path: path.stat().st_mtime_ns
-        for path in Path("run").rglob("*")
-        if path.is_file() and path.name != "config.json"
-    }
+    before = {path: path.stat().st_mtime_ns for path in Path("run").rglob("*") if path.is_file()}
     capfd.readouterr()
     state = run()
     assert "has played its 8 steps: nothing to do" in capfd.readouterr().out
     same(state, straight[0])
-    assert before == {
-        path: path.stat().st_mtime_ns
-        for path in Path("run").rglob("*")
-        if path.is_file() and path.name != "config.json"
-    }
+    assert before == {path: path.stat().st_mtime_ns for path in Path("run").rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -337,59 +374,3 @@ def test_tensorboard_has_the_rows(straight):
     logged = {name: [(row["step"], row[name]) for row in rows() if name in row] for name in ("disc/loss", "eval/modes")}
     for name, pairs in logged.items():
         np.testing.assert_allclose([(event.step, event.value) for event in events.Scalars(name)], pairs, rtol=1e-6)
-
-
-def test_log_lines_without_a_terminal(tmp_path, capsys):
-    with Log(tmp_path, 0, 100, 64) as log:
-        log.tick(10)
-        log.row(10, {"disc/loss": 1.0})
-        log.progress(10, {"disc/loss": 1.0})
-    said = capsys.readouterr().err
-    assert (
-        said.startswith("step 10/100  ")
-        and "steps/s" in said
-        and "images/s" in said
-        and "left  disc/loss 1.000" in said
-    )
-    assert [(row["step"], row["images"], row["disc/loss"]) for row in read_rows(tmp_path / "metrics.jsonl")] == [
-        (10, 640, 1.0)
-    ]
-
-
-def test_log_bar_on_a_terminal(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with Log(tmp_path, 0, 100, 64) as log:
-        log.tick(10)
-        log.progress(10, {"disc/loss": 1.0})
-        log.say("a word")
-    said = capsys.readouterr().err
-    assert "10/100" in said and "step/s" in said.replace("s/step", "step/s") and "images/s" in said and "a word" in said
-
-
-def test_checkpoints_keep_the_last_two(tmp_path):
-    state = {"x": np.arange(3.0)}
-    with checkpoint.Checkpoints(tmp_path / "c") as checkpoints:
-        assert checkpoints.latest is None
-        for step in (1, 2, 3):
-            checkpoints.save(step, {"x": state["x"] * step})
-            checkpoints.save(step, state)  # there already: left as it is
-        checkpoints.wait()
-        assert checkpoints.latest == 3
-        like = {"x": jax.ShapeDtypeStruct((3,), np.float64 if jax.config.jax_enable_x64 else np.float32)}
-        np.testing.assert_allclose(checkpoints.restore(3, like)["x"], state["x"] * 3)
-    assert sorted(path.name for path in (tmp_path / "c").iterdir() if path.name.isdigit()) == ["2", "3"]
-
-
-def test_summary_takes_last_and_best():
-    from gan_jax.record import summary
-
-    logged = [
-        {"step": 1, "eval/a": 3.0, "eval/b": 3.0},
-        {"step": 2},
-        {"step": 3, "eval/a": 1.0, "eval/b": 1.0},
-        {"step": 4, "eval/a": 2.0, "eval/b": 2.0},
-    ]
-    out = summary(logged, {"a": Record(2.0, False, {"n": 1}), "b": Record(2.0, True, {})})
-    assert (out["a"]["last"], out["a"]["best"], out["a"]["best_step"], out["a"]["protocol"]) == (2.0, 1.0, 3, {"n": 1})
-    assert summary([{"step": 1, "eval/a": None}], {"a": Record(float("inf"), False, {})})["a"]["best"] is None
-    assert (out["b"]["last"], out["b"]["best"], out["b"]["best_step"]) == (2.0, 3.0, 1)

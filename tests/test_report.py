@@ -11,9 +11,7 @@ CONFIG = {
     "experiment": "experiments.gan_ring",
     "config": {"lr": 0.1, "data": "<b>&"},
     "identity": {"shape": [2]},
-    "versions": {"jax": "0.10"},
-    "hardware": "a machine",
-    "commit": "abc",
+    "starts": [{"step": 0, "versions": {"jax": "0.10"}, "hardware": "a machine", "commit": "abc"}],
 }
 ROWS = [
     {"step": 10, "images": 640, "seconds": 1.0, "disc/loss": 1.5, "gen/loss": 0.5, "disc/real": 1.0, "disc/fake": -1.0},

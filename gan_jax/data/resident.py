@@ -17,7 +17,7 @@ ORDER, FLIP = 2**32 - 1, 2**32 - 2
 
 
 def source(
-    images: ImageSet, batch_size_rows: int, seed: int, *, flip: bool = False, resident_bytes: int = 2**32, sharding=None
+    images: ImageSet, batch_size_rows: int, seed: int, *, flip: bool = False, resident_bytes: int = 2**32
 ) -> Source:
     """Shuffled batches of an image set, without end: every epoch is a new permutation of all images, and nothing is
     dropped.
@@ -29,8 +29,6 @@ def source(
       seed: of the order and the flips.
       flip: mirror each image left to right with probability 1/2.
       resident_bytes: a larger set stays on the host, and each step's rows are sent.
-      sharding: where a resident set is put (`jax.sharding.Sharding`, replicated over a mesh); by default on the first
-      device.
 
     Returns:
       A `Source` of {"image": float32 [b h w c] in [-1, 1], "label": int32 [b], where there are labels}.
@@ -50,21 +48,21 @@ def source(
     resident = sum(array.nbytes for array in arrays.values()) <= resident_bytes
 
     if resident:
-        held = jax.device_put(arrays, sharding)
 
         def fetch(key: Key, step: int) -> PyTree:
-            return held
+            return arrays  # the same every time: who compiles the step puts them on its devices once
     else:
 
         def fetch(key: Key, step: int) -> PyTree:
             # uint32 here: a Python step beyond 2**31 is no int32.
-            chosen = np.asarray(_index(key, np.uint32(step), rows, size))
+            with jax.default_device(jax.local_devices(backend="cpu")[0]):  # not behind the steps queued on the device
+                chosen = np.asarray(_index(key, np.uint32(step), rows, size))
             return {name: array[chosen] for name, array in arrays.items()}
 
     def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:
         if resident:
             chosen = _index(key, step, rows, size)
-            fetched = {name: array[chosen] for name, array in fetched.items()}
+            fetched = {name: array[chosen] for name, array in fetched.items()}  # on the host too, called step by step
         image = fetched["image"]
         if image.dtype == jnp.uint8:
             # x / 127.5 - 1 with a single rounding, at the end: the same bits whether or not a compiler fuses or

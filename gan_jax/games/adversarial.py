@@ -29,7 +29,9 @@ def adversarial(
 
     With `classes`, both networks are given the label, real images their own and fakes that of the real image of the
     same row (Mirza and Osindero 2014, arXiv:1411.1784, equation 2). D sees real and fake in two passes, so a batch norm
-    in D has statistics of each alone.
+    in D has statistics of each alone. The metric "disc/loss" is the loss without the penalties, each of which is a
+    metric of its own, unweighted. ValueError for penalties on a D with batch norm: its logits are no function of one
+    row, and every penalty means a row's own gradient (arXiv:1704.00028, section 4).
     """
 
     def label_of(batch: Batch) -> jax.Array | None:
@@ -53,7 +55,12 @@ def adversarial(
         gen_key, disc_key = jax.random.split(key)
         label = label_of(batch)
         z = jnp.zeros((batch["image"].shape[0], z_dim))
-        return gen.init(gen_key, z, label, train=False), disc.init(disc_key, batch["image"], label, train=False), {}
+        disc_vars = disc.init(disc_key, batch["image"], label, train=False)
+        if penalties and "batch_stats" in disc_vars:
+            raise ValueError(
+                "a gradient penalty needs a discriminator without batch norm: batch_norm=False, or another norm"
+            )
+        return gen.init(gen_key, z, label, train=False), disc_vars, {}
 
     def disc_loss(params: PyTree, state: State, batch: Batch, key: Key) -> tuple:
         fake_key, real_pass, fake_pass, penalty_key = jax.random.split(key, 4)
@@ -67,7 +74,7 @@ def adversarial(
             value = penalty(
                 lambda x: judge(params, stats, x, label, real_pass)[0], real, fake, jax.random.fold_in(penalty_key, i)
             )
-            metrics[f"disc/{penalty.__name__}"] = value
+            metrics[f"disc/{getattr(penalty, '__name__', f'penalty_{i}')}"] = value
             total = total + weight * value
         return total, (stats, state.aux, metrics)
 

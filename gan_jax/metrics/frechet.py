@@ -21,13 +21,16 @@ def frechet(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
             raise ValueError(f"{name} features must be [n d] with n at least 2; got {x.shape}")
         if not np.isfinite(x).all():
             raise ValueError(f"{name} features hold {np.count_nonzero(~np.isfinite(x))} values that are not finite")
-        moments.append((x.mean(0), np.atleast_2d(np.cov(x, rowvar=False))))
-    (mean1, cov1), (mean2, cov2) = moments
+        mean = x.mean(0)
+        moments.append((mean, (x - mean) / np.sqrt(len(x) - 1)))
+    (mean1, x1), (mean2, x2) = moments  # C = x^T x
     if mean1.shape != mean2.shape:
         raise ValueError(f"real features have {len(mean1)} dimensions and fake ones {len(mean2)}")
-    values, vectors = np.linalg.eigh(cov1)
-    root = (
-        vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
-    )  # C1^(1/2); rounding leaves tiny negative eigenvalues
-    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ cov2 @ root), 0, None)).sum()
-    return float(np.sum((mean1 - mean2) ** 2) + np.trace(cov1) + np.trace(cov2) - 2 * cross)
+    if len(mean1) > max(len(x1), len(x2)):
+        # The same trace is the sum of the singular values of x1 x2^T: [m n], where the covariances would be [d d].
+        cross = np.linalg.svd(x1 @ x2.T, compute_uv=False).sum()
+    else:
+        values, vectors = np.linalg.eigh(x1.T @ x1)
+        root = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T  # C1^(1/2); rounding leaves tiny negative values
+        cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ (x2.T @ x2) @ root), 0, None)).sum()
+    return float(np.sum((mean1 - mean2) ** 2) + np.sum(x1**2) + np.sum(x2**2) - 2 * cross)
