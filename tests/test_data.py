@@ -61,7 +61,7 @@ def test_a_batch_is_the_same_inside_jit(small):
 def test_seeds_under_vmap_are_the_seeds_alone(small):
     source = data.source(small, 7, seed=0, flip=True)
     keys = jnp.stack([jax.random.key(seed) for seed in range(3)])
-    images = jax.vmap(source.batch, (None, 0, None))(source.fetch(keys, 2), keys, 2)["image"]
+    images = jax.vmap(source.batch, (None, 0, None))(jax.device_put(source.fetch(keys, 2)), keys, jnp.int32(2))["image"]
     for seed in range(3):
         np.testing.assert_allclose(images[seed], data.source(small, 7, seed=seed, flip=True)[2]["image"], atol=1e-6)
 
