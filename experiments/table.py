@@ -124,8 +124,29 @@ def tables() -> str:
         "",
         *_rows(IMAGES, images),
         *_floor(IMAGES, images),
+        "",
+        *speed(),
     ]
     return "\n".join(lines)
+
+
+def speed() -> list[str]:
+    """The last kept run of the benchmark."""
+    result = read("benchmark")
+    if result is None:
+        return ["Speed: not run."]
+    rate = f"{result['matrix_gflop_per_second']:.0f} GFLOP/s"
+    lines = [
+        f"Speed (`{result['command']}`, {result['hardware']}, where a large float32 matrix product runs at {rate}):",
+        "",
+        "| update of | ms a round | images/s | GFLOP/s | of the matrix rate | the whole loop adds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, game in result["games"].items():
+        cells = [f"{game['update_ms']:.1f}", f"{game['images_per_second']:,.0f}", f"{game['gflop_per_second']:.0f}"]
+        cells += [f"{game['share_of_matrix_rate']:.0%}", f"{game['loop_overhead']:.1%}"]
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return lines
 
 
 def write_readme(path: Path) -> None:
