@@ -139,9 +139,8 @@ def make_update(
         batches = [jax.tree.map(lambda leaf, i=i: leaf[i::n_disc], batch) for i in range(n_disc)]
         before = state
         disc_metrics: Metrics = {}
-        for i in range(
-            n_disc
-        ):  # unrolled: a convolution's gradient is slow inside a loop on the CPU, and n_disc is small
+        # Unrolled: a convolution's gradient is slow inside a loop on the CPU, and n_disc is small.
+        for i in range(n_disc):
             before = state
             state, disc_metrics = step_of("disc", game.disc_loss, disc_tx, state, state, batches[i], keys[i])
         against = before.replace(aux=state.aux) if simultaneous else state
