@@ -8,6 +8,7 @@ between the README's two marks. Without arguments only the tables are written.
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,14 @@ def keep(workdir: Path) -> None:
     if not path.exists():
         raise UserError(f"{workdir} holds no result.json: it is no run's directory, or the run is not finished")
     result = json.loads(path.read_text())
+    if result["name"] not in MIXTURES + IMAGES:
+        raise UserError(f"{result['name']} has no row yet: add it to MIXTURES or IMAGES in {__file__}")
+    if not re.fullmatch(r"\S+ -m \S+( --data \S+)?", result["command"]):
+        raise UserError(f"{workdir} was not made with the defaults, but by: {result['command']}")
     commits = {start["commit"] for start in result.get("starts", [result])}
     if len(commits) > 1 or None in commits or any(commit.endswith("+") for commit in commits):
         raise UserError(
-            f"{workdir} was not made by one commit, without changes, but by {commits}: commit, and run it anew"
+            f"{workdir} was not made by one commit, without changes, but by {', '.join(sorted(map(str, commits)))}: commit, and run it anew"
         )
     RESULTS.mkdir(exist_ok=True)
     shutil.copy(path, RESULTS / f"{result['name']}.json")

@@ -2,6 +2,7 @@
 exit status 2.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -22,10 +23,8 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
     `--help` shows the experiment's docstring, then every flag with its default and meaning.
     """
     description = sys.modules[main.__module__].__doc__ or ""
-    hook = sys.unraisablehook
-    # A write that failed leaves threads that still call the event loop it ran in, each with a traceback of its own: the
-    # failure itself is said once, as a UserError.
-    sys.unraisablehook = lambda info: None if "Event loop is closed" in str(info.exc_value) else hook(info)
+    if args is None:  # the process is ours
+        _quieten()
     try:
         main(tyro.cli(config, args=args, description=description, prog=f"python -m {module_name(main)}"))
     except UserError as error:
@@ -40,6 +39,14 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
         )
         raise SystemExit(2) from None
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    finally:
-        sys.unraisablehook = hook
+
+
+def _quieten() -> None:
+    """A write of Orbax's that failed logs its stack, and leaves threads that still call the event loop it ran in, each
+    with a traceback of its own, until the process ends. The failure itself is said once, as a UserError.
+    """
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda info: None if "Event loop is closed" in str(info.exc_value) else hook(info)
+    logging.getLogger("absl").addFilter(lambda entry: False)

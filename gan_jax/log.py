@@ -2,6 +2,7 @@
 who waits.
 """
 
+import contextlib
 import datetime
 import json
 import math
@@ -74,7 +75,9 @@ class Log:
             print(text, file=sys.stderr, flush=True)
 
     def tick(self, step: int) -> None:
-        """The bar's position, every step."""
+        """The bar's position, every step; the rate is counted from the first on, after what was compiled."""
+        if self._mark_step == self._start:
+            self._mark, self._mark_step = time.perf_counter(), step
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
@@ -109,5 +112,7 @@ class Log:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-        self._events.close()
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk was said when a row was written, which is flushed at once
+            self._events.close()
+        with contextlib.suppress(OSError):
+            self._file.close()

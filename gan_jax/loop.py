@@ -64,7 +64,10 @@ def run(
     whole = mesh.whole(devices)
     run_key = jax.random.key(config.seed)
     init_key, update_key, sample_key = (jax.random.fold_in(run_key, i) for i in range(3))
-    with jax.set_mesh(devices):
+    with (
+        Stop() as stop,
+        jax.set_mesh(devices),
+    ):  # an exception out of a compilation would not end well: the signal is noted
         fresh = jax.jit(
             lambda key: game.init(
                 recipe.game, recipe.gen_tx, recipe.disc_tx, key, source.spec.blank(config.batch_size)
@@ -90,7 +93,7 @@ def run(
             state = checkpoints.restore(start, like) if start else fresh(init_key)
             if finished or start > config.steps:
                 print(
-                    f"{workdir} has played its {start:,} steps: nothing to do. "
+                    f"{workdir} has played its {start:,} steps: nothing to do; see {workdir}/report.html. "
                     f"Give --steps above {start} for more, or another --workdir for another run",
                     flush=True,
                 )
@@ -105,7 +108,7 @@ def run(
             examples = f"{source.size or 'endless'} examples of {source.spec.shape}"
             print(f"{name} on {where}: {networks}; data {source.name}, {examples}")
             print(f"{begin}, in {workdir}; the first step compiles for some seconds", flush=True)
-            with _log(workdir, start, config.steps, source.rows) as log, Stop() as stop:
+            with _log(workdir, start, config.steps, source.rows) as log:
                 player = _Player(
                     config=config,
                     source=source,
@@ -231,7 +234,7 @@ class _Player(NamedTuple):
             write()
         except OSError as error:
             raise UserError(
-                f"cannot write to {self.workdir}: {error.strerror}; the checkpoint of step {self.checkpoints.latest} is whole"
+                f"cannot write to {self.workdir}: {error.strerror}. Mend that and give the same command again to go on after the last checkpoint"
             ) from error
 
     def draw_picture(self, state: game.State, step: int) -> None:

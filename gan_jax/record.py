@@ -20,8 +20,10 @@ from gan_jax.types import UserError
 def module_name(thing: Any) -> str:
     """The import path of the module that defines `thing`, also where that module is the one being run."""
     module = sys.modules[thing.__module__]
-    spec = getattr(module, "__spec__", None)
-    return spec.name if spec is not None else thing.__module__
+    spec, path = getattr(module, "__spec__", None), getattr(module, "__file__", None)
+    if spec is not None:
+        return spec.name
+    return Path(path).stem if path else thing.__module__  # of a script by its path; of a notebook nothing is known
 
 
 def command(config: Any, leave_out: Iterable[str] = ()) -> str:

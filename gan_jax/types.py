@@ -14,7 +14,7 @@ Batch = Mapping[str, Any]  # "image": [b h w c] or [b d], float32; "label": [b] 
 Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss", "gen/loss", "disc/real", "disc/fake"
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """Something the user gave cannot work. The text carries the values and the mend; the command line prints it without
     a traceback.
     """

@@ -12,6 +12,7 @@ import pytest
 
 from gan_jax.layers import leaky_relu
 from gan_jax.models import dcgan, mlp
+from gan_jax.types import UserError
 
 RNG = np.random.default_rng(0)
 Z, ROWS, CLASSES = 5, 6, 3
@@ -305,12 +306,12 @@ def test_halvings(sides, times):
 )
 def test_sides_that_do_not_fit_are_named(sides, mend):
     message = rf"sides that are multiples of 4, and the images are {sides[0]}x{sides[1]}; .* --size {mend}\b"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         dcgan.halvings(*sides)
     dcgan.halvings(mend, mend)  # it is one
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         dcgan.Generator((*sides, 1)).init(jax.random.key(0), jnp.zeros((2, Z)), train=False)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         dcgan.Discriminator().init(jax.random.key(0), jnp.zeros((2, *sides, 1)), train=False)
 
 
