@@ -44,13 +44,13 @@ def keep(workdir: Path) -> None:
     result = json.loads(path.read_text())
     if result["name"] not in MIXTURES + IMAGES:
         raise UserError(f"{result['name']} has no row yet: add it to MIXTURES or IMAGES in {__file__}")
-    if not re.fullmatch(r"\S+ -m \S+( --data \S+)?", result["command"]):
-        raise UserError(f"{workdir} was not made with the defaults, but by: {result['command']}")
     commits = {start["commit"] for start in result.get("starts", [result])}
     if len(commits) > 1 or None in commits or any(commit.endswith("+") for commit in commits):
         raise UserError(
             f"{workdir} was not made by one commit, without changes, but by {', '.join(sorted(map(str, commits)))}: commit, and run it anew"
         )
+    if not re.fullmatch(r"\S+ -m \S+( --data \S+)?", result["command"]):
+        raise UserError(f"{workdir} was not made with the defaults, but by: {result['command']}")
     RESULTS.mkdir(exist_ok=True)
     shutil.copy(path, RESULTS / f"{result['name']}.json")
     shutil.copy(workdir / "samples" / f"{result['steps']:08d}.png", RESULTS / f"{result['name']}.png")

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from gan_jax.types import PyTree, UserError
+from gan_jax.types import PyTree, UserError, WriteError
 
 KEEP = 2  # the last two: the one before the last outlives a fault in the last
 
@@ -82,13 +82,13 @@ class Checkpoints:
                 f"checkpoint {step} in {self._directory} cannot be read: {_first_line(failure)}; remove {self._directory / str(step)} to use the one before it"
             ) from failure
 
-    def _failed(self, failure: Exception) -> UserError:
+    def _failed(self, failure: Exception) -> WriteError:
         try:
             last = self.latest
         except Exception:
             last = None
         kept = f"the checkpoint of step {last} is whole" if last is not None else "no checkpoint was written yet"
-        return UserError(
+        return WriteError(
             f"could not save to {self._directory}: {_first_line(failure)}; {kept}. Mend that and give the same command again to go on"
         )
 

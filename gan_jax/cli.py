@@ -3,7 +3,9 @@ exit status 2.
 """
 
 import logging
+import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,7 +13,7 @@ import jax
 import tyro
 
 from gan_jax.record import module_name
-from gan_jax.types import UserError
+from gan_jax.types import UserError, WriteError
 
 Config = TypeVar("Config")
 
@@ -28,7 +30,9 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
     try:
         main(tyro.cli(config, args=args, description=description, prog=f"python -m {module_name(main)}"))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        if args is None and isinstance(error, WriteError):
+            os._exit(2)  # at a common exit every writer in the background would try, fail and say so once more
         raise SystemExit(2) from None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error) and "memory" not in str(error).lower():
@@ -44,9 +48,11 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
 
 
 def _quieten() -> None:
-    """A write of Orbax's that failed logs its stack, and leaves threads that still call the event loop it ran in, each
-    with a traceback of its own, until the process ends. The failure itself is said once, as a UserError.
+    """A write that failed is said once, as a WriteError. Orbax's and TensorBoard's threads say it again and again, with
+    their stacks, and go on calling the event loop it ran in.
     """
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda info: None if "Event loop is closed" in str(info.exc_value) else hook(info)
-    logging.getLogger("absl").addFilter(lambda entry: False)
+    unraisable, excepthook = sys.unraisablehook, threading.excepthook
+    sys.unraisablehook = lambda info: None if "Event loop is closed" in str(info.exc_value) else unraisable(info)
+    threading.excepthook = lambda info: None if isinstance(info.exc_value, OSError) else excepthook(info)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(lambda entry: False)

@@ -21,7 +21,7 @@ from gan_jax.checkpoint import Checkpoints, template
 from gan_jax.config import MAY_DIFFER, Run
 from gan_jax.log import Log, read_rows
 from gan_jax.stop import Stop
-from gan_jax.types import Evaluate, PyTree, Record, Source, UserError
+from gan_jax.types import Evaluate, PyTree, Record, Source, UserError, WriteError
 
 INFLIGHT = 8  # steps that may be queued on the device: enough to keep it busy, few enough that a stop is prompt
 CHUNK = 500  # samples drawn at a time
@@ -233,7 +233,7 @@ class _Player(NamedTuple):
         try:
             write()
         except OSError as error:
-            raise UserError(
+            raise WriteError(
                 f"cannot write to {self.workdir}: {error.strerror}. Mend that and give the same command again to go on after the last checkpoint"
             ) from error
 

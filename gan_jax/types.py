@@ -20,6 +20,10 @@ class UserError(Exception):
     """
 
 
+class WriteError(UserError):
+    """What a run keeps could not be written: a full disk, a directory that is read-only."""
+
+
 class Spec(NamedTuple):
     """What a network has to know of the data."""
 
