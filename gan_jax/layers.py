@@ -166,9 +166,8 @@ class ConvTranspose(nn.Module):
                 for k, s in zip(self.kernel_size, self.strides, strict=True)
             ]
             low = tuple(k - 1 - p for k, p in zip(self.kernel_size, before, strict=True))
-            turned = jnp.flip(kernel, range(x.ndim - 2)).swapaxes(
-                -1, -2
-            )  # as the kernel of the convolution of which this is the transpose
+            # As the kernel of the convolution of which this is the transpose.
+            turned = jnp.flip(kernel, range(x.ndim - 2)).swapaxes(-1, -2)
             x = _conv_to_input(x, turned, _Geometry(inputs, self.kernel_size, self.strides, low, outputs))
         else:
             x = lax.conv_transpose(x, kernel, self.strides, "SAME", dimension_numbers=_dimension_numbers(x.ndim - 2))

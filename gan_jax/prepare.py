@@ -129,9 +129,8 @@ def _builder(tfds, name: str, root: Path, local: Path):
 
     with tfds.core.registered.skip_registration():
         methods = {"_split_generators": split_generators, "_generate_examples": generate_examples}
-        ours = type(
-            name, (stock,), {"name": name, "__module__": stock.__module__, **methods}
-        )  # its module says where the check sums are
+        # Its module says where the check sums are.
+        ours = type(name, (stock,), {"name": name, "__module__": stock.__module__, **methods})
     builder = ours(data_dir=root, file_format="array_record")
     builder.urls = [builder._cifar_info.url] if name == "cifar10" else [builder.URL + file for file in IDX]
     return builder

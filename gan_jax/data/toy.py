@@ -6,9 +6,8 @@ import numpy as np
 
 from gan_jax.types import Batch, Key, PyTree, Source, Spec, UserError
 
-DRAW = (
-    2**32 - 3
-)  # folded into the key: with the step alone the data would be drawn from the very bits that draw a run's latents
+# Folded into the key: with the step alone the data would be drawn from the very bits that draw a run's latents.
+DRAW = 2**32 - 3
 
 
 def ring(rows: int, seed: int, modes: int = 8, radius: float = 1.0, std: float = 0.01) -> Source:
