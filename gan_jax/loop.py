@@ -64,10 +64,8 @@ def run(
     whole = mesh.whole(devices)
     run_key = jax.random.key(config.seed)
     init_key, update_key, sample_key = (jax.random.fold_in(run_key, i) for i in range(3))
-    with (
-        Stop() as stop,
-        jax.set_mesh(devices),
-    ):  # an exception out of a compilation would not end well: the signal is noted
+    # Signals are noted from here on: an exception out of a compilation would end the process without a word.
+    with Stop() as stop, jax.set_mesh(devices):
         fresh = jax.jit(
             lambda key: game.init(
                 recipe.game, recipe.gen_tx, recipe.disc_tx, key, source.spec.blank(config.batch_size)

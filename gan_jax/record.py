@@ -118,7 +118,7 @@ def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_di
 
 def begin(workdir: Path, config: Any, step: int) -> None:
     """Notes in config.json that the run is started, or goes on, after `step`: the configuration now, and one more of
-    `starts`, each with its step, commit, versions and hardware.
+    `starts`, each with its step, commit, versions and hardware. The result of a shorter run is taken away.
     """
     path = workdir / "config.json"
     saved = json.loads(path.read_text())
@@ -128,6 +128,7 @@ def begin(workdir: Path, config: Any, step: int) -> None:
     now = {**_described(config, saved["identity"]), "starts": [*starts, {"step": step, **environment()}]}
     try:
         write_json(path, now)
+        (workdir / "result.json").unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
 
