@@ -247,13 +247,12 @@ class _Player(NamedTuple):
 
     def finish(self, records: dict[str, Record]) -> None:
         config, source = self.config, self.source
+        # As noted at each start: the checkout may have moved on since.
         starts = json.loads((self.workdir / "config.json").read_text())["starts"]
         result = {
             "name": record.module_name(type(config)).rsplit(".", 1)[-1],
             "command": record.command(config, {"workdir", "devices"}),
-            **{
-                key: starts[-1][key] for key in ("commit", "versions", "hardware")
-            },  # the checkout may have moved on since
+            **{key: starts[-1][key] for key in ("commit", "versions", "hardware")},
             **({"starts": starts} if len(starts) > 1 else {}),
             "seconds": round(self.log.seconds, 1),
             "steps": config.steps,
