@@ -43,10 +43,12 @@ class Config(ImageRun):
 
 
 def build(config: Config, spec: Spec) -> loop.Recipe:
-    gen = dcgan.Generator(spec.shape, width=config.width, classes=spec.classes)
-    disc = dcgan.Discriminator(width=config.width, classes=spec.classes)
+    gen = dcgan.Generator(spec.shape, width=config.width, classes=spec.classes, dtype=config.precision)
+    disc = dcgan.Discriminator(width=config.width, classes=spec.classes, dtype=config.precision)
     return loop.Recipe(
-        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim, classes=spec.classes),
+        game=adversarial(
+            gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate, classes=spec.classes
+        ),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),
         z_dim=config.z_dim,
@@ -65,7 +67,7 @@ def main(config: Config) -> None:
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
     loop.run(
         config,
-        build(config, images.spec),
+        build,
         source,
         evaluate.pixels(images, labels="every class as often, in turn"),
         picture,

@@ -40,10 +40,10 @@ class Config(ImageRun):
 
 
 def build(config: Config, spec: Spec) -> loop.Recipe:
-    gen = dcgan.Generator(spec.shape, width=config.width)
-    disc = dcgan.Discriminator(width=config.width)
+    gen = dcgan.Generator(spec.shape, width=config.width, dtype=config.precision)
+    disc = dcgan.Discriminator(width=config.width, dtype=config.precision)
     return loop.Recipe(
-        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim),
+        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),
         z_dim=config.z_dim,
@@ -54,7 +54,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     images = data.load(config.data, size=config.size or None, fit=config.fit)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
-    loop.run(config, build(config, images.spec), source, evaluate.pixels(images))
+    loop.run(config, build, source, evaluate.pixels(images))
 
 
 if __name__ == "__main__":

@@ -49,12 +49,16 @@ class Config(Run):
 
 
 def build(config: Config, spec: Spec) -> loop.Recipe:
-    gen = mlp.Generator(spec.shape, widths=(config.width,) * 3, activation=leaky_relu, last=None)
-    disc = mlp.Discriminator(widths=(config.width,) * 3, activation=leaky_relu)
+    gen = mlp.Generator(
+        spec.shape, widths=(config.width,) * 3, activation=leaky_relu, last=None, dtype=config.precision
+    )
+    disc = mlp.Discriminator(widths=(config.width,) * 3, activation=leaky_relu, dtype=config.precision)
     smooth = [(config.gamma / 2, penalties.r1), (config.gamma / 2, penalties.r2)]
     adam = optax.adam(optax.cosine_decay_schedule(config.lr, config.steps), b1=0.0, b2=0.99)
     return loop.Recipe(
-        game=adversarial(gen, disc, losses.relativistic_paired(), z_dim=config.z_dim, penalties=smooth),
+        game=adversarial(
+            gen, disc, losses.relativistic_paired(), z_dim=config.z_dim, accumulate=config.accumulate, penalties=smooth
+        ),
         gen_tx=adam,
         disc_tx=adam,
         z_dim=config.z_dim,
@@ -66,7 +70,7 @@ def main(config: Config) -> None:
     centres = data.grid_centres()
     picture = functools.partial(images.scatter, real=centres)
     source = data.grid(config.batch_size, config.seed, std=STD)
-    loop.run(config, build(config, source.spec), source, evaluate.mixture(centres, STD), picture, pictured=2_500)
+    loop.run(config, build, source, evaluate.mixture(centres, STD), picture, pictured=2_500)
 
 
 if __name__ == "__main__":

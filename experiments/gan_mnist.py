@@ -44,10 +44,10 @@ class Config(ImageRun):
 
 
 def build(config: Config, spec: Spec) -> loop.Recipe:
-    gen = mlp.Generator(spec.shape, activation=leaky_relu)
-    disc = mlp.Discriminator(activation=leaky_relu, dropout=config.dropout)
+    gen = mlp.Generator(spec.shape, activation=leaky_relu, dtype=config.precision)
+    disc = mlp.Discriminator(activation=leaky_relu, dropout=config.dropout, dtype=config.precision)
     return loop.Recipe(
-        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim),
+        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),
         z_dim=config.z_dim,
@@ -58,7 +58,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     images = data.load(config.data, size=config.size or None, fit=config.fit)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
-    loop.run(config, build(config, images.spec), source, evaluate.pixels(images))
+    loop.run(config, build, source, evaluate.pixels(images))
 
 
 if __name__ == "__main__":

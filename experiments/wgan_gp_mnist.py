@@ -47,11 +47,16 @@ class Config(ImageRun):
 
 
 def build(config: Config, spec: Spec) -> loop.Recipe:
-    gen = dcgan.Generator(spec.shape, width=config.width)
-    disc = dcgan.Discriminator(width=config.width, batch_norm=False)
+    gen = dcgan.Generator(spec.shape, width=config.width, dtype=config.precision)
+    disc = dcgan.Discriminator(width=config.width, batch_norm=False, dtype=config.precision)
     return loop.Recipe(
         game=adversarial(
-            gen, disc, losses.wasserstein(), z_dim=config.z_dim, penalties=[(config.penalty, penalties.wgan_gp)]
+            gen,
+            disc,
+            losses.wasserstein(),
+            z_dim=config.z_dim,
+            accumulate=config.accumulate,
+            penalties=[(config.penalty, penalties.wgan_gp)],
         ),
         gen_tx=optax.adam(config.lr, b1=config.b1, b2=config.b2),
         disc_tx=optax.adam(config.lr, b1=config.b1, b2=config.b2),
@@ -64,7 +69,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     images = data.load(config.data, size=config.size or None, fit=config.fit)
     source = data.source(images, config.batch_size * config.n_disc, config.seed, flip=config.flip)
-    loop.run(config, build(config, images.spec), source, evaluate.pixels(images))
+    loop.run(config, build, source, evaluate.pixels(images))
 
 
 if __name__ == "__main__":

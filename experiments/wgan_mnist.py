@@ -45,10 +45,10 @@ class Config(ImageRun):
 
 
 def build(config: Config, spec: Spec) -> loop.Recipe:
-    gen = dcgan.Generator(spec.shape, width=config.width)
-    disc = dcgan.Discriminator(width=config.width)
+    gen = dcgan.Generator(spec.shape, width=config.width, dtype=config.precision)
+    disc = dcgan.Discriminator(width=config.width, dtype=config.precision)
     return loop.Recipe(
-        game=adversarial(gen, disc, losses.wasserstein(), z_dim=config.z_dim),
+        game=adversarial(gen, disc, losses.wasserstein(), z_dim=config.z_dim, accumulate=config.accumulate),
         # The authors' code decays by 0.99 and adds epsilon outside the root; optax's own are 0.9 and inside, which slows
         # G down to a sixth, its gradients through a clipped critic being small.
         gen_tx=optax.rmsprop(config.lr, decay=0.99, eps_in_sqrt=False),
@@ -62,7 +62,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     images = data.load(config.data, size=config.size or None, fit=config.fit)
     source = data.source(images, config.batch_size * config.n_disc, config.seed, flip=config.flip)
-    loop.run(config, build(config, images.spec), source, evaluate.pixels(images))
+    loop.run(config, build, source, evaluate.pixels(images))
 
 
 if __name__ == "__main__":

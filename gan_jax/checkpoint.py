@@ -1,8 +1,13 @@
-"""Checkpoints of a run's state by Orbax: written beside the training, whole or not at all, restored onto any number of
-devices.
+"""Checkpoints of a run's state by Orbax: written beside the training, whole or not at all, with the checksum of every
+file, restored onto any number of devices and processes.
 """
 
+import contextlib
+import hashlib
+import json
 import logging
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,13 +16,20 @@ import jax
 
 from gan_jax.types import PyTree, UserError, WriteError
 
-KEEP = 2  # the last two: the one before the last outlives a fault in the last
+KEEP = 3  # the last three: the ones before outlive a fault in the last
+SUMS = "SHA256SUMS"  # in each checkpoint, as sha256sum writes and checks it
+LATE = frozenset(
+    {"_CHECKPOINT_METADATA", "commit_success.txt"}
+)  # Orbax writes them after the others; they hold no state
+BEST = "best.json"
 
 
 class Checkpoints:
     """The checkpoints under `directory`, a context manager; leaving it waits for the last to be on disk.
 
-    UserError where one cannot be written (a full disk, a read-only directory): the ones before it stay.
+    A save is written in the background. Its checksums are the last file to be written before the directory gets its
+    name, so what has a name is whole, or was damaged later, which `sound` notices. WriteError where one cannot be written
+    (a full disk, a read-only directory): the ones before it stay, and the next save starts afresh.
     """
 
     def __init__(self, directory: Path | str, read_only: bool = False):
@@ -28,11 +40,16 @@ class Checkpoints:
 
         self._ocp = ocp
         self._directory = Path(directory).resolve()  # Orbax refuses relative paths
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else KEEP, create=not read_only, read_only=read_only
-        )
+        self._writing: int | None = None
+        self._kept: int | None = None  # the best, beside the last ones
+        self._orbax: Any = None
+        if read_only or jax.process_index() != 0:
+            return
         try:
-            self._manager = ocp.CheckpointManager(self._directory, options=options)
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for left in self._directory.glob("*.*"):  # of a process that was killed while it wrote or removed one
+                if left.is_dir() and left.name.split(".")[1].startswith(("orbax-checkpoint-tmp", "removing")):
+                    shutil.rmtree(left)
         except OSError as error:
             raise UserError(f"cannot keep checkpoints in {self._directory}: {error.strerror or error}") from error
 
@@ -43,54 +60,163 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._manager.close()
-        except Exception as failure:
+            self.wait()
+        except WriteError:
             if error is None:  # what went wrong first is what the user should read
-                raise self._failed(failure) from failure
+                raise
         finally:
             logging.getLogger("absl").setLevel(self._absl)
+
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, ascending."""
+        if not self._directory.is_dir():
+            return []
+        return sorted(int(entry.name) for entry in self._directory.iterdir() if entry.name.isdigit())
 
     @property
     def latest(self) -> int | None:
         """The step of the last complete checkpoint; None if there is none."""
-        return self._manager.latest_step()
+        return max(self.steps(), default=None)
+
+    @property
+    def best(self) -> int | None:
+        """The step of the best checkpoint, where one was marked and is there."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            step = json.loads((self._directory / BEST).read_text())["step"]
+            return step if step in self.steps() else None
+        return None
+
+    def sound(self, say: Callable[[str], None], set_aside: bool = True) -> int | None:
+        """The step of the last checkpoint whose files are what was written; None if there is none.
+
+        Each damaged one is said, with what is wrong, and moved out of the way to N.damaged, unless `set_aside` is false.
+        UserError if there are only damaged ones.
+        """
+        said = []
+        for step in reversed(self.steps()):
+            path = self._directory / str(step)
+            fault = _fault(path)
+            if fault is None:
+                return step
+            said.append(f"the checkpoint of step {step} is damaged: {fault}")
+            say(f"warning: {said[-1]}; the one before it is used")
+            if set_aside:
+                aside = path.with_name(f"{step}.damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+        if said:
+            raise UserError(
+                f"no checkpoint in {self._directory} can be used: {'; '.join(said)}. Remove {self._directory.parent} or name another --workdir to begin anew"
+            )
+        return None
 
     def save(self, step: int, state: PyTree) -> None:
         """Copies `state` and writes it in the background; a step that is there already is left as it is. Errors of the
-        save before this one come up here.
+        save before this one come up here. All processes call it, each writes its part.
         """
-        if self.latest == step:
+        self.wait()
+        if step in self.steps():
             return
-        try:
-            self._manager.save(step, args=self._ocp.args.StandardSave(state))
-        except Exception as failure:
-            raise self._failed(failure) from failure
+        if self._orbax is None:
+            options = self._ocp.options.AsyncOptions(post_finalization_callback=self._seal)
+            self._orbax = self._ocp.AsyncCheckpointer(self._ocp.StandardCheckpointHandler(), async_options=options)
+        self._writing = step
+        self._guard(
+            lambda: self._orbax.save(self._directory / str(step), args=self._ocp.args.StandardSave(state), force=True)
+        )
+
+    def mark_best(self, step: int, metric: str, value: float) -> None:
+        """Keeps the checkpoint of `step`, which may be the one being written, however many come after it."""
+        self._kept = step
+        if jax.process_index() == 0:
+            part = self._directory / f"{BEST}.part"
+            part.write_text(json.dumps({"step": step, "metric": metric, "value": value}) + "\n")
+            part.replace(self._directory / BEST)
+
+    def poll(self) -> None:
+        """WriteError if the save in the background has failed by now."""
+        if self._orbax is not None:
+            self._guard(self._orbax.check_for_errors)
 
     def wait(self) -> None:
-        """Until all is on disk."""
-        try:
-            self._manager.wait_until_finished()
-        except Exception as failure:
-            raise self._failed(failure) from failure
+        """Until all is on disk. Older checkpoints than are to be kept are removed then."""
+        if self._orbax is None:
+            return
+        self._guard(self._orbax.wait_until_finished)
+        if jax.process_index() == 0:
+            written = self._directory / str(self._writing)
+            if written.is_dir():
+                self._guard(lambda: _write_sums(written, frozenset()))
+            kept = {*self.steps()[-KEEP:], self._kept if self._kept is not None else self.best}
+            for step in self.steps():
+                if step not in kept:
+                    with contextlib.suppress(OSError):  # it is in nobody's way
+                        gone = (self._directory / str(step)).rename(self._directory / f"{step}.removing")
+                        shutil.rmtree(gone)
+        self._writing = None
 
     def restore(self, step: int, like: PyTree) -> Any:
-        """The state of `step`, shaped and laid out as `like` (arrays or `jax.ShapeDtypeStruct`s with shardings)."""
+        """The state of `step`, shaped and laid out as `like` (`jax.ShapeDtypeStruct`s with shardings)."""
         try:
-            return self._manager.restore(step, args=self._ocp.args.StandardRestore(like))
+            with self._ocp.AsyncCheckpointer(self._ocp.StandardCheckpointHandler()) as orbax:
+                return orbax.restore(self._directory / str(step), args=self._ocp.args.StandardRestore(like))
         except Exception as failure:
             raise UserError(
                 f"checkpoint {step} in {self._directory} cannot be read: {_first_line(failure)}; remove {self._directory / str(step)} to use the one before it"
             ) from failure
 
-    def _failed(self, failure: Exception) -> WriteError:
+    def _seal(self) -> None:
+        """Called by Orbax, in its thread, when all files are written and the directory has not yet its final name."""
+        for path in self._directory.glob(f"{self._writing}.orbax-checkpoint-tmp*"):
+            _write_sums(path, LATE)
+
+    def _guard(self, action: Callable[[], Any]) -> None:
         try:
+            action()
+        except Exception as failure:
+            # Orbax tells an old failure again at the next save: a new one starts afresh.
+            self._orbax, step, self._writing = None, self._writing, None
+            for left in self._directory.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(left, ignore_errors=True)
             last = self.latest
-        except Exception:
-            last = None
-        kept = f"the checkpoint of step {last} is whole" if last is not None else "no checkpoint was written yet"
-        return WriteError(
-            f"could not save to {self._directory}: {_first_line(failure)}; {kept}. Mend that and give the same command again to go on"
-        )
+            kept = f"the checkpoint of step {last} is whole" if last is not None else "no checkpoint was written yet"
+            raise WriteError(
+                f"could not save step {step} to {self._directory}: {_first_line(failure)}; {kept}"
+            ) from failure
+
+
+def _write_sums(path: Path, leave_out: frozenset[str]) -> None:
+    """Of every file that has none yet."""
+    sums = path / SUMS
+    lines = sums.read_text().splitlines() if sums.exists() else []
+    known = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    names = (
+        {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()} - leave_out - {SUMS, f"{SUMS}.part"}
+    )
+    part = path / f"{SUMS}.part"
+    part.write_text("".join(f"{known.get(name) or _sha256(path / name)}  {name}\n" for name in sorted(names)))
+    part.replace(sums)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a checkpoint's files; None if they are as they were written."""
+    try:
+        lines = [line.split("  ", 1) for line in (path / SUMS).read_text().splitlines()]
+        for digest, name in lines:
+            if not (path / name).is_file():
+                return f"{name} is missing"
+            if _sha256(path / name) != digest:
+                return f"{name} is not what was written"
+    except FileNotFoundError:
+        return f"{SUMS} is missing"
+    except (OSError, ValueError) as error:
+        return f"{SUMS} cannot be read: {error}"
+    return None if lines else f"{SUMS} is empty"
 
 
 def _first_line(failure: BaseException) -> str:
@@ -113,6 +239,6 @@ def _first_line(failure: BaseException) -> str:
     return (text.splitlines() or [type(failure).__name__])[0][:300]
 
 
-def template(state: PyTree, sharding: jax.sharding.Sharding) -> PyTree:
-    """Shapes and dtypes of `state`, every leaf laid out by `sharding`, for `restore`."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+def template(state: PyTree, layout: PyTree) -> PyTree:
+    """Shapes and dtypes of `state`, each array laid out as `layout` says, for `restore`."""
+    return jax.tree.map(lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state, layout)

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import jax
 import tyro
 
+from gan_jax import processes
+from gan_jax.config import Run
 from gan_jax.record import module_name
 from gan_jax.types import UserError, WriteError
 
@@ -20,7 +22,7 @@ Config = TypeVar("Config")
 
 def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | None = None) -> None:
     """Parses `args` (default: the command line) into `config` and calls `main`. Exits: 0 done; 2 a mistake, said in one
-    message; 130 interrupted.
+    message; 3 another process of the run is gone; 130 interrupted.
 
     `--help` shows the experiment's docstring, then every flag with its default and meaning.
     """
@@ -28,13 +30,19 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
     if args is None:  # the process is ours
         _quieten()
     try:
-        main(tyro.cli(config, args=args, description=description, prog=f"python -m {module_name(main)}"))
+        given = tyro.cli(config, args=args, description=description, prog=f"python -m {module_name(main)}")
+        if isinstance(given, Run):
+            processes.initialize(given.coordinator, given.num_processes, given.process_id)
+        main(given)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        if processes.first() or not error.shared:
+            print(f"error: {error}", file=sys.stderr, flush=True)
         if args is None and isinstance(error, WriteError):
             os._exit(2)  # at a common exit every writer in the background would try, fail and say so once more
         raise SystemExit(2) from None
     except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() > 1 and "RESOURCE_EXHAUSTED" not in str(error):
+            _gone(error, ours=args is None)
         if "RESOURCE_EXHAUSTED" not in str(error) and "memory" not in str(error).lower():
             raise
         print(
@@ -45,6 +53,19 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _gone(error: Exception, ours: bool) -> None:
+    """Another process has ended, and with it what this one waits for."""
+    said = str(error).splitlines()[0][:200]
+    print(
+        f"error: process {jax.process_index()} has lost another one, which has ended ({said}). Start all again to go on after the last checkpoint",
+        file=sys.stderr,
+        flush=True,
+    )
+    if ours:
+        os._exit(3)  # at a common exit JAX would wait for them
+    raise SystemExit(3) from error
 
 
 def _quieten() -> None:

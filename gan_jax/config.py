@@ -3,16 +3,33 @@
 """
 
 import dataclasses
+import itertools
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from gan_jax.types import UserError
 
 MAY_BE_ZERO = frozenset(
-    {"seed", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every"}
+    {"seed", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every", "num_processes"}
 )  # every other whole number is at least 1
+MAY_BE_NEGATIVE = frozenset({"process_id"})
 POSITIVE = frozenset({"lr", "clip"})
 FRACTIONS = frozenset({"b1", "b2", "dropout"})
+
+
+class Member(NamedTuple):
+    """One of the runs that a population plays side by side."""
+
+    label: str  # "seed 3", "lr 0.0002", "lr 0.0002, seed 3"
+    group: str  # the label without the seed: members of one group differ by their seed alone
+    seed: int
+    values: Mapping[str, float]  # the swept fields
+
+    @property
+    def stem(self) -> str:
+        """The label as a part of a file's name."""
+        return self.label.replace(", ", "_").replace(" ", "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,12 +42,20 @@ class Run:
     """
     seed: int = 0
     """Weights, data order and noise are all functions of (seed, step)."""
+    seeds: int = 1
+    """Train this many members with the seeds SEED, SEED + 1, ... as one program; every number is then reported per member
+    and as mean and standard deviation.
+    """
+    sweep: tuple[str, ...] = ()
+    """Train a member for each value, or combination of values, of fractional flags: --sweep lr=1e-4,2e-4 b1=0,0.5"""
     steps: int = 10_000
     """Rounds of the game: each some discriminator steps and one generator step."""
     batch_size: int = 64
     """Real images of one discriminator step."""
-    devices: int = 0
-    """Devices the batch is split over; 0 for all there are."""
+    accumulate: int = 1
+    """Run the networks on this many equal parts of each batch, one after another, in so much less memory. The update is the
+    same, but for batch norm, whose statistics are then a part's own.
+    """
     log_every: int = 100
     """Steps between rows of metrics.jsonl."""
     sample_every: int = 1_000
@@ -39,11 +64,29 @@ class Run:
     """Steps between evaluations; 0 for the last only."""
     checkpoint_every: int = 1_000
     """Steps between checkpoints; 0 for the last only (and when stopped)."""
+    best: str = ""
+    """The metric by which the best checkpoint is kept (default: the first that the experiment measures)."""
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    """When a value is no longer finite: stop, or go back to the last good checkpoint with new data order and noise."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the networks compute in; parameters, losses, penalties and statistics are float32 in any case."""
+    matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
+    """The least precision of float32 matrix products and convolutions on GPU and TPU: tensorfloat32 is faster on a GPU."""
+    devices: int = 0
+    """Devices to use; 0 for all there are. Members are split over them first, then the batch."""
+    shard_state: bool = False
+    """Split parameters, averages and optimiser state over the devices as well (FSDP): for networks too large for one."""
+    coordinator: str = ""
+    """HOST:PORT of process 0, for runs of several processes; not needed under Slurm, Open MPI, Kubernetes, Cloud TPU."""
+    num_processes: int = 0
+    """Processes of the run, where --coordinator is given."""
+    process_id: int = -1
+    """Which of them this one is, from 0."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or field.name in MAY_BE_NEGATIVE:
                 continue
             least = 1 if isinstance(value, int) and field.name not in MAY_BE_ZERO else 0
             if not least <= value < math.inf:
@@ -54,8 +97,71 @@ class Run:
                 raise UserError(f"{flag} {value}: it must be more than 0")
             if field.name in FRACTIONS and value >= 1:
                 raise UserError(f"{flag} {value}: it must be in [0, 1)")
-        if self.seed >= 2**32:
-            raise UserError(f"--seed {self.seed}: it must be less than 2^32")
+        if self.seed + self.seeds > 2**32:
+            raise UserError(f"--seed {self.seed} and --seeds {self.seeds}: the last seed must be less than 2^32")
+        if self.batch_size % self.accumulate:
+            even = -(-self.batch_size // self.accumulate) * self.accumulate
+            raise UserError(
+                f"--accumulate {self.accumulate} cannot split --batch-size {self.batch_size} evenly; try --batch-size {even}"
+            )
+        self._check_processes()
+        self.members()
+
+    def _check_processes(self) -> None:
+        given = (self.coordinator != "", self.num_processes > 0, self.process_id >= 0)
+        if any(given) and not all(given):
+            raise UserError(
+                f"--coordinator, --num-processes and --process-id go together; got {self.coordinator!r}, {self.num_processes} and {self.process_id}"
+            )
+        if all(given) and self.process_id >= self.num_processes:
+            raise UserError(
+                f"--process-id {self.process_id} of --num-processes {self.num_processes}: it must be 0 to {self.num_processes - 1}"
+            )
+        host, _, port = self.coordinator.rpartition(":")
+        if self.coordinator and not (host and port.isdigit() and 0 < int(port) < 2**16):
+            raise UserError(f"--coordinator {self.coordinator}: HOST:PORT is needed, such as 10.0.0.1:1234")
+
+    @property
+    def population(self) -> bool:
+        return self.seeds > 1 or bool(self.sweep)
+
+    def members(self) -> tuple[Member, ...]:
+        """Every combination of the swept values, each with every seed. UserError for what cannot be swept."""
+        axes = [_axis(self, text) for text in self.sweep]
+        names = [name for name, _ in axes]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise UserError(f"--sweep names {', '.join(sorted(twice))} twice; give all its values at once")
+        members = []
+        for values in itertools.product(*(values for _, values in axes)):
+            group = ", ".join(f"{name} {value:g}" for name, value in zip(names, values, strict=True))
+            for seed in range(self.seed, self.seed + self.seeds):
+                words = [group] if group else []
+                words += [f"seed {seed}"] if self.seeds > 1 or not group else []
+                members.append(Member(", ".join(words), group, seed, dict(zip(names, values, strict=True))))
+        return tuple(members)
+
+
+def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
+    """A swept field and its values, of NAME=VALUE,VALUE,..."""
+    name, _, listed = text.partition("=")
+    name = name.strip().removeprefix("--").replace("-", "_")
+    able = [field.name for field in dataclasses.fields(config) if isinstance(field.default, float)]
+    if name not in able:
+        raise UserError(
+            f"--sweep {text}: {name!r} cannot be swept, only fractional values can, which leave the program as it is: {', '.join(able)}"
+        )
+    try:
+        values = tuple(float(value) for value in listed.split(","))
+    except ValueError:
+        raise UserError(f"--sweep {text}: NAME=VALUE,VALUE,... is needed, such as {name}=0.1,0.2") from None
+    if len(set(values)) < len(values):
+        raise UserError(f"--sweep {text}: a value stands there twice; for equal members with other seeds use --seeds")
+    for value in values:
+        try:
+            dataclasses.replace(config, **{name: value}, sweep=())  # type: ignore[arg-type]
+        except UserError as error:
+            raise UserError(f"--sweep {text}: {error}") from None
+    return name, values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +180,16 @@ class ImageRun(Run):
     """Mirror each image left to right with probability 1/2."""
 
 
+# Where a run is played. They make no difference to what it computes, but for rounding.
+PLACE = frozenset({"workdir", "devices", "shard_state", "coordinator", "num_processes", "process_id"})
 # A run may be continued with other values of these; every other field is what makes it this run.
-MAY_DIFFER = frozenset(
-    {"workdir", "steps", "devices", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "data"}
-)
+MAY_DIFFER = PLACE | {
+    "steps",
+    "log_every",
+    "sample_every",
+    "evaluate_every",
+    "checkpoint_every",
+    "best",
+    "on_divergence",
+    "data",
+}

@@ -11,20 +11,23 @@ from gan_jax.metrics import modes as mode_count
 from gan_jax.types import Draw, Evaluate, ImageSet, Record, UserError
 
 NEIGHBOURS = 5  # Naeem et al. 2020
+COLLAPSED = {"modes": "fewer than half of the modes found", "pixels": "recall under a quarter of the floor's"}
 SAMPLES = {"weights": "averaged (EMA)", "batch_norm": "running averages", "sample_seed": 0}
 
 
 def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
-    """Modes found, share of high quality (3 std) and reverse KL of `count` samples, as PacGAN counts them."""
+    """Modes found, share of high quality (3 std) and reverse KL of `count` samples, as PacGAN counts them; `collapsed` is 1
+    where fewer than half of the modes are found, else 0.
+    """
 
     def evaluate(draw: Draw) -> dict[str, Record]:
         protocol = {"fake": count, "reach": "3 std", "std": std, "modes": len(centres), **SAMPLES}
-        return {
-            name: Record(value, name != "reverse_kl", protocol)
-            for name, value in mode_count.modes(centres, draw(count), std).items()
-        }
+        values = mode_count.modes(centres, draw(count), std)
+        records = {name: Record(value, name != "reverse_kl", protocol) for name, value in values.items()}
+        collapsed = float(values["modes"] < len(centres) / 2)
+        return records | {"collapsed": Record(collapsed, False, {"rule": COLLAPSED["modes"], **protocol})}
 
-    return evaluate
+    return Evaluate(evaluate, ("high_quality", "modes", "reverse_kl", "collapsed"))
 
 
 def pixels(real: ImageSet, most: int = 5_000, labels: str = "none") -> Evaluate:
@@ -32,7 +35,8 @@ def pixels(real: ImageSet, most: int = 5_000, labels: str = "none") -> Evaluate:
 
     n = min(`most`, half the set) real images, drawn without replacement with seed 0, against as many fakes; `floor` in
     the protocol is what n other real images score in the fakes' place. `labels` tells which a conditional generator is
-    given. Pixels are no perceptual features: the numbers rank runs on one data set, and compare with nothing published.
+    given. `collapsed` is 1 where recall is less than a quarter of the floor's, else 0. Pixels are no perceptual features:
+    the numbers rank runs on one data set, and compare with nothing published.
     UserError for a set too small to be halved and measured.
     """
     count = min(most, len(real.images) // 2)
@@ -66,9 +70,15 @@ def pixels(real: ImageSet, most: int = 5_000, labels: str = "none") -> Evaluate:
             "data_digest": real.digest,
             **SAMPLES,
         }
-        return {
+        measured = measure(fake)
+        records = {
             f"{name}_pixels": Record(value, name != "frechet", {**protocol, "floor": floor()[name]})
-            for name, value in measure(fake).items()
+            for name, value in measured.items()
+        }
+        collapsed = float(measured["recall"] < floor()["recall"] / 4)
+        return records | {
+            "collapsed": Record(collapsed, False, {"rule": COLLAPSED["pixels"], **protocol, "floor": 0.0})
         }
 
-    return evaluate
+    names = ("frechet", "precision", "recall", "density", "coverage")
+    return Evaluate(evaluate, (*(f"{name}_pixels" for name in names), "collapsed"))

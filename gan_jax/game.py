@@ -12,7 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gan_jax import mesh
 from gan_jax.types import Batch, Key, Metrics, PyTree
+
+# What a round checks, in the order of play: metrics, gradients and new parameters of each side.
+CHECKED = ("", "the gradient of disc/", "disc/", "", "the gradient of gen/", "gen/")
 
 
 class Game(NamedTuple):
@@ -63,7 +67,7 @@ def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> C
     `images` = 0 is no memory: the average is the new parameters. `batch_size` is the real images of one round. Karras
     et al. 2020, arXiv:2006.06676, their `ema_kimg` and `ema_rampup`.
     """
-    if images < 0 or batch_size < 1:
+    if batch_size < 1 or (not isinstance(images, jax.Array) and images < 0):  # an array: one of a sweep's values
         raise ValueError(
             f"a half-life of {images} images with batches of {batch_size}: the first must be at least 0, the second at least 1"
         )
@@ -101,6 +105,7 @@ def make_update(
     n_disc: int = 1,
     ema_decay: float | Callable[[jax.Array], jax.Array] = 0.0,
     simultaneous: bool = False,
+    check: bool = False,
 ) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
     """`update(state, batch, key) -> (state, metrics)`, one round: `n_disc` steps of D, then one of G against the new D.
 
@@ -109,7 +114,9 @@ def make_update(
     the step is folded in. `ema_decay` is a number in [0, 1] or a function of the step, as `half_life` makes; the
     average follows the new parameters: ema <- decay ema + (1 - decay) new; 0 keeps it equal to them. With
     `simultaneous`, G moves against the D that stood before its (last) step, as studies of the dynamics need it. The
-    metrics are those of the last D step and the G step. Compiled; the state given is donated, so use the one returned.
+    metrics are those of the last D step and the G step. With `check`, metrics["finite"] tells of every value of the
+    round whether it was: a tuple of trees of booleans, of what `CHECKED` names. Compiled; the state given is donated, so
+    use the one returned.
     """
     if n_disc < 1:
         raise ValueError(f"n_disc is the discriminator's steps in a round, at least 1; got {n_disc}")
@@ -122,12 +129,16 @@ def make_update(
         against: State,
         batch: Batch,
         key: Key,
-    ) -> tuple[State, Metrics]:
+    ) -> tuple[State, Metrics, list[Any]]:
         player: Player = getattr(state, side)
-        grads, (stats, aux, metrics) = jax.grad(loss, has_aux=True)(player.params, against, batch, key)
+        seen = mesh.gather(against)
+        grads, (stats, aux, metrics) = jax.grad(
+            lambda params: loss(mesh.gather(params), seen, batch, key), has_aux=True
+        )(player.params)
         updates, opt = tx.update(grads, player.opt, player.params)
         player = player.replace(params=optax.apply_updates(player.params, updates), stats=stats, opt=opt)
-        return state.replace(**{side: player}, aux=aux), metrics
+        values = [metrics, grads, player.params] if check else []
+        return state.replace(**{side: player}, aux=aux), metrics, jax.tree.map(lambda x: jnp.isfinite(x).all(), values)
 
     def update(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
         rows = {leaf.shape[0] for leaf in jax.tree.leaves(batch)}
@@ -139,15 +150,20 @@ def make_update(
         batches = [jax.tree.map(lambda leaf, i=i: leaf[i::n_disc], batch) for i in range(n_disc)]
         before = state
         disc_metrics: Metrics = {}
+        disc_finite: list[Any] = []
         # Unrolled: a convolution's gradient is slow inside a loop on the CPU, and n_disc is small.
         for i in range(n_disc):
             before = state
-            state, disc_metrics = step_of("disc", game.disc_loss, disc_tx, state, state, batches[i], keys[i])
+            state, disc_metrics, finite = step_of("disc", game.disc_loss, disc_tx, state, state, batches[i], keys[i])
+            disc_finite = jax.tree.map(jnp.logical_and, disc_finite, finite) if i else finite
         against = before.replace(aux=state.aux) if simultaneous else state
-        state, gen_metrics = step_of("gen", game.gen_loss, gen_tx, state, against, batches[-1], keys[-1])
+        state, gen_metrics, gen_finite = step_of("gen", game.gen_loss, gen_tx, state, against, batches[-1], keys[-1])
         decay = ema_decay(state.step) if callable(ema_decay) else jnp.float32(ema_decay)
         new = Average(params=state.gen.params, stats=state.gen.stats)
         ema = jax.tree.map(lambda old, now: (decay * old + (1 - decay) * now).astype(now.dtype), state.ema, new)
-        return state.replace(step=state.step + 1, ema=ema), {**disc_metrics, **gen_metrics}
+        metrics: dict[str, Any] = {**disc_metrics, **gen_metrics}
+        if check:
+            metrics |= {"finite": (*disc_finite, *gen_finite)}
+        return state.replace(step=state.step + 1, ema=ema), metrics
 
     return jax.jit(update, donate_argnums=0)

@@ -151,11 +151,12 @@ class ConvTranspose(nn.Module):
     strides: tuple[int, ...]
     use_bias: bool = True
     kernel_init: Callable = nn.initializers.lecun_normal()
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
-        x, kernel = nn.dtypes.promote_dtype(x, kernel)
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
         if jax.default_backend() == "cpu":
             outputs = x.shape[1:-1]
             inputs = tuple(m * s for m, s in zip(outputs, self.strides, strict=True))
@@ -173,7 +174,8 @@ class ConvTranspose(nn.Module):
             x = lax.conv_transpose(x, kernel, self.strides, "SAME", dimension_numbers=_dimension_numbers(x.ndim - 2))
         if not self.use_bias:
             return x
-        return x + self.param("bias", nn.initializers.zeros, (self.features,)).reshape((1,) * (x.ndim - 1) + (-1,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def require_label(label: Array | None, classes: int, who: str) -> None:

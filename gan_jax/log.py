@@ -6,14 +6,20 @@ import contextlib
 import datetime
 import json
 import math
+import os
+import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import tqdm
+
+from gan_jax.spread import mean_std
+
+Value = float | Sequence[float | None]  # of a run, or of each member of a population, None of one that has diverged
 
 
 def read_rows(path: Path | str) -> list[dict[str, Any]]:
@@ -32,27 +38,32 @@ class Log:
     """The log of one run, from the step it starts or goes on at; a context manager.
 
     Rows after `start` (of a run that died after its last checkpoint) are removed first: they will be written again.
-    `seconds` counts training over all the run's starts.
+    `seconds` counts training over all the run's starts. `members` are the labels of a population's members. `silent` is
+    for the processes beside the first: nothing is written or said.
     """
 
-    def __init__(self, workdir: Path, start: int, steps: int, images_per_step: int):
-        self._path = workdir / "metrics.jsonl"
-        kept = [row for row in read_rows(self._path) if row["step"] <= start]
-        part = self._path.with_suffix(".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        part.replace(self._path)
-        self._file: TextIO = self._path.open("a")
+    def __init__(
+        self,
+        workdir: Path,
+        start: int,
+        steps: int,
+        images_per_step: int,
+        members: Sequence[str] = (),
+        silent: bool = False,
+    ):
+        self._path, self._tensorboard = workdir / "metrics.jsonl", workdir / "tensorboard"
         self._start, self._steps, self._images = start, steps, images_per_step
-        self._before = kept[-1]["seconds"] if kept else 0.0
+        self._members, self._silent = list(members), silent
+        self._before, self._file = 0.0, -1
+        self._events: Any = None
+        self._bar: tqdm.tqdm | None = None
+        if not silent:
+            self._before = self.rewind(start)
+            terminal = sys.stderr.isatty()
+            if terminal:
+                self._bar = tqdm.tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1)
         self._begin = self._mark = time.perf_counter()
         self._mark_step = start
-        from tensorboardX import SummaryWriter  # protobuf takes a while to import
-
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
-        terminal = sys.stderr.isatty()
-        self._bar = (
-            tqdm.tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1) if terminal else None
-        )
 
     def __enter__(self) -> "Log":
         return self
@@ -62,6 +73,22 @@ class Log:
     ) -> None:
         self.close()
 
+    def rewind(self, step: int) -> float:
+        """Forgets the rows after `step`; returns the seconds of the last that stays."""
+        if self._silent:
+            return 0.0
+        kept = [row for row in read_rows(self._path) if row["step"] <= step]
+        part = self._path.with_suffix(".part")
+        part.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        part.replace(self._path)
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        self._mark_step = self._start = step
+        self._close_events()
+        self._open_events(step + 1)
+        return kept[-1]["seconds"] if kept else 0.0
+
     @property
     def seconds(self) -> float:
         """Seconds of training so far, earlier starts included."""
@@ -69,6 +96,8 @@ class Log:
 
     def say(self, text: str) -> None:
         """One line to the terminal, above the bar where there is one."""
+        if self._silent:
+            return
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
@@ -81,38 +110,97 @@ class Log:
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
-    def row(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes one row: step, images, seconds, then `values`, null where one is not finite. Flushed, so that it
-        outlives the process.
-        """
-        finite = {
-            name: value if math.isfinite(value) else None for name, value in values.items()
-        }  # JSON has no infinity
-        row = {"step": step, "images": step * self._images, "seconds": round(self.seconds, 3), **finite}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-        for name, value in finite.items():
-            if value is not None:
-                self._events.add_scalar(name, value, step)
+    def entry(self, step: int, values: Mapping[str, Value]) -> dict[str, Any]:
+        """A row as it will be written: step, images, seconds, then `values`, null where one is not finite."""
+        finite = {name: _finite(value) for name, value in values.items()}  # JSON has no infinity
+        return {"step": step, "images": step * self._images, "seconds": round(self.seconds, 3), **finite}
 
-    def progress(self, step: int, values: Mapping[str, float]) -> None:
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Appends a row, whole or, with OSError, not at all; it outlives the process from then on."""
+        if self._silent:
+            return
+        line = (json.dumps(row) + "\n").encode()
+        before = os.fstat(self._file).st_size
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                raise OSError(28, "No space left on device")
+        except OSError:
+            os.ftruncate(self._file, before)
+            raise
+        self._add_events(row)
+
+    def progress(self, step: int, values: Mapping[str, Value]) -> None:
         """One plain line: how far, how fast since the last such line, how long still."""
+        if self._silent:
+            return
         now = time.perf_counter()
         rate = (step - self._mark_step) / max(now - self._mark, 1e-9)
         self._mark, self._mark_step = now, step
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        images = rate * self._images * max(1, len(self._members))
+        shown = "  ".join(f"{name} {_shown(value)}" for name, value in values.items())
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{rate * self._images:,.0f} images/s  {shown}", refresh=False)
+            self._bar.set_postfix_str(f"{images:,.0f} images/s  {shown}", refresh=False)
             return
         left = datetime.timedelta(seconds=round((self._steps - step) / rate)) if rate > 0 else "?"
-        self.say(
-            f"step {step:,}/{self._steps:,}  {rate:.1f} steps/s  {rate * self._images:,.0f} images/s  {left} left  {shown}"
-        )
+        self.say(f"step {step:,}/{self._steps:,}  {rate:.1f} steps/s  {images:,.0f} images/s  {left} left  {shown}")
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-        with contextlib.suppress(OSError):  # a full disk was said when a row was written, which is flushed at once
-            self._events.close()
+        self._close_events()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _open_events(self, purge_step: int) -> None:
+        from tensorboardX import SummaryWriter  # protobuf takes a while to import
+
         with contextlib.suppress(OSError):
-            self._file.close()
+            self._events = SummaryWriter(str(self._tensorboard), purge_step=purge_step)
+
+    def _close_events(self) -> None:
+        if self._events is not None and self._writes_events():
+            with contextlib.suppress(OSError):
+                self._events.close()
+        self._events = None
+
+    def _writes_events(self) -> bool:
+        """Whether TensorBoard's writer still runs: a full disk ends its thread, and its queue would then fill and block."""
+        try:
+            return self._events.file_writer.event_writer._worker.is_alive()
+        except AttributeError:
+            return self._events is not None
+
+    def _add_events(self, row: Mapping[str, Any]) -> None:
+        rows: Sequence[Mapping[str, Any]] = [row]
+        if not self._writes_events():  # the rows are the record: its copy is made anew
+            shutil.rmtree(self._tensorboard, ignore_errors=True)
+            self._events = None
+            self._open_events(0)
+            rows = read_rows(self._path)
+        for one in rows if self._events is not None else ():
+            for name, value in one.items():
+                if name in ("step", "images", "seconds") or value is None:
+                    continue
+                mean, std = mean_std(value)
+                if mean is not None:
+                    self._events.add_scalar(name, mean, one["step"])
+                if isinstance(value, list):
+                    self._events.add_scalar(f"{name}/std", std, one["step"])
+                    for label, own in zip(self._members, value, strict=False):
+                        if own is not None:
+                            self._events.add_scalar(f"{name}/{label}", own, one["step"])
+
+
+def _finite(value: Value) -> Any:
+    if isinstance(value, Sequence):
+        return [_finite(one) if one is not None else None for one in value]
+    return value if math.isfinite(value) else None
+
+
+def _shown(value: Value) -> str:
+    mean, std = mean_std(value)
+    if mean is None:
+        return "-"
+    return f"{mean:.3f} ± {std:.3f}" if isinstance(value, Sequence) else f"{mean:.3f}"

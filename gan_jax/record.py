@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import platform
 import shlex
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 
 import gan_jax
+from gan_jax.spread import mean_std
 from gan_jax.types import UserError
 
 
@@ -85,33 +87,48 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     part.replace(path)
 
 
-def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_differ: frozenset[str]) -> None:
-    """Makes the directory and its config.json, or checks that the one there is of the same run and leaves it as it is.
+def check_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_differ: frozenset[str]) -> bool:
+    """Whether the directory holds this run already. Nothing is written.
 
-    `identity` is what beside the configuration makes the run: the data's digest, the sizes of the networks. UserError
-    when it is a file, cannot be written, belongs to another configuration (the fields that differ are named), or holds
-    something else.
+    `identity` is what beside the configuration makes the run: the data's digest, the tensors of the networks. UserError
+    when it is a file, belongs to another configuration (the fields that differ are named), or holds something else.
     """
     path = workdir / "config.json"
-    new = _described(config, identity)
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir {workdir} is a file; name a directory")
     if path.exists():
         try:
-            differ = _differences(json.loads(path.read_text()), new, may_differ)
-        except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+            saved = json.loads(path.read_text())
+            differ = _differences(saved, _described(config, identity), may_differ)
+            if not all(isinstance(saved[key], list) for key in ("starts", "rollbacks")):
+                raise TypeError("starts and rollbacks must be lists")
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not a run's configuration ({error!r}); name another --workdir") from error
         if differ:
-            differing = "\n  ".join(differ)
+            differing = "\n  ".join(differ[:12] + ([f"and {len(differ) - 12} more"] if len(differ) > 12 else []))
             raise UserError(
                 f"{workdir} belongs to another run:\n  {differing}\nGive the old values to go on with it, or another --workdir to begin anew"
             )
-        return
+        return True
     if workdir.is_dir() and any(entry.name in ("checkpoints", "metrics.jsonl") for entry in workdir.iterdir()):
         raise UserError(f"{workdir} holds a run without its config.json; name another --workdir")
+    return False
+
+
+def make_workdir(workdir: Path) -> None:
+    """UserError where it cannot be made."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**new, "starts": []})
+    except OSError as error:
+        raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+
+
+def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_differ: frozenset[str]) -> None:
+    """Writes config.json, or leaves the one there as it is, if it is of the same run (`check_workdir`)."""
+    if check_workdir(workdir, config, identity, may_differ):
+        return
+    try:
+        write_json(workdir / "config.json", {**_described(config, identity), "starts": [], "rollbacks": []})
     except OSError as error:
         raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
 
@@ -125,12 +142,37 @@ def begin(workdir: Path, config: Any, step: int) -> None:
     starts = [
         start for start in saved["starts"] if start["step"] < step
     ]  # what came after was lost, and is played again
-    now = {**_described(config, saved["identity"]), "starts": [*starts, {"step": step, **environment()}]}
+    now = {
+        **_described(config, saved["identity"]),
+        "starts": [*starts, {"step": step, **environment()}],
+        "rollbacks": saved["rollbacks"],
+    }
     try:
         write_json(path, now)
         (workdir / "result.json").unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+
+
+def rollbacks(workdir: Path) -> list[dict[str, int]]:
+    """Each time the run diverged and went back: at which step, and to which."""
+    return json.loads((workdir / "config.json").read_text())["rollbacks"]
+
+
+def note_rollback(workdir: Path, step: int, to: int) -> None:
+    """Adds one to them."""
+    path = workdir / "config.json"
+    saved = json.loads(path.read_text())
+    write_json(path, {**saved, "rollbacks": [*saved["rollbacks"], {"step": step, "to": to}]})
+
+
+def comparable(config: Any, identity: Mapping[str, Any], leave_out: frozenset[str]) -> dict[str, Any]:
+    """What must be the same in every process of a run."""
+    described = _described(config, identity)
+    return {
+        **described,
+        "config": {name: value for name, value in described["config"].items() if name not in leave_out},
+    }
 
 
 def _described(config: Any, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,28 +181,56 @@ def _described(config: Any, identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], may_differ: frozenset[str]) -> list[str]:
-    rows = [("experiment", old["experiment"], new["experiment"])]
-    for part in ("config", "identity"):
-        names = sorted({*old[part], *new[part]} - may_differ)
-        rows += [(name, old[part].get(name, "absent"), new[part].get(name, "absent")) for name in names]
-    return [f"{name}: {was!r} there, {now!r} now" for name, was, now in rows if was != now]
+    """The flags that differ; what follows from them, such as the shapes of the networks, only where no flag does."""
+    flags = [{"experiment": run["experiment"], **run["config"]} for run in (old, new)]
+    for was, now in (flags, [_flat(run["identity"]) for run in (old, new)]):
+        names = sorted(name for name in {*was, *now} - may_differ if was.get(name, "absent") != now.get(name, "absent"))
+        if names:
+            return [f"{name}: {was.get(name, 'absent')!r} there, {now.get(name, 'absent')!r} now" for name in names]
+    return []
 
 
-def summary(rows: Iterable[Mapping[str, Any]], records: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in identity.items() if not isinstance(value, dict)}
+    return flat | {
+        f"{name} {key}": one
+        for name, value in identity.items()
+        if isinstance(value, dict)
+        for key, one in value.items()
+    }
+
+
+def summary(
+    rows: Iterable[Mapping[str, Any]], records: Mapping[str, Any], members: Iterable[tuple[str, str]] = ()
+) -> dict[str, Any]:
     """For every measured value: the last, the best and its step over the log's rows, and the protocol. None stands for
     a value that is not finite.
+
+    Of a population (`members`: label and group of each) "last" and "best" are means over the members that have a finite
+    value, the best being that of the best step, with their standard deviations; beside them stand every member's last
+    and best, and in a sweep the mean and deviation of each group.
     """
-    out = {}
-    rows = list(rows)
+    out: dict[str, dict[str, Any]] = {}
+    rows, members = list(rows), list(members)
     for name, record in records.items():
+        better = max if record.higher_is_better else min
         seen = [(row[f"eval/{name}"], row["step"]) for row in rows if f"eval/{name}" in row]
-        finite = [pair for pair in seen if pair[0] is not None]
-        best = (max if record.higher_is_better else min)(finite, key=lambda pair: pair[0], default=seen[-1])
-        out[name] = {
-            "last": seen[-1][0],
-            "best": best[0],
-            "best_step": best[1],
-            "higher_is_better": record.higher_is_better,
-            "protocol": dict(record.protocol),
-        }
+        last, (best, best_step) = seen[-1][0], _best(seen, better)
+        out[name] = {"last": mean_std(last)[0], "best": mean_std(best)[0], "best_step": best_step}
+        if members:
+            out[name] |= {"last_std": mean_std(last)[1], "best_std": mean_std(best)[1], "members": {}, "groups": {}}
+            for i, (label, _) in enumerate(members):
+                own = [(value[i], at) for value, at in seen]
+                top, top_step = _best(own, better)
+                out[name]["members"][label] = {"last": last[i], "best": top, "best_step": top_step}
+            for group in dict.fromkeys(group for _, group in members if group):
+                mean, std = mean_std([last[i] for i, (_, own) in enumerate(members) if own == group])
+                out[name]["groups"][group] = {"last": mean, "last_std": std}
+        out[name] |= {"higher_is_better": record.higher_is_better, "protocol": dict(record.protocol)}
     return out
+
+
+def _best(seen: list[tuple[Any, int]], better: Any) -> tuple[Any, int]:
+    """The value, or the members' values, with the best mean, and its step."""
+    finite = [pair for pair in seen if (mean := mean_std(pair[0])[0]) is not None and math.isfinite(mean)]
+    return better(finite, key=lambda pair: mean_std(pair[0])[0], default=seen[-1])

@@ -4,9 +4,11 @@ script, nothing fetched.
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from gan_jax.spread import mean_std
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 380, 200, 62, 22  # of a curve, in pixels
 COLOURS = ("#1f5fbf", "#c2491d", "#2c8a4b", "#8a3fa8", "#7a6a00", "#00808a")
@@ -19,15 +21,26 @@ table{border-collapse:collapse}td,th{border-bottom:1px solid #ddd;padding:.25em 
 td.n{font-variant-numeric:tabular-nums;text-align:right}"""
 
 
-def _curve(title: str, series: Mapping[str, Sequence[tuple[int, float]]]) -> str:
-    """An SVG of value over step, one line a name, ends of both axes labelled."""
-    points = [point for line in series.values() for point in line]
+def _curve(title: str, series: Mapping[str, Sequence[tuple[int, float, float]]]) -> str:
+    """An SVG of value over step, one line a name, ends of both axes labelled; of a population the mean, in a band of one
+    standard deviation to either side.
+    """
+    points = [(x, end) for line in series.values() for x, y, std in line for end in (y - std, y + std)]
     (x0, x1), (y0, y1) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
     span_x, span_y = (x1 - x0) or 1.0, (y1 - y0) or 1.0
     plot_w, plot_h = WIDTH - LEFT - 8, HEIGHT - BOTTOM - 8
+
+    def place(pairs: Iterable[tuple[float, float]]) -> str:
+        return " ".join(
+            f"{LEFT + (x - x0) / span_x * plot_w:.1f},{8 + (y1 - y) / span_y * plot_h:.1f}" for x, y in pairs
+        )
+
     lines, legend = [], []
     for colour, (name, line) in zip(COLOURS * len(series), series.items(), strict=False):
-        at = " ".join(f"{LEFT + (x - x0) / span_x * plot_w:.1f},{8 + (y1 - y) / span_y * plot_h:.1f}" for x, y in line)
+        if any(std for _, _, std in line):
+            edge = place([(x, y + std) for x, y, std in line] + [(x, y - std) for x, y, std in reversed(line)])
+            lines.append(f'<polygon fill="{colour}" fill-opacity="0.18" points="{edge}"/>')
+        at = place((x, y) for x, y, _ in line)
         lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{at}"/>')
         if len(line) == 1:
             x, y = at.split(",")
@@ -57,7 +70,9 @@ def _table(pairs: Mapping[str, Any]) -> str:
 
 
 def _picture(path: Path) -> str:
-    data, step = base64.b64encode(path.read_bytes()).decode(), f"step {int(path.stem):,}"
+    number, _, member = path.stem.partition("_")
+    data = base64.b64encode(path.read_bytes()).decode()
+    step = f"step {int(number):,}" + (f", {html.escape(member)}" if member else "")
     image = f'<img alt="samples at {step}" src="data:image/png;base64,{data}">'
     return f"<figure>{image}<figcaption>{step}</figcaption></figure>"
 
@@ -69,12 +84,40 @@ def _short(value: Any) -> str:
 
 
 def _measured(metrics: Mapping[str, Any]) -> str:
+    """Last and best of every metric, of a population with the standard deviation; each protocol once."""
+    protocols = [metric["protocol"] for metric in metrics.values()]
+    common = {key: value for key, value in protocols[0].items() if all(one.get(key) == value for one in protocols)}
     rows = []
     for name, metric in metrics.items():
-        protocol = ", ".join(f"{key}: {_short(value)}" for key, value in metric["protocol"].items())
-        numbers = "".join(f"<td class=n>{_short(metric[key])}</td>" for key in ("last", "best", "best_step"))
-        rows.append(f"<tr><th>{html.escape(name)}</th>{numbers}<td>{html.escape(protocol)}</td></tr>")
-    return f"<table><tr><th>metric<th>last<th>best<th>at step<th>protocol</tr>{''.join(rows)}</table>"
+        own = {key: value for key, value in metric["protocol"].items() if key not in common}
+        cells = [
+            _short(metric[key]) + (f" &#177; {_short(metric[key + '_std'])}" if f"{key}_std" in metric else "")
+            for key in ("last", "best")
+        ]
+        cells.append(_short(metric["best_step"]))
+        numbers = "".join(f"<td class=n>{cell}</td>" for cell in cells)
+        rows.append(f"<tr><th>{html.escape(name)}</th>{numbers}<td>{html.escape(_listed(own))}</td></tr>")
+    head = "<table><tr><th>metric<th>last<th>best<th>at step<th></tr>"
+    return f"{head}{''.join(rows)}</table><p>Protocol of all: {html.escape(_listed(common))}.</p>{_members(metrics)}"
+
+
+def _members(metrics: Mapping[str, Any]) -> str:
+    """The last value of every member of a population."""
+    members = next(iter(metrics.values())).get("members", {})
+    if not members:
+        return ""
+    rows = [
+        f"<tr><th>{html.escape(label)}</th>"
+        + "".join(f"<td class=n>{_short(metric['members'][label]['last'])}</td>" for metric in metrics.values())
+        + "</tr>"
+        for label in members
+    ]
+    names = "".join(f"<th>{html.escape(name)}" for name in metrics)
+    return f"<h2>Members, last</h2><table><tr><th>{names}</tr>{''.join(rows)}</table>"
+
+
+def _listed(protocol: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}: {_short(value)}" for key, value in protocol.items())
 
 
 def page(
@@ -84,25 +127,29 @@ def page(
     pictures: Sequence[Path],
     metrics: Mapping[str, Any],
 ) -> str:
-    """The page's HTML. `config` is config.json, `rows` metrics.jsonl's, `pictures` PNG files in order (first and last
-    are shown), `metrics` result.json's, {} while the run goes on.
+    """The page's HTML. `config` is config.json, `rows` metrics.jsonl's, `pictures` PNG files in order (the first, and those
+    of the last step, are shown), `metrics` result.json's, {} while the run goes on.
     """
-    series: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    series: dict[str, dict[str, list[tuple[int, float, float]]]] = {}
     for row in rows:
-        for key, value in row.items():
+        for key, values in row.items():
+            value, std = mean_std(values)
             if key not in ("step", "images", "seconds") and value is not None:
                 group = key if key.startswith("eval/") else key.rsplit("/", 1)[-1]  # both sides' losses share a curve
                 group = {"real": "logits", "fake": "logits"}.get(group, group)
-                series.setdefault(group, {}).setdefault(key, []).append((row["step"], value))
-    shown = [pictures[0], pictures[-1]] if len(pictures) > 1 else pictures
+                series.setdefault(group, {}).setdefault(key, []).append((row["step"], value, std))
+    shown = [*pictures[:1], *(path for path in pictures[1:] if path.stem[:8] == pictures[-1].stem[:8])]
     last = rows[-1] if rows else {"step": 0, "images": 0, "seconds": 0.0}
     start = config["starts"][-1]
     title, hardware = html.escape(name), html.escape(start["hardware"])
     effort = f"{last['step']:,} steps, {last['images']:,} real images, {last['seconds']:,.0f} seconds, on {hardware}."
-    made_by = {"experiment": config["experiment"], "commit": start["commit"], **config["identity"], **start["versions"]}
+    identity = {key: value for key, value in config["identity"].items() if key != "tensor"}
+    made_by = {"experiment": config["experiment"], "commit": start["commit"], **identity, **start["versions"]}
+    backs = [f"diverged at step {back['step']:,}, went back to {back['to']:,}" for back in config.get("rollbacks", ())]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1><p>{effort}</p>",
+        *(f"<p>{html.escape(back)}</p>" for back in backs),
         "<h2>Samples</h2>", *map(_picture, shown),
         *(["<h2>Measured</h2>", _measured(metrics)] if metrics else []),
         "<h2>Curves</h2>", *(_curve(title, lines) for title, lines in series.items()),

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from gan_jax.checkpoint import Checkpoints, template
 from gan_jax.types import Array, Spec, UserError
 
 NONE_YET = "has no checkpoint yet; a run writes one every --checkpoint-every steps, and when it is stopped"
+NO_BEST = "has no best checkpoint: a run keeps one when it is evaluated"
 
 
 class Sampler(NamedTuple):
@@ -29,6 +31,10 @@ class Sampler(NamedTuple):
 
     def __call__(self, z: Float[Array, "b z"], label: Int[Array, " b"] | None = None) -> np.ndarray:
         """Without `label`, a conditional generator takes the classes in turn."""
+        if z.shape[-1] != self.z_dim:
+            raise ValueError(
+                f"the generator takes z of width {self.z_dim}, and was given {z.shape}; sampler.latents(n) makes some"
+            )
         if self.classes and label is None:
             label = jnp.arange(len(z)) % self.classes
         return np.asarray(self.apply(z, label))
@@ -38,11 +44,12 @@ class Sampler(NamedTuple):
         return jax.random.normal(jax.random.key(seed), (count, self.z_dim))
 
 
-def load(workdir: str | Path, raw: bool = False) -> Sampler:
-    """Reads the last checkpoint of a run: the averaged generator, or with `raw` the one that was trained.
+def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = False) -> Sampler:
+    """Reads the last sound checkpoint of a run, or with `best` the best one: the averaged generator, or with `raw` the one
+    that was trained; of a population that of `member`, counted from 0.
 
     The experiment that made the run is imported by the path in its config.json, and must still build the same networks.
-    UserError where there is no run, no checkpoint yet, or the experiment cannot be imported.
+    UserError where there is no run, no checkpoint yet, no such member, or the experiment cannot be imported.
     """
     workdir = Path(workdir)
     path = workdir / "config.json"
@@ -56,18 +63,36 @@ def load(workdir: str | Path, raw: bool = False) -> Sampler:
             f"the run's experiment, {saved['experiment']}, cannot be imported ({error}); start Python where it can"
         ) from error
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in saved["config"].items()}
+    config = module.Config(**fields)
+    members = config.members()
+    if not 0 <= member < len(members):
+        raise UserError(f"member {member} of {workdir.absolute()}, which has {len(members)}: 0 to {len(members) - 1}")
     spec = Spec(tuple(saved["identity"]["shape"]), saved["identity"]["classes"])
-    recipe = module.build(module.Config(**fields), spec)
-    state = jax.eval_shape(
-        lambda: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), spec.blank(1))
-    )
+    recipe = module.build(config, spec)
+
+    def fresh() -> tuple[game.State, jax.Array]:
+        state = game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), spec.blank(1))
+        both = (state, jnp.zeros(2, jnp.int32))
+        return jax.tree.map(lambda x: jnp.stack([x] * len(members)), both) if config.population else both
+
+    like = jax.eval_shape(fresh)
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir.absolute()} {NONE_YET}")
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        step = checkpoints.latest
+        step = (
+            checkpoints.best if best else checkpoints.sound(lambda text: print(text, file=sys.stderr), set_aside=False)
+        )
         if step is None:
-            raise UserError(f"{workdir.absolute()} {NONE_YET}")
-        state = checkpoints.restore(step, template(state, jax.sharding.SingleDeviceSharding(jax.devices()[0])))
+            raise UserError(f"{workdir.absolute()} {NO_BEST if best else NONE_YET}")
+        state, _ = checkpoints.restore(step, template(like, jax.tree.map(lambda x: here, like)))
     gen = state.gen if raw else state.ema
-    apply = jax.jit(lambda z, label: recipe.game.sample(gen.params, gen.stats, z, label))
+    if config.population:
+        gen = jax.tree.map(lambda x: x[member], gen)
+
+    @jax.jit
+    def apply(z: jax.Array, label: jax.Array | None) -> jax.Array:
+        with jax.default_matmul_precision(config.matmul_precision):
+            return recipe.game.sample(gen.params, gen.stats, z, label)
+
     return Sampler(apply, recipe.z_dim, recipe.classes, step, saved["config"])

@@ -25,9 +25,9 @@ class Stop:
             raise KeyboardInterrupt
         self.asked = number
 
-    def leave(self) -> None:
+    def leave(self, number: int) -> None:
         """As the signal would have: KeyboardInterrupt, or SystemExit with the shell's status for SIGTERM."""
-        if self.asked == signal.SIGINT:
+        if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + signal.SIGTERM)
 

@@ -16,8 +16,10 @@ Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss", "gen/loss", "
 
 class UserError(Exception):
     """Something the user gave cannot work. The text carries the values and the mend; the command line prints it without
-    a traceback.
+    a traceback. One that is `shared` comes up in every process of the run, and is told by the first.
     """
+
+    shared = False
 
 
 class WriteError(UserError):
@@ -54,19 +56,21 @@ class ImageSet(NamedTuple):
 class Source:
     """Batches as a function of (key, step): random access, so a run's position is its step and nothing else is kept.
 
-    `fetch(key, step)` runs on the host and returns what the device needs: the whole resident set (the same arrays every
-    time), or that step's rows. `batch(fetched, key, step)` is traced into the compiled step and returns
-    the batch, in [-1, 1].
+    `fetch(key, step)` runs on the host and returns what the device needs: where the source is `resident` the whole set
+    (the same arrays every time), else that step's rows; a third argument, a slice, asks for some of the rows only, as a
+    process does that holds a part of the batch. `batch(fetched, key, step)` is traced into the compiled step and returns
+    the batch, in [-1, 1]. Both take any key, so that the members of a population have each their own order.
     """
 
-    fetch: Callable[[Key, int], PyTree]
+    fetch: Callable[..., PyTree]
     batch: Callable[[PyTree, Key, jax.Array], Batch]
-    key: Key
+    key: Key  # jax.random.key(seed)
     rows: int  # rows of one batch
     spec: Spec
     size: int  # examples in an epoch; 0: drawn afresh for ever
     name: str = ""  # what a person calls the data
     digest: str = ""  # what tells it from other data of that name
+    resident: bool = True
 
     def __getitem__(self, step: int) -> Batch:
         return self.batch(self.fetch(self.key, step), self.key, jax.numpy.asarray(step))
@@ -81,4 +85,12 @@ class Record(NamedTuple):
 
 
 Draw = Callable[[int], np.ndarray]  # n -> n samples of the averaged generator, the same ones every time
-Evaluate = Callable[[Draw], dict[str, Record]]
+
+
+class Evaluate(NamedTuple):
+    """How a generator is measured: `measure(draw)` gives a record for each of `names`, the first of which is the one by
+    which the best checkpoint is chosen, unless the user names another.
+    """
+
+    measure: Callable[[Draw], dict[str, Record]]
+    names: tuple[str, ...]

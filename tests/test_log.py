@@ -14,7 +14,7 @@ from gan_jax.types import Record
 def test_log_lines_without_a_terminal(tmp_path, capsys):
     with Log(tmp_path, 0, 100, 64) as log:
         log.tick(10)
-        log.row(10, {"disc/loss": 1.0})
+        log.write(log.entry(10, {"disc/loss": 1.0}))
         log.progress(10, {"disc/loss": 1.0})
     said = capsys.readouterr().err
     assert (

@@ -49,14 +49,14 @@ def source(
 
     if resident:
 
-        def fetch(key: Key, step: int) -> PyTree:
+        def fetch(key: Key, step: int, which: slice = slice(None)) -> PyTree:
             return arrays  # the same every time: who compiles the step puts them on its devices once
     else:
 
-        def fetch(key: Key, step: int) -> PyTree:
+        def fetch(key: Key, step: int, which: slice = slice(None)) -> PyTree:
             # uint32 here: a Python step beyond 2**31 is no int32.
             with jax.default_device(jax.local_devices(backend="cpu")[0]):  # not behind the steps queued on the device
-                chosen = np.asarray(_index(key, np.uint32(step), rows, size))
+                chosen = np.asarray(_index(key, np.uint32(step), rows, size))[which]
             return {name: array[chosen] for name, array in arrays.items()}
 
     def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:
@@ -75,7 +75,7 @@ def source(
             image = jnp.where(mirrored, image[:, :, ::-1], image)
         return {**fetched, "image": image}
 
-    return Source(fetch, batch, jax.random.key(seed), rows, images.spec, size, images.name, images.digest)
+    return Source(fetch, batch, jax.random.key(seed), rows, images.spec, size, images.name, images.digest, resident)
 
 
 @functools.partial(jax.jit, static_argnames=("rows", "size"))

@@ -50,7 +50,7 @@ def _mixture(rows: int, seed: int, centres: np.ndarray, std: float, name: str) -
     if rows < 1:
         raise UserError(f"batch of {rows} rows: --batch-size 1 or more")
 
-    def fetch(key: Key, step: int) -> PyTree:
+    def fetch(key: Key, step: int, which: slice = slice(None)) -> PyTree:
         return ()
 
     def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:

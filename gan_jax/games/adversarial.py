@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from gan_jax import mesh
 from gan_jax.game import Game, State
 from gan_jax.losses import Loss
+from gan_jax.parts import in_parts
 from gan_jax.penalties import Penalty
 from gan_jax.types import Array, Batch, Key, PyTree
 
@@ -24,14 +25,17 @@ def adversarial(
     z_dim: int,
     penalties: Sequence[tuple[float, Penalty]] = (),
     classes: int = 0,
+    accumulate: int = 1,
 ) -> Game:
     """The game of `gen` and `disc` over `loss` plus the sum of weight times penalty, with z from N(0, I), [b z_dim].
 
     With `classes`, both networks are given the label, real images their own and fakes that of the real image of the
     same row (Mirza and Osindero 2014, arXiv:1411.1784, equation 2). D sees real and fake in two passes, so a batch norm
     in D has statistics of each alone. The metric "disc/loss" is the loss without the penalties, each of which is a
-    metric of its own, unweighted. ValueError for penalties on a D with batch norm: its logits are no function of one
-    row, and every penalty means a row's own gradient (arXiv:1704.00028, section 4).
+    metric of its own, unweighted. Both networks are run on `accumulate` equal parts of the batch one after another, with
+    the loss and the penalties over the whole batch; batch norm's statistics are then a part's own. ValueError
+    for penalties on a D with batch norm: its logits are no function of one row, and every penalty means a row's own
+    gradient (arXiv:1704.00028, section 4).
     """
 
     def label_of(batch: Batch) -> jax.Array | None:
@@ -44,12 +48,18 @@ def adversarial(
     def fakes(params: PyTree, stats: PyTree, batch: Batch, key: Key) -> tuple[jax.Array, PyTree]:
         z_key, net_key = jax.random.split(key)
         z = mesh.split_rows(jax.random.normal(z_key, (batch["image"].shape[0], z_dim)))
-        return gen.apply(
-            {"params": params, **stats}, z, label_of(batch), train=True, mutable=list(stats), rngs={"dropout": net_key}
-        )
+        return _apply(gen, params, stats, z, label_of(batch), net_key)
 
     def judge(params: PyTree, stats: PyTree, x: Array, label: Array | None, key: Key) -> tuple[jax.Array, PyTree]:
-        return disc.apply({"params": params, **stats}, x, label, train=True, mutable=list(stats), rngs={"dropout": key})
+        return _apply(disc, params, stats, x, label, key)
+
+    def _apply(
+        net: nn.Module, params: PyTree, stats: PyTree, x: Array, label: Array | None, key: Key
+    ) -> tuple[jax.Array, PyTree]:
+        def apply(rows: tuple, key: Key) -> Any:
+            return net.apply({"params": params, **stats}, *rows, train=True, mutable=list(stats), rngs={"dropout": key})
+
+        return in_parts(apply, accumulate, (x, label), key)
 
     def init(key: Key, batch: Batch) -> tuple[PyTree, PyTree, PyTree]:
         gen_key, disc_key = jax.random.split(key)

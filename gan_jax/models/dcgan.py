@@ -6,6 +6,7 @@ every halving, from `width`; the generator is its mirror image. Kernels are 4x4 
 0.02^2), batch-norm scales as N(1, 0.02^2).
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -30,24 +31,26 @@ def halvings(height: int, width: int) -> int:
     return count
 
 
-def _batch_norm(train: bool) -> nn.BatchNorm:
+def _batch_norm(train: bool, dtype: Any) -> nn.BatchNorm:
     def near_one(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
         return 1 + dcgan_init(key, shape, dtype)
 
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=near_one)
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=near_one, dtype=dtype)
 
 
 class Generator(nn.Module):
     """z [b z] -> images [b h w c] in [-1, 1]: dense to the smallest size, then a transposed convolution a doubling;
     ReLU inside, tanh at the end.
 
-    With `classes`, an embedding of the label as wide as z is appended to z.
+    With `classes`, an embedding of the label as wide as z is appended to z. It computes in `dtype`; parameters,
+    statistics and images are float32.
     """
 
     shape: tuple[int, ...]  # (h, w, c)
     width: int = 64  # channels before the last layer
     batch_norm: bool = True
     classes: int = 0
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -57,17 +60,17 @@ class Generator(nn.Module):
         height, width, channels = self.shape
         ups = halvings(height, width)
         if label is not None:
-            z = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1])(label)], axis=-1)  # [b 2z]
+            z = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1], dtype=self.dtype)(label)], axis=-1)  # [b 2z]
         base = (height >> ups, width >> ups, self.width << (ups - 1))
-        x = nn.Dense(base[0] * base[1] * base[2], use_bias=not self.batch_norm, kernel_init=dcgan_init)(z)
+        dense = functools.partial(nn.Dense, kernel_init=dcgan_init, dtype=self.dtype)
+        x = dense(base[0] * base[1] * base[2], use_bias=not self.batch_norm)(z)
         x = x.reshape(-1, *base)  # [b hwc] -> [b h w c]
         for up in reversed(range(ups)):
-            x = nn.relu(_batch_norm(train)(x) if self.batch_norm else x)
+            x = nn.relu(_batch_norm(train, self.dtype)(x) if self.batch_norm else x)
             features = self.width << (up - 1) if up else channels
-            x = ConvTranspose(features, (4, 4), (2, 2), use_bias=not self.batch_norm or not up, kernel_init=dcgan_init)(
-                x
-            )
-        return jnp.tanh(x)
+            use_bias = not self.batch_norm or not up
+            x = ConvTranspose(features, (4, 4), (2, 2), use_bias=use_bias, kernel_init=dcgan_init, dtype=self.dtype)(x)
+        return jnp.tanh(x.astype(jnp.float32))
 
 
 class Discriminator(nn.Module):
@@ -75,13 +78,15 @@ class Discriminator(nn.Module):
     layer at the end.
 
     With `classes`, an embedding of the label is appended as one more channel. `dropout` is the rate after each layer,
-    in training. A gradient penalty wants `batch_norm` = False: with it, one row's logit depends on the others.
+    in training. A gradient penalty wants `batch_norm` = False: with it, one row's logit depends on the others. It computes
+    in `dtype`; parameters, statistics and logits are float32.
     """
 
     width: int = 64  # channels after the first layer
     batch_norm: bool = True
     dropout: float = 0.0
     classes: int = 0
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -94,12 +99,12 @@ class Discriminator(nn.Module):
             )
         height, width = x.shape[1:3]
         if label is not None:
-            plane = nn.Embed(self.classes, height * width)(label).reshape(-1, height, width, 1)  # [b hw] -> [b h w 1]
-            x = jnp.concatenate([x, plane], axis=-1)
+            plane = nn.Embed(self.classes, height * width, dtype=self.dtype)(label)  # [b hw]
+            x = jnp.concatenate([x, plane.reshape(-1, height, width, 1)], axis=-1)
         for down in range(halvings(height, width)):
             norm = self.batch_norm and down > 0
-            x = Conv(self.width << down, (4, 4), (2, 2), use_bias=not norm, kernel_init=dcgan_init)(x)
-            x = leaky_relu(_batch_norm(train)(x) if norm else x)
+            x = Conv(self.width << down, (4, 4), (2, 2), use_bias=not norm, kernel_init=dcgan_init, dtype=self.dtype)(x)
+            x = leaky_relu(_batch_norm(train, self.dtype)(x) if norm else x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = x.reshape(x.shape[0], -1)  # [b h w c] -> [b hwc]
-        return nn.Dense(1, kernel_init=dcgan_init)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]
+        return nn.Dense(1, kernel_init=dcgan_init, dtype=self.dtype)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]

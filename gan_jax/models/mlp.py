@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ class Generator(nn.Module):
 
     With `classes`, an embedding of the label as wide as z is appended to z (Mirza and Osindero 2014, arXiv:1411.1784,
     section 3). `batch_norm` stands between each hidden layer and its activation. Values lie in [-1, 1] with `last` =
-    tanh, anywhere with `last` = None.
+    tanh, anywhere with `last` = None. It computes in `dtype`; parameters, statistics and what it makes are float32.
     """
 
     shape: tuple[int, ...]
@@ -25,6 +26,7 @@ class Generator(nn.Module):
     last: Callable | None = jnp.tanh
     batch_norm: bool = False
     classes: int = 0
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -33,13 +35,14 @@ class Generator(nn.Module):
         require_label(label, self.classes, "mlp.Generator")
         x = z
         if label is not None:
-            x = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1])(label)], axis=-1)  # [b 2z]
+            x = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1], dtype=self.dtype)(label)], axis=-1)  # [b 2z]
         for width in self.widths:
-            x = nn.Dense(width, use_bias=not self.batch_norm)(x)
+            x = nn.Dense(width, use_bias=not self.batch_norm, dtype=self.dtype)(x)
             if self.batch_norm:
-                x = nn.BatchNorm(use_running_average=not train)(x)
+                x = nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(x)
             x = self.activation(x)
-        x = nn.Dense(math.prod(self.shape))(x).reshape(-1, *self.shape)  # [b d] -> [b *shape]
+        x = nn.Dense(math.prod(self.shape), dtype=self.dtype)(x).astype(jnp.float32)
+        x = x.reshape(-1, *self.shape)  # [b d] -> [b *shape]
         return self.last(x) if self.last else x
 
 
@@ -47,13 +50,14 @@ class Discriminator(nn.Module):
     """x [b *shape] -> logits [b]: flattened, one dense layer and `activation` a width, then one number.
 
     With `classes`, an embedding of the label, 64 wide, is appended to the input. `dropout` is the rate after each
-    hidden layer, in training.
+    hidden layer, in training. It computes in `dtype`; parameters and logits are float32.
     """
 
     widths: tuple[int, ...] = (1024, 512, 256)
     activation: Callable = nn.relu
     dropout: float = 0.0
     classes: int = 0
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -62,8 +66,8 @@ class Discriminator(nn.Module):
         require_label(label, self.classes, "mlp.Discriminator")
         x = x.reshape(x.shape[0], -1)  # [b *shape] -> [b d]
         if label is not None:
-            x = jnp.concatenate([x, nn.Embed(self.classes, 64)(label)], axis=-1)
+            x = jnp.concatenate([x, nn.Embed(self.classes, 64, dtype=self.dtype)(label)], axis=-1)
         for width in self.widths:
-            x = self.activation(nn.Dense(width)(x))
+            x = self.activation(nn.Dense(width, dtype=self.dtype)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(1)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]
+        return nn.Dense(1, dtype=self.dtype)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]

@@ -1,0 +1,46 @@
+"""One run in one directory: a lock that the system lets go of when its process ends, however it ends."""
+
+import fcntl
+import os
+import platform
+from pathlib import Path
+from types import TracebackType
+
+from gan_jax.types import UserError
+
+
+class Lock:
+    """Holds the work directory while it is entered. UserError, naming the process, where another holds it."""
+
+    def __init__(self, workdir: Path):
+        self._path = workdir / ".lock"
+        self._file: int | None = None
+        self.held = False
+
+    def __enter__(self) -> "Lock":
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UserError(f"cannot write to --workdir {self._path.parent}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._file, 200).decode(errors="replace").strip() or "another process"
+            os.close(self._file)
+            self._file = None
+            raise UserError(
+                f"{self._path.parent} is in use by {holder}: two runs in one directory would spoil each other. Wait for it, stop it, or name another --workdir"
+            ) from None
+        except OSError:  # a file system without locks
+            return self
+        self.held = True
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            os.close(self._file)  # and with it the lock
+            self._file = None

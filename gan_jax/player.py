@@ -1,0 +1,360 @@
+"""One start of a run: plays the rounds, writes rows, pictures and checkpoints on the way, and deals with what goes wrong."""
+
+import collections
+import contextlib
+import functools
+import json
+import math
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax import game, images, processes, record, report
+from gan_jax.checkpoint import Checkpoints
+from gan_jax.config import PLACE, Run
+from gan_jax.log import Log, Value, read_rows
+from gan_jax.outbox import Outbox
+from gan_jax.rounds import Fault, Rounds
+from gan_jax.samples import Samples
+from gan_jax.spread import mean_std
+from gan_jax.stop import Stop
+from gan_jax.types import Evaluate, Record, Source, UserError, WriteError
+
+INFLIGHT = 8  # rounds that may be queued on the device: enough to keep it busy, few enough that a stop is prompt
+PATIENCE = 3  # times that a run goes back to one checkpoint before it gives up
+
+
+class Player:
+    """One start of one run."""
+
+    def __init__(
+        self,
+        config: Run,
+        rounds: Rounds,
+        source: Source,
+        samples: Samples,
+        evaluate: Evaluate | None,
+        picture: Callable[[np.ndarray], np.ndarray],
+        pictured: int,
+        workdir: Path,
+        log: Log,
+        checkpoints: Checkpoints,
+    ):
+        self.config, self.rounds, self.source, self.evaluate = config, rounds, source, evaluate
+        self.picture, self.pictured, self.workdir, self.log, self.checkpoints = (
+            picture,
+            pictured,
+            workdir,
+            log,
+            checkpoints,
+        )
+        self.samples = samples
+        self.outbox = Outbox(workdir, log.say, silent=not processes.first())
+        self.rollbacks: list[dict[str, int]] = processes.share(record.rollbacks(workdir) if processes.first() else None)
+        self.dead: set[int] = set()  # members that have diverged
+        self.unsaved = False  # whether the last save failed
+        self.best: tuple[float, int] | None = None  # of the metric that the best checkpoint is chosen by, and its step
+
+    def play(self, state: game.State, watch: jax.Array, start: int, stop: Stop) -> game.State:
+        config, log, rounds = self.config, self.log, self.rounds
+        alone = jax.process_count() == 1
+        queue: collections.deque = collections.deque()
+        records: dict[str, Record] = {}
+        step, stopping = start, 0
+        self.forget_after(start)
+        if start == 0:
+            self.draw(state, 0)
+        while step < config.steps:
+            count = min(rounds.rounds_a_call, self.until_due(step))
+            asked = None if alone else stop.asked
+            state, watch, metrics, heard = rounds.play(state, watch, step, count, self.stream(step), asked)
+            step += count
+            queue.append((metrics, heard))
+            if len(queue) > max(1, INFLIGHT // rounds.rounds_a_call):
+                _, heard = jax.block_until_ready(queue.popleft())  # an old step, never the one just queued
+                stopping = stopping or (0 if heard is None else int(heard))
+            log.tick(step)
+            last = step == config.steps
+            logging, measuring, drawing, saving = (
+                last or _due(step, every)
+                for every in (config.log_every, config.evaluate_every, config.sample_every, config.checkpoint_every)
+            )
+            stopping = stop.asked if alone else stopping
+            leaving = bool(stopping) and not last
+            if not (logging or measuring or drawing or saving or leaving):
+                continue
+            faults = rounds.faults(watch)
+            if self.diverged(faults):
+                state, watch, step = self.go_back(faults)
+                queue.clear()
+                continue
+            row: dict[str, Value] = {}
+            if logging:
+                row |= self.fetch(metrics)
+                log.progress(step, row)
+                self.poll()
+            if measuring:
+                records = self.measure(step, (state, watch), row)
+                saving |= self.improved(step, records, row)
+            if row:
+                self.write_row(step, row)
+            if drawing:
+                self.draw(state, step)
+            if alone and stop.asked and not last:  # since then: evaluating takes its time
+                leaving, stopping = True, stop.asked
+            if saving or leaving or (logging and self.unsaved):
+                self.save(step, (state, watch))
+                self.outbox.write(self.write_report, keep=False)
+            if leaving:
+                self.settle(step, (state, watch))
+                log.say(f"stopped at step {step:,} of {config.steps:,}, saved. To go on: {record.command(config)}")
+                stop.leave(stopping)
+        if start == config.steps:  # all was played, but the run ended before its result was written
+            self.diverged(rounds.faults(watch))
+            measured: dict[str, Value] = {}
+            records = self.measure(start, (state, watch), measured)
+            if measured and not any(row["step"] == start and measured.keys() <= row.keys() for row in self.rows()):
+                self.write_row(start, measured)
+            self.draw(state, start)
+        self.settle(step, (state, watch))
+        if processes.first():
+            self.finish(records)
+        return state
+
+    def until_due(self, step: int) -> int:
+        """Rounds until something is to be done between two of them."""
+        config = self.config
+        every = (config.log_every, config.evaluate_every, config.sample_every, config.checkpoint_every)
+        return min([config.steps - step, *(n - step % n for n in every if n)])
+
+    def stream(self, step: int) -> int:
+        """Which data order and noise the round after `step` has: another one after each return to a checkpoint."""
+        return sum(back["to"] <= step for back in self.rollbacks)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return read_rows(self.workdir / "metrics.jsonl")
+
+    # -- values
+
+    def fetch(self, metrics: Mapping[str, jax.Array]) -> dict[str, Value]:
+        """The metrics as numbers, of a population as lists, None for a member that has diverged."""
+        values = jax.device_get(dict(metrics))
+        if not self.rounds.population:
+            return {name: float(value) for name, value in values.items()}
+        return {
+            name: [None if i in self.dead else float(one) for i, one in enumerate(value)]
+            for name, value in values.items()
+        }
+
+    def measure(self, step: int, saved: tuple, row: dict[str, Value]) -> dict[str, Record]:
+        """Evaluates, and adds the values to `row`. Should that fail, what was trained is saved first."""
+        if self.evaluate is None:
+            return {}
+        each: list[dict[str, Record]] = []
+        try:
+            for i in range(len(self.rounds.members)):
+                draw = functools.partial(self.samples.draw, saved[0], i, 0)
+                each.append({} if i in self.dead else self.evaluate.measure(draw))
+        except Exception as error:
+            if row:
+                self.write_row(step, row)
+            self.settle(step, saved)
+            raise UserError(
+                f"the evaluation at step {step} failed: {error!r}; the run is saved at that step"
+            ) from error
+        records = next(filter(None, each))
+        lists = {f"eval/{name}": [one[name].value if one else None for one in each] for name in records}
+        values = lists if self.rounds.population else {name: value[0] for name, value in lists.items()}
+        values = processes.share(values)  # machines may differ in the last digit, and decisions hang on it
+        row |= values
+        self.log.say(f"step {step:,}: " + ", ".join(f"{name[5:]} {_shown(value)}" for name, value in values.items()))
+        flags = values.get("eval/collapsed", 0.0)
+        flags = flags if isinstance(flags, list) else [flags]
+        if collapsed := [self.rounds.members[i].label for i, flag in enumerate(flags) if flag]:
+            who = ", ".join(collapsed) if self.rounds.population else "the generator"
+            self.log.say(f"warning: collapsed: {who} ({records['collapsed'].protocol.get('rule', '')})")
+        return records
+
+    def improved(self, step: int, records: dict[str, Record], row: Mapping[str, Value]) -> bool:
+        """Whether the metric of --best is better than ever, so that this step's checkpoint is to be kept."""
+        if self.evaluate is None:
+            return False
+        name = self.config.best or self.evaluate.names[0]
+        value, higher = mean_std(row[f"eval/{name}"])[0], records[name].higher_is_better
+        if self.best is None and step > 0:  # of the rows before this start
+            rows = processes.share(self.rows() if processes.first() else None)
+            before = [(mean_std(old[f"eval/{name}"])[0], old["step"]) for old in rows if f"eval/{name}" in old]
+            for old, at in before:
+                if old is not None and at < step and (self.best is None or _better(old, self.best[0], higher)):
+                    self.best = (old, at)
+        if value is None or not math.isfinite(value) or (self.best and not _better(value, self.best[0], higher)):
+            return False
+        self.best = (value, step)
+        self.outbox.write(lambda: self.checkpoints.mark_best(step, name, value))
+        return True
+
+    def write_row(self, step: int, row: dict[str, Value]) -> None:
+        if stream := self.stream(step - 1):
+            row = {**row, "run/rollbacks": stream}
+        entry = self.log.entry(step, row)
+        self.outbox.write(lambda: self.log.write(entry))
+
+    # -- faults
+
+    def diverged(self, faults: list[Fault | None]) -> bool:
+        """Whether nothing is left to train. A member of a population that is lost is told of once."""
+        for i, fault in enumerate(faults):
+            if fault and i not in self.dead:
+                self.dead.add(i)
+                if self.rounds.population:
+                    self.log.say(
+                        f"warning: {self.rounds.members[i].label} has diverged: {fault.what} is not finite at step {fault.step:,}; it is left out from here on"
+                    )
+        return len(self.dead) == len(faults)
+
+    def go_back(self, faults: list[Fault | None]) -> tuple[game.State, jax.Array, int]:
+        """The state of the last good checkpoint, which is then played on with another stream; UserError where the user
+        wants the run to stop, or where it came back too often.
+        """
+        fault = min(filter(None, faults))
+        self.checkpoints.wait()
+        to = processes.together(lambda: self.checkpoints.sound(self.log.say)) or 0
+        good = f"the last good checkpoint is of step {to:,}" if to else "no checkpoint was written before"
+        text = f"{fault.what} is not finite at step {fault.step:,}, the first of all values; {good}"
+        if self.config.on_divergence == "stop":
+            raise UserError(
+                f"{text}. A smaller learning rate or another --seed may help; --on-divergence rollback goes on from there with other data order and noise"
+            )
+        if sum(back["to"] == to for back in self.rollbacks) >= PATIENCE:
+            raise UserError(
+                f"{text}. The run went back there {PATIENCE} times already: a smaller learning rate may help"
+            )
+        self.outbox.close()
+        self.rollbacks.append({"step": fault.step, "to": to})
+        processes.together(lambda: self.noted(fault.step, to))
+        self.dead.clear()
+        self.best = None
+        self.forget_after(to)
+        self.log.say(f"{text}: going back to step {to:,}, with new data order and noise ({self.stream(to)})")
+        if not to:
+            return self.rounds.fresh(), self.rounds.watch(), 0
+        return (*self.checkpoints.restore(to, (self.rounds.like, self.rounds.like_watch)), to)
+
+    def noted(self, step: int, to: int) -> None:
+        try:
+            record.note_rollback(self.workdir, step, to)
+            self.log.rewind(to)
+        except OSError as error:
+            raise WriteError(f"cannot write to {self.workdir}: {error.strerror or error}") from error
+
+    def forget_after(self, step: int) -> None:
+        """Removes the pictures of steps that will be played again."""
+        if processes.first():
+            for path in (self.workdir / "samples").glob("[0-9]*.png"):
+                if int(path.stem[:8]) > step:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+
+    # -- saving
+
+    def poll(self) -> None:
+        try:
+            self.checkpoints.poll()
+        except WriteError as error:
+            self.save_failed(error)
+
+    def save(self, step: int, saved: tuple) -> None:
+        """Begins to save; a failure is told, and the next row of the log tries again."""
+        try:
+            self.checkpoints.save(step, saved)
+        except WriteError as error:
+            self.save_failed(error)
+        else:
+            self.unsaved = False
+
+    def save_failed(self, error: WriteError) -> None:
+        if jax.process_count() > 1:  # the others may have succeeded, and would wait for this one
+            raise error
+        if not self.unsaved:
+            self.log.say(f"warning: {error}. Training goes on, and saving is tried again with each row of the log")
+        self.unsaved = True
+
+    def settle(self, step: int, saved: tuple) -> None:
+        """Waits until `step` is saved, and all rows and pictures are; WriteError where that cannot be done."""
+        self.save(step, saved)
+        try:
+            self.checkpoints.wait()
+        except WriteError:
+            self.unsaved = True
+        if self.unsaved:
+            self.checkpoints.save(step, saved)
+            self.checkpoints.wait()
+        self.outbox.close()
+
+    # -- what a person looks at
+
+    def draw(self, state: game.State, step: int) -> None:
+        for i, member in enumerate(self.rounds.members):
+            if i in self.dead:
+                continue
+            drawn = self.samples.draw(state, i, 2, self.pictured)
+            if processes.first():
+                name = f"{step:08d}_{member.stem}.png" if self.rounds.population else f"{step:08d}.png"
+                save = functools.partial(images.save_png, self.workdir / "samples" / name, self.picture(drawn))
+                self.outbox.write(save)
+
+    def write_report(self, metrics: Mapping[str, Any] = types.MappingProxyType({})) -> None:
+        saved = json.loads((self.workdir / "config.json").read_text())
+        pictures = sorted((self.workdir / "samples").glob("*.png"))
+        text = report.page(saved["experiment"].rsplit(".", 1)[-1], saved, self.rows(), pictures, metrics)
+        (self.workdir / "report.html").write_text(text)
+
+    def finish(self, records: dict[str, Record]) -> None:
+        config, source, members = self.config, self.source, self.rounds.members
+        # As noted at each start: the checkout may have moved on since.
+        saved = json.loads((self.workdir / "config.json").read_text())
+        starts = saved["starts"]
+        labels = [(member.label, member.group) for member in members] if self.rounds.population else []
+        result = {
+            "name": record.module_name(type(config)).rsplit(".", 1)[-1],
+            "command": record.command(config, PLACE),
+            **{key: starts[-1][key] for key in ("commit", "versions", "hardware")},
+            **({"starts": starts} if len(starts) > 1 else {}),
+            **({"rollbacks": saved["rollbacks"]} if saved["rollbacks"] else {}),
+            "seconds": round(self.log.seconds, 1),
+            "steps": config.steps,
+            "images": config.steps * source.rows,
+            "seeds": list(dict.fromkeys(member.seed for member in members)),
+            **({"members": [label for label, _ in labels]} if labels else {}),
+            **({"diverged": [members[i].label for i in sorted(self.dead)]} if self.dead else {}),
+            "precision": {"networks": config.precision, "matrix products": config.matmul_precision},
+            "data": {"name": source.name, "digest": source.digest, "examples": source.size, "shape": source.spec.shape},
+            "metrics": record.summary(self.rows(), records, labels),
+        }
+        self.outbox.write(lambda: record.write_json(self.workdir / "result.json", result))
+        self.outbox.write(lambda: self.write_report(result["metrics"]))
+        self.outbox.close()
+        shown = f"_{members[0].stem}" if labels else ""
+        picture = f"{self.workdir}/samples/{config.steps:08d}{shown}.png"
+        self.log.say(
+            f"done: {config.steps:,} steps in {self.log.seconds:.0f} s. Look at {picture}; all of it on one page: {self.workdir}/report.html"
+        )
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _better(one: float, other: float, higher: bool) -> bool:
+    return one > other if higher else one < other
+
+
+def _shown(value: Any) -> str:
+    mean, std = mean_std(value)
+    if mean is None:
+        return "-"
+    return f"{mean:.4g} ± {std:.2g}" if isinstance(value, list) else f"{mean:.4g}"

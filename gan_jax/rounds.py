@@ -1,0 +1,301 @@
+"""The compiled program of a run: the first state, and the rounds of the game, of one member or of a whole population."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from gan_jax import game, mesh
+from gan_jax.checkpoint import template
+from gan_jax.config import Run
+from gan_jax.types import Batch, Key, PyTree, Source, Spec, UserError
+
+# Folded into a member's key. Steps are folded into what comes of it, and never come this far; `data` takes the three above.
+STREAM = 2**32 - 4
+CALL = 20  # rounds a population plays in one call: a member's state then stays in the processor's cache for so long
+SMALL = 2**18  # parameters of a member below which a vmap of its matrix products is the faster way on the CPU
+
+
+class Recipe(NamedTuple):
+    """What an experiment builds: the game, its two optimisers, and how they are played."""
+
+    game: game.Game
+    gen_tx: optax.GradientTransformation
+    disc_tx: optax.GradientTransformation
+    z_dim: int
+    n_disc: int = 1
+    ema_decay: float | Callable[[jax.Array], jax.Array] = 0.0
+    classes: int = 0
+
+
+Build = Callable[[Any, Spec], Recipe]
+
+
+class Fault(NamedTuple):
+    """The first value of a member that was not finite."""
+
+    step: int
+    what: str
+
+
+class Rounds:
+    """The programs of one run on one mesh; those of a population have a leading axis of members on every array.
+
+    The population is split over the mesh's `member` axis, and what falls to one device is played there one member after
+    another, or by vmap where that is faster.
+    """
+
+    def __init__(self, config: Run, build: Build, source: Source, grid: Mesh):
+        self._config, self._build, self._source, self._mesh = config, build, source, grid
+        self.members = config.members()
+        self.population = config.population
+        self.whole = mesh.whole(grid)
+        self._seeds = np.array([member.seed for member in self.members], np.uint32)
+        self._values = {
+            name: np.array([member.values[name] for member in self.members], np.float32)
+            for name in self.members[0].values
+        }
+        if not self.population:
+            self._seeds, self._values = self._seeds[0], {}
+        state = self._traced(lambda: jax.eval_shape(self._init, self._seeds, self._values))
+        layout = mesh.layout(grid, state, self.population, config.shard_state)
+        self.like: game.State = template(state, layout)
+        self.like_watch = jax.ShapeDtypeStruct(self._empty_watch().shape, np.int32, sharding=self.whole)
+        self._one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._own(x), x.dtype), state)
+        params = {side: jax.tree.leaves(getattr(self._one, side).params) for side in ("gen", "disc")}
+        self.parameters = {side: sum(math.prod(x.shape) for x in params[side]) for side in params}
+        self.tensors = {
+            _name(path): f"{x.dtype}{list(x.shape)}" for path, x in jax.tree_util.tree_leaves_with_path(self._one)
+        }
+        # On accelerators a vmap fills the device. On the CPU convolutions with a kernel for each member are slow, and
+        # large matrices are slower than one after another; a vmap whose batch is split as well gathers its kernels.
+        small = sum(self.parameters.values()) < SMALL and all(x.ndim <= 2 for x in params["gen"] + params["disc"])
+        self._vmap = grid.shape[mesh.DATA] == 1 and (jax.default_backend() != "cpu" or small)
+        self._fused = self.population and source.resident
+        self._fresh = jax.jit(self._init, out_shardings=layout)
+        self._play = jax.jit(
+            self._rounds,
+            static_argnames="stream",
+            donate_argnums=(0, 1),
+            out_shardings=(layout, self.whole, self.whole, self.whole),
+        )
+        self._placed: tuple[Any, Any] = (None, None)
+
+    @property
+    def rounds_a_call(self) -> int:
+        return CALL if self._fused else 1
+
+    def recipe(self, values: Mapping[str, Any] | None = None) -> Recipe:
+        """The recipe of a member, whose swept values may be traced."""
+        return self._build(dataclasses.replace(self._config, sweep=(), **(values or {})), self._source.spec)
+
+    def fresh(self) -> game.State:
+        """The state before the first round."""
+        return self._fresh(self._seeds, self._values)
+
+    def watch(self) -> jax.Array:
+        """Nothing seen yet: what the rounds hand on from one to the next, so that the first fault is not forgotten."""
+        return mesh.place(self._empty_watch(), self.whole)
+
+    def play(
+        self, state: game.State, watch: jax.Array, step: int, count: int, stream: int = 0, asked: int | None = None
+    ) -> tuple[game.State, jax.Array, dict[str, jax.Array], jax.Array | None]:
+        """`count` rounds from `step` on: the state, the watch, the metrics of the last round, and, of several processes,
+        the greatest of what they `asked`.
+
+        `stream` is another order of data and other noise, of the same seeds. The state and the watch given are donated.
+        """
+        fetched = self._fetch(step, stream)
+        said = None
+        if asked is not None:
+            everywhere = NamedSharding(self._mesh, P((mesh.MEMBER, mesh.DATA)))
+            said = jax.make_array_from_callback(
+                (self._mesh.size,), everywhere, lambda index: np.full(1, asked, np.int32)
+            )
+        return self._play(state, watch, fetched, self._seeds, self._values, np.int32(count), said, stream=stream)
+
+    def faults(self, watch: jax.Array) -> list[Fault | None]:
+        """For each member the first value that was not finite, or None."""
+        return [
+            Fault(step, self._flag_names()[code]) if step >= 0 else None
+            for step, code in np.asarray(jax.device_get(watch)).reshape(-1, 2).tolist()
+        ]
+
+    def lower(self, state: game.State, step: int = 0) -> Any:
+        """The program of `play`, lowered, for those who want to read it."""
+        fetched = self._fetch(step, 0)
+        return self._play.lower(state, self.watch(), fetched, self._seeds, self._values, np.int32(1), None, stream=0)
+
+    # -- on the host
+
+    def _empty_watch(self) -> np.ndarray:
+        return np.full((len(self.members), 2) if self.population else (2,), -1, np.int32)
+
+    def _traced(self, action: Callable[[], Any]) -> Any:
+        """Traces; a swept value that the program cannot take as an argument is the user's mistake."""
+        try:
+            return action()
+        except jax.errors.ConcretizationTypeError as error:
+            if not self._values:
+                raise
+            raise UserError(
+                f"--sweep {' '.join(self._config.sweep)}: one of these is needed as a plain number while the experiment is built; run its values one by one"
+            ) from error
+
+    def _fetch(self, step: int, stream: int) -> PyTree:
+        source = self._source
+        if source.resident:
+            rows = source.fetch(source.key, step)
+            if self._placed[1] is None or rows is not self._placed[0]:  # a resident set is placed once
+                self._placed = (rows, mesh.place(rows, self.whole))
+            return self._placed[1]
+        keys = [_stream(jax.random.key(seed), stream) for seed in np.atleast_1d(self._seeds)]
+        if not self.population:
+            return _rows_of_batch(source, keys[0], step, self._mesh)
+        rows = [source.fetch(key, step) for key in keys]
+        members = NamedSharding(self._mesh, P(mesh.MEMBER, mesh.DATA))
+        return mesh.place(jax.tree.map(lambda *x: np.stack(x), *rows), members)
+
+    def _flag_names(self) -> list[str]:
+        """What stands at each place of a round's flags."""
+        key = jax.random.key(0)
+        fetched = (
+            jax.eval_shape(lambda: self._source.fetch(key, 0)) if self._source.resident else self._source.fetch(key, 0)
+        )
+        values = {name: value[0] for name, value in self._values.items()}
+        _, metrics = jax.eval_shape(
+            lambda state, fetched: self._round(state, fetched, np.uint32(0), values, 0), self._one, fetched
+        )
+        return [
+            word + _name(path)
+            for word, tree in zip(game.CHECKED, metrics["finite"], strict=True)
+            for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+        ]
+
+    def _own(self, x: Any) -> tuple[int, ...]:
+        """The shape of what one member has of it."""
+        return x.shape[1:] if self.population else x.shape
+
+    # -- inside the compiled programs
+
+    def _init(self, seeds: jax.Array, values: Mapping[str, jax.Array]) -> game.State:
+        def one(seed: jax.Array, values: Mapping[str, jax.Array]) -> game.State:
+            recipe = self.recipe(values)
+            key = jax.random.fold_in(jax.random.key(seed), 0)
+            return game.init(
+                recipe.game, recipe.gen_tx, recipe.disc_tx, key, self._source.spec.blank(self._config.batch_size)
+            )
+
+        if not self.population:
+            return one(seeds, values)
+        return jax.lax.map(lambda member: one(*member), (seeds, values))
+
+    def _round(
+        self, state: game.State, fetched: PyTree, seed: Any, values: Mapping[str, jax.Array], stream: int
+    ) -> tuple[game.State, dict[str, Any]]:
+        recipe = self.recipe(values)
+        update = game.make_update(
+            recipe.game,
+            recipe.gen_tx,
+            recipe.disc_tx,
+            n_disc=recipe.n_disc,
+            ema_decay=recipe.ema_decay,
+            check=True,
+        )
+        key = _stream(jax.random.key(seed), stream)
+        batch: Batch = mesh.split_rows(self._source.batch(fetched, key, state.step))
+        state, metrics = update(state, batch, jax.random.fold_in(key, 1))
+        return state, dict(metrics)
+
+    def _rounds(
+        self,
+        state: game.State,
+        watch: jax.Array,
+        fetched: PyTree,
+        seeds: jax.Array,
+        values: Mapping[str, jax.Array],
+        count: jax.Array,
+        asked: jax.Array | None,
+        *,
+        stream: int,
+    ) -> tuple[game.State, jax.Array, dict[str, jax.Array], jax.Array | None]:
+        def watched(carry: tuple, fetched: PyTree, seed: jax.Array, values: Mapping[str, jax.Array]) -> tuple:
+            state, watch = carry
+            after, metrics = self._round(state, fetched, seed, values, stream)
+            finite = jnp.stack(jax.tree.leaves(metrics.pop("finite")))
+            seen = jnp.stack([after.step, jnp.argmin(finite).astype(jnp.int32)])
+            return (after, jnp.where((watch[0] < 0) & ~finite.all(), seen, watch)), metrics
+
+        def member(state: Any, watch: Any, seed: Any, values: Any, fetched: Any) -> Any:
+            if not self._fused:
+                return watched((state, watch), fetched, seed, values)
+            empty = jax.tree.map(
+                lambda x: jnp.zeros(x.shape, x.dtype),
+                jax.eval_shape(lambda carry: watched(carry, fetched, seed, values)[1], (state, watch)),
+            )
+            return jax.lax.fori_loop(
+                0, count, lambda _, both: watched(both[0], fetched, seed, values), ((state, watch), empty)
+            )
+
+        if not self.population:
+            (state, watch), metrics = member(state, watch, seeds, values, fetched)
+        else:
+            shared = self._source.resident
+
+            def local(
+                state: Any, watch: Any, seeds: Any, values: Any, fetched: Any
+            ) -> Any:  # the members of one device, or of one row of devices
+                if self._vmap:
+                    return jax.vmap(member, (0, 0, 0, 0, None if shared else 0))(state, watch, seeds, values, fetched)
+                if shared:
+                    return jax.lax.map(lambda x: member(x[0], x[1], x[2], x[3], fetched), (state, watch, seeds, values))
+                return jax.lax.map(lambda x: member(*x), (state, watch, seeds, values, fetched))
+
+            each = P(mesh.MEMBER)
+            (state, watch), metrics = jax.shard_map(
+                local,
+                mesh=self._mesh,
+                in_specs=(each, each, each, each, P() if shared else each),
+                out_specs=each,
+                axis_names={mesh.MEMBER},
+                check_vma=False,
+            )(state, watch, seeds, values, fetched)
+        return state, watch, metrics, None if asked is None else asked.max()
+
+
+def _stream(key: Key, stream: int) -> Key:
+    return jax.random.fold_in(jax.random.fold_in(key, STREAM), stream) if stream else key
+
+
+def _rows_of_batch(source: Source, key: Key, step: int, grid: Mesh) -> PyTree:
+    """One step's rows as a global array split over `data`; a process gathers only its own."""
+    split = NamedSharding(grid, P(mesh.DATA))
+    if jax.process_count() == 1:
+        return jax.device_put(source.fetch(key, step), split)
+
+    def span(index: Any) -> tuple[int, int]:
+        return index[0].indices(source.rows)[:2]
+
+    spans = [span(index) for index in split.addressable_devices_indices_map((source.rows,)).values()]
+    first, last = min(low for low, _ in spans), max(high for _, high in spans)
+    mine = source.fetch(key, step, slice(first, last))
+
+    def global_array(x: np.ndarray) -> jax.Array:
+        def own(index: Any) -> np.ndarray:
+            low, high = span(index)
+            return x[low - first : high - first]
+
+        return jax.make_array_from_callback((source.rows, *x.shape[1:]), split, own)
+
+    return jax.tree.map(global_array, mine)
+
+
+def _name(path: Any) -> str:
+    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
