@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(workdir: str, raw: bool = False, member: int = 0, best: bool = False) -> "saved.Sampler":
+def load(workdir: str, raw: bool = False, member: int = 0, best: bool = False) -> "Sampler":
     """The generator of a finished or stopped run, ready to sample; see `gan_jax.saved.load`."""
     from gan_jax import saved  # not before it is needed: it brings orbax
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from gan_jax import processes
 from gan_jax.types import PyTree, UserError, WriteError
 
 KEEP = 3  # the last three: the ones before outlive a fault in the last
@@ -60,7 +61,8 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.wait()
+            if not processes.lost(error):  # the one that is gone would be waited for
+                self.wait()
         except WriteError:
             if error is None:  # what went wrong first is what the user should read
                 raise
@@ -174,6 +176,8 @@ class Checkpoints:
         try:
             action()
         except Exception as failure:
+            if processes.lost(failure):
+                raise
             # Orbax tells an old failure again at the next save: a new one starts afresh.
             self._orbax, step, self._writing = None, self._writing, None
             for left in self._directory.glob(f"{step}.orbax-checkpoint-tmp*"):

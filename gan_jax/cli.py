@@ -41,7 +41,7 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
             os._exit(2)  # at a common exit every writer in the background would try, fail and say so once more
         raise SystemExit(2) from None
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() > 1 and "RESOURCE_EXHAUSTED" not in str(error):
+        if processes.lost(error):
             _gone(error, ours=args is None)
         if "RESOURCE_EXHAUSTED" not in str(error) and "memory" not in str(error).lower():
             raise

@@ -160,6 +160,8 @@ class Player:
                 draw = functools.partial(self.samples.draw, saved[0], i, 0)
                 each.append({} if i in self.dead else self.evaluate.measure(draw))
         except Exception as error:
+            if processes.lost(error):
+                raise
             if row:
                 self.write_row(step, row)
             self.settle(step, saved)

@@ -48,6 +48,15 @@ def initialize(coordinator: str = "", num_processes: int = 0, process_id: int = 
         ) from error
 
 
+def lost(error: BaseException | None) -> bool:
+    """Whether that is what a process meets when another one has ended."""
+    return (
+        isinstance(error, jax.errors.JaxRuntimeError)
+        and jax.process_count() > 1
+        and "RESOURCE_EXHAUSTED" not in str(error)
+    )
+
+
 def first() -> bool:
     """Whether this process is the one that writes and speaks."""
     return jax.process_index() == 0

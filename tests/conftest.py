@@ -29,6 +29,10 @@ jaxtyping.install_import_hook([f"gan_jax.{name}" for name in SHAPED], "typecheck
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--write-results", action="store_true", help="keep what the tests measure in experiments/results")
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     """Every test in a directory of its own: a run's default directory is under the current one."""

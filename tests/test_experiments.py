@@ -14,7 +14,7 @@ from PIL import Image
 import experiments
 from gan_jax import cli
 
-TOOLS = {"benchmark", "table"}  # no runs
+TOOLS = {"benchmark", "table", "torture"}  # no runs
 NAMES = sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - TOOLS)
 SMALL = {
     "gan_ring": ["--width", "8"],

@@ -216,31 +216,6 @@ def test_half_life_halves():
         game.half_life(-1, 64)
 
 
-@games
-def test_eight_devices_do_what_one_does(name):
-    """One SGD step, so that Adam cannot turn rounding in zero gradients into whole steps."""
-    g, batch = GAMES[name]
-    tx = optax.sgd(0.1)
-
-    def on(devices):
-        grid = mesh.make(devices, 16)
-        with jax.set_mesh(grid):
-            state = jax.jit(lambda: game.init(g, tx, tx, KEY, batch), out_shardings=mesh.whole(grid))()
-            update = game.make_update(g, tx, tx, ema_decay=0.9)
-            step = jax.jit(
-                lambda state, batch: update(state, mesh.split_rows(batch), KEY), out_shardings=mesh.whole(grid)
-            )
-            lowered = step.lower(state, jax.device_put(batch, mesh.whole(grid))).compile()
-            return jax.tree.map(
-                np.asarray, step(state, jax.device_put(batch, mesh.whole(grid)))
-            ), lowered.cost_analysis()["flops"]
-
-    (one, whole_work), (eight, share) = on(1), on(8)
-    scale = lambda x: np.abs(x).max() + 1e-3  # noqa: E731
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(b / scale(a), a / scale(a), atol=2e-6), one, eight)
-    assert share < 0.3 * whole_work  # an eighth of the networks, and all of what is per parameter
-
-
 @pytest.mark.parametrize(
     "devices, rows, text",
     [

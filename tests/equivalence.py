@@ -1,0 +1,128 @@
+"""One round of every kind of game on some devices: what the tables of devices and processes compare.
+
+As a program, one of several processes: python tests/equivalence.py COORDINATOR PROCESSES ID OUT.npz
+"""
+
+import dataclasses
+import functools
+import re
+import sys
+from collections import Counter
+
+import jax
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+
+from gan_jax import losses, penalties
+from gan_jax.config import Run
+from gan_jax.games.adversarial import adversarial
+from gan_jax.mesh import make
+from gan_jax.models import dcgan, mlp
+from gan_jax.optim import clip_weights
+from gan_jax.rounds import Recipe, Rounds
+from gan_jax.types import Source, Spec
+
+ROWS = 16
+SHAPE = (8, 8, 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Run):
+    batch_size: int = ROWS
+    lr: float = 0.1
+
+
+def source(rows, classes=0):
+    images = np.random.default_rng(0).uniform(-1, 1, (rows, *SHAPE)).astype(np.float32)
+    labels = np.arange(rows, dtype=np.int32) % max(classes, 1)
+    held = {"image": images} | ({"label": labels} if classes else {})
+    return Source(
+        lambda key, step, which=slice(None): held, lambda fetched, key, step: fetched, jax.random.key(0), rows,
+        Spec(SHAPE, classes), rows,
+    )  # fmt: skip
+
+
+def _mlp(loss, dropout=0.0, n_disc=1, tx=lambda lr: optax.sgd(lr), penalty=None):
+    def build(config, spec):
+        gen = mlp.Generator(spec.shape, (32,), dtype=config.precision)
+        disc = mlp.Discriminator((32,), dropout=dropout, dtype=config.precision)
+        smooth = [] if penalty is None else [(1.0, penalty)]
+        game = adversarial(gen, disc, loss, z_dim=4, accumulate=config.accumulate, penalties=smooth)
+        return Recipe(game, optax.sgd(config.lr), tx(config.lr), 4, n_disc=n_disc, ema_decay=0.9)
+
+    return build
+
+
+def _dcgan(loss, batch_norm=True, classes=0, penalty=None):
+    def build(config, spec):
+        gen = dcgan.Generator(spec.shape, 8, batch_norm=batch_norm, classes=classes, dtype=config.precision)
+        disc = dcgan.Discriminator(8, batch_norm=batch_norm, classes=classes, dtype=config.precision)
+        smooth = [] if penalty is None else [(1.0, penalty)]
+        game = adversarial(gen, disc, loss, z_dim=4, accumulate=config.accumulate, classes=classes, penalties=smooth)
+        return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), 4, ema_decay=0.9, classes=classes)
+
+    return build
+
+
+CLIPPED = dict(n_disc=5, tx=lambda lr: optax.chain(optax.sgd(lr), clip_weights(0.5)))
+GAMES = {
+    "MLP, minimax": _mlp(losses.minimax()),
+    "MLP, non-saturating, dropout": _mlp(losses.non_saturating(), dropout=0.2),
+    "MLP, relativistic average": _mlp(losses.relativistic_average()),
+    "MLP, weight clipping, 5 D steps": _mlp(losses.wasserstein(), **CLIPPED),
+    "DCGAN, batch norm": _dcgan(losses.non_saturating()),
+    "DCGAN, batch norm, least squares": _dcgan(losses.least_squares()),
+    "conditional DCGAN, batch norm, hinge": _dcgan(losses.hinge(), classes=3),
+    "DCGAN, relativistic paired, R1": _dcgan(losses.relativistic_paired(), batch_norm=False, penalty=penalties.r1),
+    "DCGAN, relativistic paired, R2": _dcgan(losses.relativistic_paired(), batch_norm=False, penalty=penalties.r2),
+    **{
+        f"DCGAN, Wasserstein, {penalty.__name__}": _dcgan(losses.wasserstein(), batch_norm=False, penalty=penalty)
+        for penalty in (penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred)
+    },
+}
+
+
+def setting(name):
+    classes = 3 if "conditional" in name else 0
+    n_disc = 5 if "5 D" in name else 1
+    return source(ROWS * n_disc, classes)
+
+
+@functools.cache
+def play(name, devices, rounds=1, **flags):
+    """(the state and the metrics after `rounds`, as NumPy; the Rounds; the state as it lay)."""
+    config = Config(devices=devices, **flags)
+    mesh = make(devices, ROWS, len(config.members()))
+    with jax.set_mesh(mesh):
+        program = Rounds(config, GAMES[name], setting(name), mesh)
+        state, watch, metrics = program.fresh(), program.watch(), {}
+        for step in range(rounds):
+            state, watch, metrics, _ = program.play(state, watch, step, 1)
+        return jax.tree.map(np.asarray, (state, metrics)), program, state
+
+
+def difference(a, b):
+    """The largest difference of two trees, each array's beside its own largest entry, or beside the learning rate where
+    that is larger: the last bias of D hardly moves, because what pulls it cancels but for rounding.
+    """
+    worst = 0.0
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        scale = max(np.abs(x).max(), 0.1)
+        worst = max(worst, float(np.abs(np.float64(x) - np.float64(y)).max() / scale))
+    return worst
+
+
+def collectives(text):
+    """How often each collective stands in a compiled program."""
+    kinds = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
+    return Counter(re.findall(rf"= .*? ({kinds})(?:-start)?\(", text))
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    jax.distributed.initialize(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    leaves = {name: jax.tree.leaves(play(name, 0)[0]) for name in GAMES}
+    if jax.process_index() == 0:
+        np.savez(sys.argv[4], **{f"{name}|{i}": x for name in leaves for i, x in enumerate(leaves[name])})
+    multihost_utils.sync_global_devices("done")

@@ -1,0 +1,181 @@
+"""Two processes that play one run: the same run as one process, one writer, and what happens when one ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import experiments
+import gan_jax
+from gan_jax import processes
+from gan_jax.log import read_rows
+
+ROOT = str(Path(experiments.__file__).parents[1])
+FLAGS = ["--width", "8", "--batch-size", "16", "--log-every", "2", "--sample-every", "4", "--checkpoint-every", "4"]
+
+
+def devices(count):
+    words = [word for word in os.environ["XLA_FLAGS"].split() if "device_count" not in word]
+    flags = " ".join([*words, f"--xla_force_host_platform_device_count={count}"])
+    return {**os.environ, "PYTHONPATH": ROOT, "XLA_FLAGS": flags}
+
+
+def launch(*flags, second=()):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = [sys.executable, "-m", "experiments.gan_ring", *FLAGS, *flags, "--coordinator", address]
+    return [
+        subprocess.Popen(
+            [*words, "--num-processes", "2", "--process-id", str(i), *(second if i else ())],
+            env=devices(2),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]
+
+
+def finish(both):
+    said = [process.communicate(timeout=120)[0] for process in both]
+    # Of the other process only the transport speaks.
+    own = "".join(line for line in said[1].splitlines() if "Gloo" not in line)
+    return [process.returncode for process in both], said[0], own
+
+
+def rows(workdir):
+    return read_rows(Path(workdir) / "metrics.jsonl")
+
+
+def close(some, others):
+    assert [row["step"] for row in some] == [row["step"] for row in others]
+    for one, other in zip(some, others, strict=True):
+        assert set(one) == set(other)
+        for name in set(one) - {"seconds"}:
+            if one[name] is not None:
+                np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_two_processes_play_the_run_of_one_and_go_on_after_a_stop():
+    codes, said, own = finish(launch("--steps", "8", "--workdir", "both"))
+    assert codes == [0, 0], said
+    assert "gan_ring on 4 x cpu of 2 processes" in said and own == ""
+    alone = [sys.executable, "-m", "experiments.gan_ring", *FLAGS, "--steps", "8", "--workdir", "alone"]
+    subprocess.run(alone, env=devices(4), capture_output=True, check=True)
+    close(rows("both"), rows("alone"))
+    for name in ("samples", "checkpoints"):
+        assert sorted(path.name for path in Path("both", name).iterdir()) == sorted(
+            path.name for path in Path("alone", name).iterdir()
+        )
+    made = Path("both/checkpoints/8").iterdir()
+    assert {"ocdbt.process_0", "ocdbt.process_1"} <= {path.name for path in made}  # both wrote
+    result = json.loads(Path("both/result.json").read_text())
+    assert result["command"] == json.loads(Path("alone/result.json").read_text())["command"].replace("alone", "both")
+
+    # One process reads what two have written, and the other way round.
+    alone[alone.index("alone")] = "both"
+    alone[alone.index("--steps") + 1] = "12"
+    subprocess.run(alone, env=devices(1), capture_output=True, check=True)
+    codes, said, _ = finish(launch("--steps", "16", "--workdir", "both"))
+    assert codes == [0, 0] and "going on at step 12 of 16" in said, said
+    assert [row["step"] for row in rows("both")] == [2, 4, 6, 8, 10, 12, 14, 16]
+    assert gan_jax.load("both").step == 16
+
+
+def until(process, text):
+    while text not in (line := process.stdout.readline()):
+        assert line, process.poll()
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_that_is_killed_ends_the_other(victim):
+    both = launch("--steps", "100000", "--workdir", "run")
+    until(both[0], "step 8/")
+    both[victim].kill()
+    begin = time.monotonic()
+    said = both[1 - victim].communicate(timeout=90)[0]
+    assert time.monotonic() - begin < 60
+    assert both[1 - victim].returncode not in (0, None)
+    assert "has lost another one" in said or "heartbeat" in said.lower() or "coordination" in said.lower(), said
+    assert "Traceback" not in said, said
+    both[victim].communicate()
+    last = gan_jax.load("run").step
+    both = launch("--steps", "100000", "--workdir", "run")
+    until(both[0], f"going on at step {last:,} of")
+    until(both[0], "step ")
+    # A signal to one of them stops both, after the same step.
+    both[1 - victim].send_signal(signal.SIGTERM)
+    codes, said, _ = finish(both)
+    assert codes == [143, 143] and f"stopped at step {gan_jax.load('run').step:,} of 100,000, saved" in said, said
+    steps = [row["step"] for row in rows("run")]
+    assert steps == list(range(2, 2 * len(steps) + 1, 2))
+
+
+@pytest.mark.parametrize(
+    "second, text",
+    [
+        (("--lr", "0.5"), "process 1 differs from process 0 in configuration, networks or data"),
+        (("--width", "0"), "--width 0"),
+    ],
+)
+def test_processes_that_do_not_agree(second, text):
+    both = launch("--steps", "8", "--workdir", "run", second=second)
+    if "--lr" not in second:  # it never joins, and the first would wait for it as long as for one that starts late
+        assert text in both[1].communicate(timeout=60)[0] and both[1].returncode == 2
+        both[0].kill()
+        both[0].communicate()
+        return
+    codes, said, own = finish(both)
+    assert codes == [2, 2] and text in said and own == "" and not Path("run").exists(), said
+
+
+def test_a_mistake_is_told_once():
+    Path("run").write_text("precious")
+    codes, said, own = finish(launch("--steps", "8", "--workdir", "run"))
+    assert codes == [2, 2] and "error: --workdir " in said and said.count("is a file") == 1 and own == ""
+
+
+@pytest.mark.parametrize(
+    "environment, several",
+    [
+        ({}, False),
+        ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2"}, False),  # the shell of an allocation, not a step of it
+        ({"SLURM_STEP_NODELIST": "a[1-2]", "SLURM_NTASKS": "2"}, True),
+        ({"SLURM_STEP_NODELIST": "a1", "SLURM_NTASKS": "1"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2"}, True),
+    ],
+)
+def test_a_launcher_is_recognised(environment, several):
+    assert processes.several(environment) == several
+
+
+def test_slurm_starts_several_by_itself():
+    """As srun would: nothing but the environment says that there are two."""
+    both = []
+    for i in range(2):
+        step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+        place = {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i), "SLURM_STEP_NUM_NODES": "1"}
+        both.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "experiments.gan_ring", *FLAGS, "--steps", "4", "--workdir", "run"],
+                env={**devices(2), **step, **place},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    codes, said, own = finish(both)
+    assert codes == [0, 0] and "gan_ring on 4 x cpu of 2 processes" in said and own == "", said
