@@ -145,7 +145,7 @@ def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
     """A swept field and its values, of NAME=VALUE,VALUE,..."""
     name, _, listed = text.partition("=")
     name = name.strip().removeprefix("--").replace("-", "_")
-    able = [field.name for field in dataclasses.fields(config) if isinstance(field.default, float)]
+    able = [field.name for field in dataclasses.fields(config) if field.type in (float, "float")]
     if name not in able:
         raise UserError(
             f"--sweep {text}: {name!r} cannot be swept, only fractional values can, which leave the program as it is: {', '.join(able)}"

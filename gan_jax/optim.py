@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import optax
 
 
-def clip_weights(limit: float) -> optax.GradientTransformation:
+def clip_weights(limit: float | jax.Array) -> optax.GradientTransformation:
     """Keeps every parameter in [-limit, limit]: put it last in an `optax.chain`.
 
     u <- clip(p + u, -limit, limit) - p, so that p + u lies in the box to rounding. `limit` > 0 (ValueError).
     Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1, line 7 (limit 0.01).
     """
-    if not limit > 0:
+    if not isinstance(limit, jax.Array) and not limit > 0:  # an array: one of a sweep's values
         raise ValueError(f"limit must be positive, got {limit}; the paper's is 0.01")
 
     def update(
