@@ -1,8 +1,9 @@
 """How fast the rounds of the experiments are on this machine, and what the training loop adds to them.
 
 Each game is timed on random images of its data's shape, held on the device as the real ones are: the bare compiled
-update, and the whole loop (data, log, TensorBoard, progress) between two rows of its log, in turn. FLOPs are XLA's
-count of the compiled update; they are set beside the rate of a large float32 matrix product on the same device.
+update, and the whole loop (data, checks, log, TensorBoard, progress) between two rows of its log, in turn. FLOPs are
+XLA's count of the compiled update; they are set beside the rate of a large float32 matrix product on the same device.
+Then populations: the rounds of all members, for each member, beside those of a single run, in turn.
 
     python -m experiments.benchmark
 """
@@ -22,9 +23,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import dcgan_mnist, gan_mnist, gan_ring, wgan_gp_mnist
-from gan_jax import cli, data, game, loop, record
+from experiments import dcgan_digits, dcgan_mnist, gan_mnist, gan_ring, wgan_gp_mnist
+from gan_jax import cli, data, game, loop, mesh, record
 from gan_jax.log import read_rows
+from gan_jax.rounds import Rounds
 from gan_jax.types import Source
 from gan_jax.validate import image_set
 
@@ -103,6 +105,33 @@ def measure(module: ModuleType, source: Source, config: Any, settings: Config, r
     }
 
 
+def rounds_of(module: ModuleType, source: Source, settings: Config, seeds: int) -> Any:
+    """Yields milliseconds a round and member, measured anew each time it is asked."""
+    config = module.Config(seeds=seeds)
+    grid = mesh.make(config.devices, config.batch_size, seeds)
+    with jax.set_mesh(grid):
+        rounds = Rounds(config, module.build, source, grid)
+        state, watch, calls = rounds.fresh(), rounds.watch(), -(-settings.steps // rounds.rounds_a_call)
+        while True:
+            state, watch, _, _ = jax.block_until_ready(rounds.play(state, watch, 0, rounds.rounds_a_call))
+            begin = time.perf_counter()
+            for _ in range(calls):
+                state, watch, _, _ = rounds.play(state, watch, 0, rounds.rounds_a_call)
+            jax.block_until_ready(state)
+            yield (time.perf_counter() - begin) / calls / rounds.rounds_a_call / seeds * 1e3
+
+
+def population(module: ModuleType, source: Source, settings: Config, seeds: int) -> dict[str, Any]:
+    alone, together = (rounds_of(module, source, settings, count) for count in (1, seeds))
+    pairs = [(next(alone), next(together)) for _ in range(settings.repeats)]
+    return {
+        "members": seeds,
+        "single_ms": round(statistics.median(ms for ms, _ in pairs), 3),
+        "member_ms": round(statistics.median(ms for _, ms in pairs), 3),
+        "member_over_single": round(statistics.median(many / one for one, many in pairs), 3),
+    }
+
+
 def peak_memory_mb() -> float:
     """Of the device where it says, else of the process, so far."""
     stats = jax.devices()[0].memory_stats() or {}
@@ -117,6 +146,7 @@ def main(settings: Config) -> dict[str, Any]:
     digits = image_set(
         rng.integers(0, 256, (60_000, 28, 28, 1), np.uint8), rng.integers(0, 10, 60_000), "random images", classes=10
     )
+    small = image_set(rng.integers(0, 256, (1_797, 8, 8, 1), np.uint8), None, "random small images")
     print(
         f"{'game':<14}{'batch':>6}{'update ms':>11}{'(range)':>18}{'images/s':>11}{'GFLOP/s':>9}{'of matrix':>10}{'loop ms':>9}{'overhead':>10}{'peak MB':>9}"
     )
@@ -137,12 +167,24 @@ def main(settings: Config) -> dict[str, Any]:
             f"{one['share_of_matrix_rate']:>10.0%}{one['loop_ms']:>9.2f}{one['loop_overhead']:>10.1%}{one['peak_memory_mb']:>9,}",
             flush=True,
         )
+    print(f"\n{'population':<14}{'members':>8}{'ms a member':>13}{'ms alone':>10}{'ratio':>7}")
+    populations = {}
+    for module, seeds in ((gan_ring, 16), (dcgan_digits, 4)):
+        config = module.Config()
+        source = data.ring(config.batch_size, 0) if module is gan_ring else data.source(small, config.batch_size, 0)
+        name = module.__name__.rsplit(".", 1)[-1]
+        many = populations[name] = population(module, source, settings, seeds)
+        print(
+            f"{name:<14}{seeds:>8}{many['member_ms']:>13.2f}{many['single_ms']:>10.2f}{many['member_over_single']:>7.2f}",
+            flush=True,
+        )
     result = {
         "name": "benchmark",
         "command": "python -m experiments.benchmark",
         **saved,
         "matrix_gflop_per_second": round(rate, 1),
         "games": games,
+        "populations": populations,
     }
     if settings.json:
         Path(settings.json).write_text(json.dumps(result, indent=2) + "\n")

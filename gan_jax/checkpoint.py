@@ -71,9 +71,11 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of the complete checkpoints, ascending."""
-        if not self._directory.is_dir():
-            return []
-        return sorted(int(entry.name) for entry in self._directory.iterdir() if entry.name.isdigit())
+        try:
+            names = [entry.name for entry in self._directory.iterdir()] if self._directory.is_dir() else []
+        except OSError as error:
+            raise UserError(f"cannot read {self._directory}: {error.strerror or error}") from error
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit() and name == str(int(name)))
 
     @property
     def latest(self) -> int | None:
@@ -83,7 +85,7 @@ class Checkpoints:
     @property
     def best(self) -> int | None:
         """The step of the best checkpoint, where one was marked and is there."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             step = json.loads((self._directory / BEST).read_text())["step"]
             return step if step in self.steps() else None
         return None
@@ -92,25 +94,38 @@ class Checkpoints:
         """The step of the last checkpoint whose files are what was written; None if there is none.
 
         Each damaged one is said, with what is wrong, and moved out of the way to N.damaged, unless `set_aside` is false.
-        UserError if there are only damaged ones.
+        UserError if there are only damaged ones, which then stay where they are.
         """
-        said = []
+        faults = {}
         for step in reversed(self.steps()):
-            path = self._directory / str(step)
-            fault = _fault(path)
-            if fault is None:
-                return step
-            said.append(f"the checkpoint of step {step} is damaged: {fault}")
-            say(f"warning: {said[-1]}; the one before it is used")
-            if set_aside:
-                aside = path.with_name(f"{step}.damaged")
-                shutil.rmtree(aside, ignore_errors=True)
-                path.rename(aside)
-        if said:
+            if (fault := self.fault(step)) is None:
+                break
+            faults[step] = f"the checkpoint of step {step} is damaged: {fault}"
+        else:
+            if not faults:
+                return None
             raise UserError(
-                f"no checkpoint in {self._directory} can be used: {'; '.join(said)}. Remove {self._directory.parent} or name another --workdir to begin anew"
+                f"no checkpoint in {self._directory} can be used: {'; '.join(faults.values())}. Name another --workdir to begin anew"
             )
-        return None
+        for damaged, text in faults.items():
+            say(f"warning: {text}; the one of step {step} is used")
+            if set_aside:
+                self._set_aside(damaged)
+        return step
+
+    def fault(self, step: int) -> str | None:
+        """What is wrong with the files of a checkpoint; None if they are as they were written."""
+        return _fault(self._directory / str(step))
+
+    def _set_aside(self, step: int) -> None:
+        aside = self._directory / f"{step}.damaged"
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            (self._directory / str(step)).rename(aside)
+        except OSError as error:
+            raise UserError(
+                f"cannot move the damaged {self._directory / str(step)} out of the way: {error.strerror or error}"
+            ) from error
 
     def save(self, step: int, state: PyTree) -> None:
         """Copies `state` and writes it in the background; a step that is there already is left as it is. Errors of the
@@ -210,17 +225,21 @@ def _sha256(path: Path) -> str:
 def _fault(path: Path) -> str | None:
     """What is wrong with a checkpoint's files; None if they are as they were written."""
     try:
-        lines = [line.split("  ", 1) for line in (path / SUMS).read_text().splitlines()]
-        for digest, name in lines:
+        lines = [line.partition("  ") for line in (path / SUMS).read_text().splitlines()]
+        if not lines or not all(len(digest) == 64 and name for digest, _, name in lines):
+            return f"{SUMS} is not what was written"
+        for digest, _, name in lines:
             if not (path / name).is_file():
                 return f"{name} is missing"
             if _sha256(path / name) != digest:
                 return f"{name} is not what was written"
+        names = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
     except FileNotFoundError:
         return f"{SUMS} is missing"
     except (OSError, ValueError) as error:
         return f"{SUMS} cannot be read: {error}"
-    return None if lines else f"{SUMS} is empty"
+    unlisted = names - {name for _, _, name in lines} - LATE - {SUMS, f"{SUMS}.part"}
+    return f"{min(unlisted)} is not in {SUMS}" if unlisted else None
 
 
 def _first_line(failure: BaseException) -> str:

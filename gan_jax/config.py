@@ -14,6 +14,7 @@ MAY_BE_ZERO = frozenset(
     {"seed", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every", "num_processes"}
 )  # every other whole number is at least 1
 MAY_BE_NEGATIVE = frozenset({"process_id"})
+MOST = 1_000  # seeds
 POSITIVE = frozenset({"lr", "clip"})
 FRACTIONS = frozenset({"b1", "b2", "dropout"})
 
@@ -88,7 +89,7 @@ class Run:
             value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
             if isinstance(value, bool) or not isinstance(value, (int, float)) or field.name in MAY_BE_NEGATIVE:
                 continue
-            least = 1 if isinstance(value, int) and field.name not in MAY_BE_ZERO else 0
+            least = 1 if field.type in (int, "int") and field.name not in MAY_BE_ZERO else 0
             if not least <= value < math.inf:
                 raise UserError(
                     f"{flag} {value}: it must be at least {least}{'' if isinstance(value, int) else ' and finite'}"
@@ -97,6 +98,8 @@ class Run:
                 raise UserError(f"{flag} {value}: it must be more than 0")
             if field.name in FRACTIONS and value >= 1:
                 raise UserError(f"{flag} {value}: it must be in [0, 1)")
+        if self.seeds > MOST:
+            raise UserError(f"--seeds {self.seeds}: at most {MOST:,}")
         if self.seed + self.seeds > 2**32:
             raise UserError(f"--seed {self.seed} and --seeds {self.seeds}: the last seed must be less than 2^32")
         if self.batch_size % self.accumulate:
@@ -108,12 +111,14 @@ class Run:
         self.members()
 
     def _check_processes(self) -> None:
-        given = (self.coordinator != "", self.num_processes > 0, self.process_id >= 0)
+        given = (self.coordinator != "", self.num_processes > 0, self.process_id != -1)
+        if self.process_id < -1:
+            raise UserError(f"--process-id {self.process_id}: it counts from 0")
         if any(given) and not all(given):
             raise UserError(
                 f"--coordinator, --num-processes and --process-id go together; got {self.coordinator!r}, {self.num_processes} and {self.process_id}"
             )
-        if all(given) and self.process_id >= self.num_processes:
+        if all(given) and not 0 <= self.process_id < self.num_processes:
             raise UserError(
                 f"--process-id {self.process_id} of --num-processes {self.num_processes}: it must be 0 to {self.num_processes - 1}"
             )
@@ -145,7 +150,7 @@ def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
     """A swept field and its values, of NAME=VALUE,VALUE,..."""
     name, _, listed = text.partition("=")
     name = name.strip().removeprefix("--").replace("-", "_")
-    able = [field.name for field in dataclasses.fields(config) if field.type in (float, "float")]
+    able = {field.name: field.default for field in dataclasses.fields(config) if field.type in (float, "float")}
     if name not in able:
         raise UserError(
             f"--sweep {text}: {name!r} cannot be swept, only fractional values can, which leave the program as it is: {', '.join(able)}"
@@ -154,8 +159,10 @@ def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
         values = tuple(float(value) for value in listed.split(","))
     except ValueError:
         raise UserError(f"--sweep {text}: NAME=VALUE,VALUE,... is needed, such as {name}=0.1,0.2") from None
-    if len(set(values)) < len(values):
+    if len({f"{value:g}" for value in values}) < len(values):  # so they are told apart
         raise UserError(f"--sweep {text}: a value stands there twice; for equal members with other seeds use --seeds")
+    if (own := getattr(config, name)) != able[name]:
+        raise UserError(f"--sweep {text} and --{name.replace('_', '-')} {own} together: give the values in one of them")
     for value in values:
         try:
             dataclasses.replace(config, **{name: value}, sweep=())  # type: ignore[arg-type]

@@ -67,9 +67,14 @@ def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> C
     `images` = 0 is no memory: the average is the new parameters. `batch_size` is the real images of one round. Karras
     et al. 2020, arXiv:2006.06676, their `ema_kimg` and `ema_rampup`.
     """
-    if batch_size < 1 or (not isinstance(images, jax.Array) and images < 0):  # an array: one of a sweep's values
+    # An array is one of a sweep's values, which were checked before.
+    if (
+        batch_size < 1
+        or (not isinstance(images, jax.Array) and not images >= 0)
+        or (ramp_up is not None and not ramp_up >= 0)
+    ):
         raise ValueError(
-            f"a half-life of {images} images with batches of {batch_size}: the first must be at least 0, the second at least 1"
+            f"a half-life of {images} images with batches of {batch_size} and ramp-up {ramp_up}: they must be at least 0, 1 and 0"
         )
 
     def decay(step: jax.Array) -> jax.Array:
@@ -118,6 +123,8 @@ def make_update(
     round whether it was: a tuple of trees of booleans, of what `CHECKED` names. Compiled; the state given is donated, so
     use the one returned.
     """
+    if not callable(ema_decay) and not isinstance(ema_decay, jax.Array) and not 0 <= ema_decay <= 1:
+        raise ValueError(f"ema_decay is in [0, 1], or a function of the step; got {ema_decay}")
     if n_disc < 1:
         raise ValueError(f"n_disc is the discriminator's steps in a round, at least 1; got {n_disc}")
 

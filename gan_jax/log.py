@@ -18,19 +18,33 @@ from typing import Any
 import tqdm
 
 from gan_jax.spread import mean_std
+from gan_jax.types import UserError
 
 Value = float | Sequence[float | None]  # of a run, or of each member of a population, None of one that has diverged
 
 
 def read_rows(path: Path | str) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, in order. A last line that was cut short is left out."""
+    """The rows of a metrics.jsonl, in order. A last line that was cut short is left out; UserError for any other that is
+    no row.
+    """
     path, rows = Path(path), []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
+    try:
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    lines, cut = content.splitlines(), not content.endswith(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if not (isinstance(row["step"], int) and isinstance(row["seconds"], (int, float))):
+                raise TypeError("step and seconds must be numbers")
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(lines) and cut:
                 break
+            raise UserError(
+                f"{path}, line {number} is no row of a log: {line[:60]!r}; mend it, or name another --workdir"
+            ) from error
+        rows.append(row)
     return rows
 
 

@@ -7,6 +7,7 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from gan_jax import game, images, mesh, processes, record
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import MAY_DIFFER, PLACE, Run
 from gan_jax.lock import Lock
-from gan_jax.log import Log
+from gan_jax.log import Log, read_rows
 from gan_jax.player import Player
 from gan_jax.rounds import Build, Recipe, Rounds
 from gan_jax.samples import Samples
@@ -42,7 +43,7 @@ def run(
     run could not be saved.
     """
     name = record.module_name(type(config)).rsplit(".", 1)[-1]
-    workdir = Path(config.workdir or f"runs/{name}").absolute()
+    workdir = Path(config.workdir or f"runs/{name}").expanduser().absolute()
     recipe = build(config, source.spec)
     if source.rows != config.batch_size * recipe.n_disc:
         raise ValueError(
@@ -77,10 +78,16 @@ def run(
         together(checked)
         together(lambda: record.make_workdir(workdir))
         together(lambda: stack.enter_context(Lock(workdir)).held)
-        together(lambda: record.open_workdir(workdir, config, identity, MAY_DIFFER))
+        together(checked)
+        together(lambda: len(read_rows(workdir / "metrics.jsonl")))
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
+        together(functools.partial(_open, workdir, config, identity))
         start = together(lambda: checkpoints.sound(lambda text: print(text, file=sys.stderr, flush=True))) or 0
         finished = start >= config.steps and processes.share((workdir / "result.json").exists())
+        if processes.share(not start and (workdir / "result.json").exists()):
+            raise UserError(
+                f"{workdir} holds a finished run whose checkpoints are gone from {workdir}/checkpoints: bring them back, or name another --workdir"
+            )
         if start:
             state, watch = checkpoints.restore(start, (rounds.like, rounds.like_watch))
         else:
@@ -99,6 +106,15 @@ def run(
             player = Player(config, rounds, source, samples, evaluate, picture, pictured, workdir, log, checkpoints)
             state = player.play(state, watch, start, stop)
     return state
+
+
+def _open(workdir: Path, config: Run, identity: dict[str, Any]) -> None:
+    try:
+        record.open_workdir(workdir, config, identity, MAY_DIFFER)
+    except UserError:
+        with contextlib.suppress(OSError):
+            (workdir / "checkpoints").rmdir()  # which was made just now, unless it holds something
+        raise
 
 
 def _print(text: str) -> None:

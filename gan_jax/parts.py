@@ -21,6 +21,8 @@ def in_parts(
     """
     if parts == 1:
         return apply(rows, key)
+    if counts := {x.shape[0] for x in jax.tree.leaves(rows) if x.shape[0] % parts}:
+        raise ValueError(f"accumulate={parts} needs batches whose rows are a multiple of it; got {sorted(counts)} rows")
     split = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), rows)  # [b ...] -> [p b/p ...]
     out, stats = jax.lax.map(jax.checkpoint(lambda part: apply(*part)), (split, jax.random.split(key, parts)))
     out = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), out)  # [p b/p ...] -> [b ...]

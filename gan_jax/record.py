@@ -94,15 +94,25 @@ def check_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_d
     when it is a file, belongs to another configuration (the fields that differ are named), or holds something else.
     """
     path = workdir / "config.json"
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"--workdir {workdir} is a file; name a directory")
-    if path.exists():
+    try:
+        there = path.exists()
+        if workdir.exists() and not workdir.is_dir():
+            raise UserError(f"--workdir {workdir} is a file; name a directory")
+        entries = sorted(workdir.iterdir()) if workdir.is_dir() else []
+        kept = [entry.name for entry in entries if entry.name == "metrics.jsonl" or _holds_checkpoints(entry)]
+    except OSError as error:
+        raise UserError(f"cannot read --workdir {error.filename or workdir}: {error.strerror or error}") from error
+    if there:
         try:
             saved = json.loads(path.read_text())
             differ = _differences(saved, _described(config, identity), may_differ)
-            if not all(isinstance(saved[key], list) for key in ("starts", "rollbacks")):
-                raise TypeError("starts and rollbacks must be lists")
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            if not (isinstance(saved["starts"], list) and isinstance(saved["rollbacks"], list)):
+                raise TypeError("starts and rollbacks are lists")
+            if not all(isinstance(start["step"], int) for start in saved["starts"]):
+                raise TypeError("starts are counted in steps")
+            if not all(isinstance(back[key], int) for back in saved["rollbacks"] for key in ("step", "to")):
+                raise TypeError("rollbacks are counted in steps")
+        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not a run's configuration ({error!r}); name another --workdir") from error
         if differ:
             differing = "\n  ".join(differ[:12] + ([f"and {len(differ) - 12} more"] if len(differ) > 12 else []))
@@ -110,9 +120,13 @@ def check_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_d
                 f"{workdir} belongs to another run:\n  {differing}\nGive the old values to go on with it, or another --workdir to begin anew"
             )
         return True
-    if workdir.is_dir() and any(entry.name in ("checkpoints", "metrics.jsonl") for entry in workdir.iterdir()):
+    if kept:
         raise UserError(f"{workdir} holds a run without its config.json; name another --workdir")
     return False
+
+
+def _holds_checkpoints(entry: Path) -> bool:
+    return entry.name == "checkpoints" and (not entry.is_dir() or any(entry.iterdir()))
 
 
 def make_workdir(workdir: Path) -> None:

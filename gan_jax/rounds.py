@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -45,6 +46,12 @@ class Fault(NamedTuple):
     what: str
 
 
+def tensors(state: game.State, population: bool) -> dict[str, str]:
+    """Every array of a member's state, by its path: kind and shape."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {_name(path): f"{x.dtype}{list(x.shape[1:] if population else x.shape)}" for path, x in leaves}
+
+
 class Rounds:
     """The programs of one run on one mesh; those of a population have a leading axis of members on every array.
 
@@ -67,13 +74,12 @@ class Rounds:
         state = self._traced(lambda: jax.eval_shape(self._init, self._seeds, self._values))
         layout = mesh.layout(grid, state, self.population, config.shard_state)
         self.like: game.State = template(state, layout)
+        _require_memory(self.like, grid)
         self.like_watch = jax.ShapeDtypeStruct(self._empty_watch().shape, np.int32, sharding=self.whole)
         self._one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._own(x), x.dtype), state)
         params = {side: jax.tree.leaves(getattr(self._one, side).params) for side in ("gen", "disc")}
         self.parameters = {side: sum(math.prod(x.shape) for x in params[side]) for side in params}
-        self.tensors = {
-            _name(path): f"{x.dtype}{list(x.shape)}" for path, x in jax.tree_util.tree_leaves_with_path(self._one)
-        }
+        self.tensors = tensors(state, self.population)
         # On accelerators a vmap fills the device. On the CPU convolutions with a kernel for each member are slow, and
         # large matrices are slower than one after another; a vmap whose batch is split as well gathers its kernels.
         small = sum(self.parameters.values()) < SMALL and all(x.ndim <= 2 for x in params["gen"] + params["disc"])
@@ -142,6 +148,10 @@ class Rounds:
         """Traces; a swept value that the program cannot take as an argument is the user's mistake."""
         try:
             return action()
+        except (NotImplementedError, OverflowError) as error:  # more numbers than can be counted
+            raise UserError(
+                f"the networks cannot be that large: {str(error).splitlines()[0]}; a smaller --width may help"
+            ) from error
         except jax.errors.ConcretizationTypeError as error:
             if not self._values:
                 raise
@@ -268,6 +278,19 @@ class Rounds:
                 check_vma=False,
             )(state, watch, seeds, values, fetched)
         return state, watch, metrics, None if asked is None else asked.max()
+
+
+def _require_memory(like: game.State, grid: Mesh) -> None:
+    """UserError where a device could not hold its part of the state, before anything is made."""
+    device = grid.devices.flat[0]
+    memory = (device.memory_stats() or {}).get("bytes_limit", 0)
+    share = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(like))
+    if device.platform == "cpu":  # all its devices share the machine's
+        memory, share = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), share * len(jax.local_devices())
+    if memory and share > memory:
+        raise UserError(
+            f"the state takes {share / 2**30:,.1f} GiB of {memory / 2**30:,.1f}: a smaller --width, fewer --seeds, or --shard-state over more devices"
+        )
 
 
 def _stream(key: Key, stream: int) -> Key:

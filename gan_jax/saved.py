@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from gan_jax import game
 from gan_jax.checkpoint import Checkpoints, template
+from gan_jax.rounds import tensors
 from gan_jax.types import Array, Spec, UserError
 
 NONE_YET = "has no checkpoint yet; a run writes one every --checkpoint-every steps, and when it is stopped"
@@ -29,18 +30,28 @@ class Sampler(NamedTuple):
     step: int  # rounds it was trained for
     config: Mapping[str, Any]  # the flags of its run
 
-    def __call__(self, z: Float[Array, "b z"], label: Int[Array, " b"] | None = None) -> np.ndarray:
-        """Without `label`, a conditional generator takes the classes in turn."""
-        if z.shape[-1] != self.z_dim:
+    def __call__(self, z: Float[Array, "..."], label: Int[Array, "..."] | None = None) -> np.ndarray:
+        """Without `label`, a conditional generator takes the classes in turn. ValueError for other shapes than z [b z] and
+        label [b], and for labels that are none of the classes.
+        """
+        if z.ndim != 2 or z.shape[-1] != self.z_dim:
             raise ValueError(
-                f"the generator takes z of width {self.z_dim}, and was given {z.shape}; sampler.latents(n) makes some"
+                f"the generator takes z [b {self.z_dim}], and was given {z.shape}; sampler.latents(n) makes some"
             )
         if self.classes and label is None:
             label = jnp.arange(len(z)) % self.classes
+        if label is not None:
+            known = np.asarray(label)
+            if known.shape != z.shape[:1] or not ((known >= 0) & (known < max(self.classes, 1))).all():
+                raise ValueError(
+                    f"{len(z)} labels in [0, {self.classes}) go with z {z.shape}; got {known.shape}, {known.ravel()[:8].tolist()}"
+                )
         return np.asarray(self.apply(z, label))
 
     def latents(self, count: int, seed: int = 0) -> jax.Array:
         """[count z] from N(0, I)."""
+        if count < 1:
+            raise ValueError(f"latents({count}): 1 or more")
         return jax.random.normal(jax.random.key(seed), (count, self.z_dim))
 
 
@@ -51,24 +62,33 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
     The experiment that made the run is imported by the path in its config.json, and must still build the same networks.
     UserError where there is no run, no checkpoint yet, no such member, or the experiment cannot be imported.
     """
-    workdir = Path(workdir)
+    workdir = Path(workdir).expanduser()
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(f"{workdir.absolute()} is no run's directory: it has no config.json")
-    saved = json.loads(path.read_text())
     try:
-        module = importlib.import_module(saved["experiment"])
-    except ImportError as error:
+        saved = json.loads(path.read_text())
+        name, flags, identity = saved["experiment"], saved["config"], saved["identity"]
+        spec = Spec(tuple(identity["shape"]), identity["classes"])
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()}
+        if not (isinstance(name, str) and name):
+            raise TypeError(f"experiment {name!r}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a run's configuration: {error!r}") from error
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, SyntaxError) as error:
         raise UserError(
-            f"the run's experiment, {saved['experiment']}, cannot be imported ({error}); start Python where it can"
+            f"the run's experiment, {name}, cannot be imported ({error}); start Python where it can"
         ) from error
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in saved["config"].items()}
-    config = module.Config(**fields)
+    try:
+        config = module.Config(**fields)
+        recipe = module.build(config, spec)
+    except (AttributeError, TypeError) as error:
+        raise UserError(f"the experiment {name} is not the one that made {workdir.absolute()}: {error}") from error
     members = config.members()
     if not 0 <= member < len(members):
         raise UserError(f"member {member} of {workdir.absolute()}, which has {len(members)}: 0 to {len(members) - 1}")
-    spec = Spec(tuple(saved["identity"]["shape"]), saved["identity"]["classes"])
-    recipe = module.build(config, spec)
 
     def fresh() -> tuple[game.State, jax.Array]:
         state = game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), spec.blank(1))
@@ -80,11 +100,20 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir.absolute()} {NONE_YET}")
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        step = (
-            checkpoints.best if best else checkpoints.sound(lambda text: print(text, file=sys.stderr), set_aside=False)
-        )
+        if best:
+            step = checkpoints.best
+            if step is not None and (fault := checkpoints.fault(step)):
+                raise UserError(f"the best checkpoint of {workdir.absolute()}, of step {step}, is damaged: {fault}")
+        else:
+            step = checkpoints.sound(lambda text: print(text, file=sys.stderr), set_aside=False)
         if step is None:
             raise UserError(f"{workdir.absolute()} {NO_BEST if best else NONE_YET}")
+        now = tensors(like[0], config.population)
+        for key, kind in identity.get("tensor", {}).items():
+            if now.get(key) != kind:
+                raise UserError(
+                    f"the networks of {name} are no longer those of {workdir.absolute()}: {key} was {kind} and is {now.get(key, 'absent')}"
+                )
         state, _ = checkpoints.restore(step, template(like, jax.tree.map(lambda x: here, like)))
     gen = state.gen if raw else state.ema
     if config.population:

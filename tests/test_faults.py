@@ -92,7 +92,7 @@ def test_every_damaged_file_of_a_checkpoint_is_noticed(damage, tmp_path):
         said = []
         with Checkpoints(tmp_path / "d") as checkpoints:
             assert checkpoints.sound(said.append) == 1, name
-            assert re.search("warning: the checkpoint of step 2 is damaged: .*; the one before it is used", said[0])
+            assert re.search("warning: the checkpoint of step 2 is damaged: .*; the one of step 1 is used", said[0])
             checkpoints.save(2, state)  # its name is free again
         with Checkpoints(tmp_path / "d") as checkpoints:
             assert checkpoints.sound(said.append) == 2 and len(said) == 1

@@ -38,18 +38,18 @@ def test_log_bar_on_a_terminal(tmp_path, capsys, monkeypatch):
     assert "10/100" in said and "step/s" in said.replace("s/step", "step/s") and "images/s" in said and "a word" in said
 
 
-def test_checkpoints_keep_the_last_two(tmp_path):
+def test_checkpoints_keep_the_last_three(tmp_path):
     state = {"x": np.arange(3.0)}
     with checkpoint.Checkpoints(tmp_path / "c") as checkpoints:
         assert checkpoints.latest is None
-        for step in (1, 2, 3):
+        for step in (1, 2, 3, 4):
             checkpoints.save(step, {"x": state["x"] * step})
             checkpoints.save(step, state)  # there already: left as it is
         checkpoints.wait()
-        assert checkpoints.latest == 3
+        assert checkpoints.latest == 4
         like = {"x": jax.ShapeDtypeStruct((3,), np.float64 if jax.config.jax_enable_x64 else np.float32)}
-        np.testing.assert_allclose(checkpoints.restore(3, like)["x"], state["x"] * 3)
-    assert sorted(path.name for path in (tmp_path / "c").iterdir() if path.name.isdigit()) == ["2", "3"]
+        np.testing.assert_allclose(checkpoints.restore(4, like)["x"], state["x"] * 4)
+    assert sorted(path.name for path in (tmp_path / "c").iterdir() if path.name.isdigit()) == ["2", "3", "4"]
 
 
 def test_summary_takes_last_and_best():

@@ -105,7 +105,11 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, int | None]:
 
 def _look(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
     """Image files, sub-folders and other files, each sorted by name."""
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith((".", "__MACOSX"))]
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror or error}") from error
+    entries = [entry for entry in found if not entry.name.startswith((".", "__MACOSX"))]
     folders = [entry for entry in entries if entry.is_dir()]
     images = [entry for entry in entries if entry.suffix.lower() in SUFFIXES and entry not in folders]
     return images, folders, [entry for entry in entries if not entry.is_dir() and entry.suffix.lower() not in SUFFIXES]

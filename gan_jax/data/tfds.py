@@ -38,7 +38,7 @@ def read(name: str, split: str = "train", data_dir: str | os.PathLike | None = N
     if folder is None and (other := find(root / plain)):
         raise UserError(f"{name}: no version {version} in {root / plain}, where the newest is {other.name}")
     if folder is None:
-        if plain not in OURS:
+        if plain not in OURS or version:
             raise UserError(_not_prepared(name, root))
         folder = prepare(plain, root)
     return _read(folder, split, name)
@@ -72,7 +72,10 @@ def _root(data_dir: str | os.PathLike | None) -> Path:
 
 def _read(folder: Path, split: str, name: str) -> ImageSet:
     tfds = tfds_module()
-    builder = tfds.builder_from_directory(folder)
+    try:
+        builder = tfds.builder_from_directory(folder)
+    except Exception as error:  # of whatever kind its readers of JSON and protocol buffers raise
+        raise UserError(f"{name}: {folder} is damaged: {str(error).splitlines()[0]}; prepare it anew") from error
     info, features = builder.info, dict(builder.info.features.items())
     formats = sorted(form.value for form in info.available_file_formats())
     if "array_record" not in formats:
@@ -124,6 +127,8 @@ def _not_prepared(name: str, root: Path) -> str:
     """Why there is nothing to read: the set is known but has to be prepared with TensorFlow, or nobody knows it."""
     plain = re.split("[/:]", name)[0]
     catalogue = _names()
+    if plain in OURS:
+        return f"{name} is not prepared in {root}, and only the newest version can be: leave the version out"
     if plain in catalogue:
         return (
             f"{name} is not prepared in {root}, and its preparation needs TensorFlow: pip install tensorflow; "

@@ -38,6 +38,9 @@ def adversarial(
     gradient (arXiv:1704.00028, section 4).
     """
 
+    if z_dim < 1 or accumulate < 1:
+        raise ValueError(f"z_dim and accumulate must be at least 1; got {z_dim} and {accumulate}")
+
     def label_of(batch: Batch) -> jax.Array | None:
         if not classes:
             return None
