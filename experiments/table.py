@@ -49,11 +49,12 @@ def keep(workdir: Path) -> None:
         raise UserError(
             f"{workdir} was not made by one commit, without changes, but by {', '.join(sorted(map(str, commits)))}: commit, and run it anew"
         )
-    if not re.fullmatch(r"\S+ -m \S+( --data \S+)?", result["command"]):
+    if not re.fullmatch(r"\S+ -m \S+( --seeds \d+)?( --data \S+)?", result["command"]):
         raise UserError(f"{workdir} was not made with the defaults, but by: {result['command']}")
+    member = f"_{result['members'][0].replace(' ', '')}" if "members" in result else ""
     RESULTS.mkdir(exist_ok=True)
     shutil.copy(path, RESULTS / f"{result['name']}.json")
-    shutil.copy(workdir / "samples" / f"{result['steps']:08d}.png", RESULTS / f"{result['name']}.png")
+    shutil.copy(workdir / "samples" / f"{result['steps']:08d}{member}.png", RESULTS / f"{result['name']}.png")
 
 
 def read(name: str) -> dict[str, Any] | None:
@@ -62,13 +63,27 @@ def read(name: str) -> dict[str, Any] | None:
 
 
 def _value(metric: dict[str, Any] | None, form: str) -> str:
-    """last (best)"""
+    """last (best), of a population each with its standard deviation"""
     if metric is None:
         return "not run"
-    return " ".join(
-        pattern.format("infinite" if value is None else format(value, form))
-        for pattern, value in (("{}", metric["last"]), ("({})", metric["best"]))
-    )
+
+    def told(which: str) -> str:
+        if metric[which] is None:
+            return "infinite"
+        spread = f" ± {metric[f'{which}_std']:{form}}" if f"{which}_std" in metric else ""
+        return f"{metric[which]:{form}}{spread}"
+
+    return f"{told('last')} ({told('best')})"
+
+
+def _seeds(result: dict[str, Any] | None) -> str:
+    """How many, and how many of them collapsed or diverged."""
+    if result is None:
+        return "not run"
+    lost, count = len(result.get("diverged", ())), len(result["seeds"])
+    collapsed = result["metrics"].get("collapsed", {}).get("last")
+    fallen = "" if collapsed is None else f", {round(collapsed * (count - lost))} collapsed"
+    return f"{count}{fallen}{f', {lost} diverged' if lost else ''}"
 
 
 def _effort(result: dict[str, Any] | None) -> str:
@@ -80,14 +95,14 @@ def _effort(result: dict[str, Any] | None) -> str:
 
 
 def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
-    lines = ["| experiment | " + " | ".join(columns) + " | effort |", "|---" * (len(columns) + 2) + "|"]
+    lines = ["| experiment | " + " | ".join(columns) + " | seeds | effort |", "|---" * (len(columns) + 3) + "|"]
     for name in names:
         result = read(name)
         metrics = result["metrics"] if result else {}
         lines.append(
             f"| `{name}` | "
             + " | ".join(_value(metrics.get(key), form) for key, form in columns.values())
-            + f" | {_effort(result)} |"
+            + f" | {_seeds(result)} | {_effort(result)} |"
         )
     return lines
 
@@ -100,7 +115,7 @@ def _floor(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[
         if digest not in seen:
             seen.add(digest)
             cells = [f"{result['metrics'][key]['protocol']['floor']:{form}}" for key, form in columns.values()]
-            lines.append(f"| *real {result['data']['name']}* | " + " | ".join(cells) + " | |")
+            lines.append(f"| *real {result['data']['name']}* | " + " | ".join(cells) + " | | |")
     return lines
 
 
@@ -121,7 +136,8 @@ def tables() -> str:
     kept = [result for result in map(read, MIXTURES + IMAGES) if result]
     hardware = sorted({result["hardware"] for result in kept})
     lines = [
-        "Last value, and in brackets the best of the run's evaluations; one seed (0). Minutes are wall-clock on "
+        "Last value, and in brackets the best of the run's evaluations; of several seeds the mean ± standard deviation, "
+        "and how many collapsed. Steps and images are those of each seed; minutes are wall-clock of all together on "
         + (", ".join(hardware) or "no machine yet")
         + ", shared with other work.",
         "",
@@ -131,6 +147,10 @@ def tables() -> str:
         *_floor(IMAGES, images),
         "",
         *speed(),
+        "",
+        *torture(),
+        "",
+        *equivalence(),
     ]
     return "\n".join(lines)
 
@@ -151,7 +171,48 @@ def speed() -> list[str]:
         cells = [f"{game['update_ms']:.1f}", f"{game['images_per_second']:,.0f}", f"{game['gflop_per_second']:.0f}"]
         cells += [f"{game['share_of_matrix_rate']:.0%}", f"{game['loop_overhead']:.1%}"]
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "| population | members | ms a round and member | ms a round alone | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for name, many in result.get("populations", {}).items():
+        cells = [f"{many['member_ms']:.2f}", f"{many['single_ms']:.2f}", f"{many['member_over_single']:.2f}"]
+        lines.append(f"| `{name}` | {many['members']} | " + " | ".join(cells) + " |")
     return lines
+
+
+def torture() -> list[str]:
+    """The run that was killed again and again."""
+    result = read("torture")
+    if result is None:
+        return ["Killed and resumed: not run."]
+    phases = ", ".join(f"{count} while {phase}" for phase, count in result["killed while"].items())
+    same = result["compared"]
+    outcome = f"{len(result['differences'])} differences from" if result["differences"] else "bit for bit as in"
+    return [
+        f"Killed and resumed (`{result['command']}`): {result['kills']} times SIGKILL ({phases}); in the end {same['arrays']} arrays of the state, "
+        f"{same['rows']} rows of the log and {same['pictures']} pictures are {outcome} the run left alone."
+    ]
+
+
+def equivalence() -> list[str]:
+    """How far one round on several devices or processes is from the round on one."""
+    result = read("equivalence")
+    if result is None:
+        return ["Devices and processes: not run."]
+    table = result["largest relative difference"]
+    columns = list(next(iter(table.values())))
+    lines = [
+        f"Devices and processes (`{result['command']}`, virtual CPU devices): the largest difference of any array, or metric, after one round with SGD, "
+        "from the round on one device, beside the array's largest entry (at least 0.1, the learning rate).",
+        "",
+        "| game | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    return lines + [
+        f"| {name} | " + " | ".join(f"{row[key]:.0e}" for key in columns) + " |" for name, row in table.items()
+    ]
 
 
 def write_readme(path: Path) -> None:

@@ -65,6 +65,7 @@ def _dcgan(loss, batch_norm=True, classes=0, penalty=None):
     return build
 
 
+PENALTIES = (penalties.r1, penalties.r2, penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred)
 CLIPPED = dict(n_disc=5, tx=lambda lr: optax.chain(optax.sgd(lr), clip_weights(0.5)))
 GAMES = {
     "MLP, minimax": _mlp(losses.minimax()),
@@ -74,12 +75,8 @@ GAMES = {
     "DCGAN, batch norm": _dcgan(losses.non_saturating()),
     "DCGAN, batch norm, least squares": _dcgan(losses.least_squares()),
     "conditional DCGAN, batch norm, hinge": _dcgan(losses.hinge(), classes=3),
-    "DCGAN, relativistic paired, R1": _dcgan(losses.relativistic_paired(), batch_norm=False, penalty=penalties.r1),
-    "DCGAN, relativistic paired, R2": _dcgan(losses.relativistic_paired(), batch_norm=False, penalty=penalties.r2),
-    **{
-        f"DCGAN, Wasserstein, {penalty.__name__}": _dcgan(losses.wasserstein(), batch_norm=False, penalty=penalty)
-        for penalty in (penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred)
-    },
+    "DCGAN, Wasserstein, wgan_gp": _dcgan(losses.wasserstein(), batch_norm=False, penalty=penalties.wgan_gp),
+    **{f"MLP, relativistic paired, {p.__name__}": _mlp(losses.relativistic_paired(), penalty=p) for p in PENALTIES},
 }
 
 

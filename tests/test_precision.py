@@ -1,0 +1,102 @@
+"""What the networks compute in, and in how many parts of a batch."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from equivalence import GAMES, ROWS, difference, play
+
+from experiments import dcgan_digits, gan_ring
+from gan_jax import mesh
+from gan_jax.types import UserError
+
+
+def lowered(program, matmul="float32"):
+    with jax.set_mesh(mesh.make(1, ROWS)), jax.default_matmul_precision(matmul):
+        return program.lower(program.fresh())
+
+
+@pytest.mark.parametrize("name", ["MLP, relativistic paired, r1", "DCGAN, batch norm", "DCGAN, Wasserstein, wgan_gp"])
+def test_bfloat16_is_for_the_networks_alone(name):
+    plain, _, _ = play(name, 1)
+    half, program, state = play(name, 1, precision="bfloat16")
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} <= {jnp.dtype("float32"), jnp.dtype("int32")}
+    assert all(value.dtype == np.float32 for value in half[1].values())
+    text = lowered(program).as_text()
+    products = [
+        line for line in text.splitlines() if "stablehlo.dot_general" in line or "stablehlo.convolution" in line
+    ]
+    assert products and all("bf16" in line for line in products)
+    assert 1e-5 < difference(plain, half) < 0.1
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_float32_is_float32(name):
+    _, program, _ = play(name, 1)
+    assert "bf16" not in lowered(program).as_text()
+
+
+@pytest.mark.parametrize("chosen, said", [("float32", "HIGHEST"), ("tensorfloat32", "HIGH"), ("bfloat16", "DEFAULT")])
+def test_the_precision_of_products(chosen, said):
+    """As a GPU or TPU is told of it; on the CPU it makes no difference."""
+    _, program, _ = play("MLP, minimax", 1, seed=17, matmul_precision=chosen)
+    text = lowered(program, chosen).as_text()
+    assert f"precision = [{said}, {said}]" in text or (said == "DEFAULT" and "precision = [H" not in text)
+
+
+def test_precision_is_recorded():
+    flags = {"width": 8, "batch_size": 8, "steps": 1, "devices": 1}
+    gan_ring.main(gan_ring.Config(workdir="run", precision="bfloat16", matmul_precision="tensorfloat32", **flags))
+    with open("run/result.json") as file:
+        assert json.load(file)["precision"] == {"networks": "bfloat16", "matrix products": "tensorfloat32"}
+    with pytest.raises(UserError, match="precision: 'bfloat16' there, 'float32' now"):
+        gan_ring.main(gan_ring.Config(workdir="run", matmul_precision="tensorfloat32", **flags))
+
+
+@pytest.mark.parametrize("parts", [2, 16])
+@pytest.mark.parametrize("name", [name for name in GAMES if "batch norm" not in name and "dropout" not in name])
+def test_parts_of_a_batch_give_its_update(name, parts):
+    """Every loss and penalty, those over the whole batch included; on one device, and in parts of what each of two has."""
+    one, _, _ = play(name, 1)
+    assert difference(one, play(name, 1, accumulate=parts)[0]) < 1e-6
+    if parts == 2:
+        assert difference(one, play(name, 2, accumulate=parts)[0]) < 1e-6
+
+
+def test_parts_need_less_memory():
+    from dataclasses import replace
+
+    from gan_jax import data
+    from gan_jax.rounds import Rounds
+
+    config = replace(dcgan_digits.Config(), batch_size=256, devices=1)
+    held = []
+    for parts in (1, 8):
+        grid = mesh.make(1, 256)
+        source = data.source(data.load("digits"), 256, 0)
+        with jax.set_mesh(grid):
+            program = Rounds(replace(config, accumulate=parts), dcgan_digits.build, source, grid)
+            held.append(program.lower(program.fresh()).compile().memory_analysis().temp_size_in_bytes)
+    assert held[1] < held[0] / 2
+
+
+def test_batch_norm_in_parts_is_explained(capfd):
+    flags = {"width": 4, "batch_size": 8, "steps": 1, "devices": 1}
+    dcgan_digits.main(dcgan_digits.Config(workdir="run", accumulate=2, **flags))
+    text = "--accumulate 2: batch norm takes its statistics of 4 rows at a time: another update than that of 8"
+    assert text in capfd.readouterr().out
+    gan_ring.main(gan_ring.Config(workdir="ring", accumulate=2, **flags))
+    assert "--accumulate" not in capfd.readouterr().out
+
+
+def test_running_statistics_are_those_of_all_parts():
+    """The running mean is the whole batch's; the variance is the mean of the parts' own."""
+    (one, _), _, _ = play("DCGAN, batch norm", 1)
+    (parts, _), _, _ = play("DCGAN, batch norm", 1, accumulate=2)
+    for side in ("gen", "disc"):
+        stats = [getattr(state, side).stats["batch_stats"]["BatchNorm_0"] for state in (one, parts)]
+        if side == "disc":  # the generator's deeper ones see other inputs
+            np.testing.assert_allclose(stats[1]["mean"], stats[0]["mean"], rtol=0.2, atol=1e-3)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(stats))
