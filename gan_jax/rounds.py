@@ -74,7 +74,7 @@ class Rounds:
         state = self._traced(lambda: jax.eval_shape(self._init, self._seeds, self._values))
         layout = mesh.layout(grid, state, self.population, config.shard_state)
         self.like: game.State = template(state, layout)
-        _require_memory(self.like, grid)
+        _require_memory(self.like)
         self.like_watch = jax.ShapeDtypeStruct(self._empty_watch().shape, np.int32, sharding=self.whole)
         self._one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._own(x), x.dtype), state)
         params = {side: jax.tree.leaves(getattr(self._one, side).params) for side in ("gen", "disc")}
@@ -280,9 +280,9 @@ class Rounds:
         return state, watch, metrics, None if asked is None else asked.max()
 
 
-def _require_memory(like: game.State, grid: Mesh) -> None:
+def _require_memory(like: game.State) -> None:
     """UserError where a device could not hold its part of the state, before anything is made."""
-    device = grid.devices.flat[0]
+    device = jax.local_devices()[0]
     memory = (device.memory_stats() or {}).get("bytes_limit", 0)
     share = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(like))
     if device.platform == "cpu":  # all its devices share the machine's
