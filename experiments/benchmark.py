@@ -112,13 +112,15 @@ def rounds_of(module: ModuleType, source: Source, settings: Config, seeds: int) 
     with jax.set_mesh(grid):
         rounds = Rounds(config, module.build, source, grid)
         state, watch, calls = rounds.fresh(), rounds.watch(), -(-settings.steps // rounds.rounds_a_call)
-        while True:
+    while True:
+        with jax.set_mesh(grid):
             state, watch, _, _ = jax.block_until_ready(rounds.play(state, watch, 0, rounds.rounds_a_call))
             begin = time.perf_counter()
             for _ in range(calls):
                 state, watch, _, _ = rounds.play(state, watch, 0, rounds.rounds_a_call)
             jax.block_until_ready(state)
-            yield (time.perf_counter() - begin) / calls / rounds.rounds_a_call / seeds * 1e3
+            seconds = time.perf_counter() - begin
+        yield seconds / calls / rounds.rounds_a_call / seeds * 1e3
 
 
 def population(module: ModuleType, source: Source, settings: Config, seeds: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -42,10 +43,12 @@ class Checkpoints:
         self._ocp = ocp
         self._directory = Path(directory).resolve()  # Orbax refuses relative paths
         self._writing: int | None = None
-        self._kept: int | None = None  # the best, beside the last ones
+        self._best: dict[str, Any] | None = None  # to be marked when it is on disk
         self._orbax: Any = None
-        if read_only or jax.process_index() != 0:
-            return
+        if not read_only:
+            processes.together(self._prepare)
+
+    def _prepare(self) -> None:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             for left in self._directory.glob("*.*"):  # of a process that was killed while it wrote or removed one
@@ -127,12 +130,15 @@ class Checkpoints:
                 f"cannot move the damaged {self._directory / str(step)} out of the way: {error.strerror or error}"
             ) from error
 
-    def save(self, step: int, state: PyTree) -> None:
-        """Copies `state` and writes it in the background; a step that is there already is left as it is. Errors of the
-        save before this one come up here. All processes call it, each writes its part.
+    def save(self, step: int, state: PyTree, best: tuple[str, float] | None = None) -> None:
+        """Copies `state` and writes it in the background; a step that is there already is left as it is. `best`, a metric
+        and its value, keeps it however many come after it, until a better one is on disk. Errors of the save before this
+        one come up here. All processes call it, each writes its part.
         """
         self.wait()
+        self._best = {"step": step, "metric": best[0], "value": best[1]} if best else None
         if step in self.steps():
+            self._mark_best()
             return
         if self._orbax is None:
             options = self._ocp.options.AsyncOptions(post_finalization_callback=self._seal)
@@ -142,13 +148,11 @@ class Checkpoints:
             lambda: self._orbax.save(self._directory / str(step), args=self._ocp.args.StandardSave(state), force=True)
         )
 
-    def mark_best(self, step: int, metric: str, value: float) -> None:
-        """Keeps the checkpoint of `step`, which may be the one being written, however many come after it."""
-        self._kept = step
-        if jax.process_index() == 0:
-            part = self._directory / f"{BEST}.part"
-            part.write_text(json.dumps({"step": step, "metric": metric, "value": value}) + "\n")
-            part.replace(self._directory / BEST)
+    def _mark_best(self) -> None:
+        if self._best is not None and jax.process_index() == 0 and self._best["step"] in self.steps():
+            part, mark = self._directory / f"{BEST}.part", json.dumps(self._best) + "\n"
+            self._guard(lambda: (part.write_text(mark), part.replace(self._directory / BEST)))
+            self._best = None
 
     def poll(self) -> None:
         """WriteError if the save in the background has failed by now."""
@@ -164,7 +168,8 @@ class Checkpoints:
             written = self._directory / str(self._writing)
             if written.is_dir():
                 self._guard(lambda: _write_sums(written, frozenset()))
-            kept = {*self.steps()[-KEEP:], self._kept if self._kept is not None else self.best}
+            self._mark_best()
+            kept = {*self.steps()[-KEEP:], self.best}
             for step in self.steps():
                 if step not in kept:
                     with contextlib.suppress(OSError):  # it is in nobody's way
@@ -213,7 +218,10 @@ def _write_sums(path: Path, leave_out: frozenset[str]) -> None:
         {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()} - leave_out - {SUMS, f"{SUMS}.part"}
     )
     part = path / f"{SUMS}.part"
-    part.write_text("".join(f"{known.get(name) or _sha256(path / name)}  {name}\n" for name in sorted(names)))
+    with part.open("w") as file:
+        file.write("".join(f"{known.get(name) or _sha256(path / name)}  {name}\n" for name in sorted(names)))
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(sums)
 
 

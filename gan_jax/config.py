@@ -55,7 +55,7 @@ class Run:
     """Real images of one discriminator step."""
     accumulate: int = 1
     """Run the networks on this many equal parts of each batch, one after another, in so much less memory. The update is the
-    same, but for batch norm, whose statistics are then a part's own.
+    same, but for batch norm, whose statistics are then a part's own, and for dropout's masks.
     """
     log_every: int = 100
     """Steps between rows of metrics.jsonl."""
@@ -68,7 +68,9 @@ class Run:
     best: str = ""
     """The metric by which the best checkpoint is kept (default: the first that the experiment measures)."""
     on_divergence: Literal["stop", "rollback"] = "stop"
-    """When a value is no longer finite: stop, or go back to the last good checkpoint with new data order and noise."""
+    """When a value is no longer finite: stop, or go back to the last good checkpoint with new data order and noise. In a
+    population a member with such a value is left out, and this happens when none is left.
+    """
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the networks compute in; parameters, losses, penalties and statistics are float32 in any case."""
     matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"

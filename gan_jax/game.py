@@ -111,6 +111,7 @@ def make_update(
     ema_decay: float | Callable[[jax.Array], jax.Array] = 0.0,
     simultaneous: bool = False,
     check: bool = False,
+    shard: bool = False,
 ) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
     """`update(state, batch, key) -> (state, metrics)`, one round: `n_disc` steps of D, then one of G against the new D.
 
@@ -120,8 +121,8 @@ def make_update(
     average follows the new parameters: ema <- decay ema + (1 - decay) new; 0 keeps it equal to them. With
     `simultaneous`, G moves against the D that stood before its (last) step, as studies of the dynamics need it. The
     metrics are those of the last D step and the G step. With `check`, metrics["finite"] tells of every value of the
-    round whether it was: a tuple of trees of booleans, of what `CHECKED` names. Compiled; the state given is donated, so
-    use the one returned.
+    round whether it was: a tuple of trees of booleans, of what `CHECKED` names. With `shard`, gradients are split over the
+    devices like a state that is (`mesh.layout`). Compiled; the state given is donated, so use the one returned.
     """
     if not callable(ema_decay) and not isinstance(ema_decay, jax.Array) and not 0 <= ema_decay <= 1:
         raise ValueError(f"ema_decay is in [0, 1], or a function of the step; got {ema_decay}")
@@ -142,6 +143,7 @@ def make_update(
         grads, (stats, aux, metrics) = jax.grad(
             lambda params: loss(mesh.gather(params), seen, batch, key), has_aux=True
         )(player.params)
+        grads = mesh.scatter(grads) if shard else grads
         updates, opt = tx.update(grads, player.opt, player.params)
         player = player.replace(params=optax.apply_updates(player.params, updates), stats=stats, opt=opt)
         values = [metrics, grads, player.params] if check else []
@@ -163,7 +165,10 @@ def make_update(
         for i in range(n_disc):
             before = state
             state, disc_metrics, finite = step_of("disc", game.disc_loss, disc_tx, state, state, batches[i], keys[i])
-            disc_finite = jax.tree.map(jnp.logical_and, disc_finite, finite) if i else finite
+            if i:  # of later steps only what went wrong first is told: their values follow from it
+                fine = jnp.stack(jax.tree.leaves(disc_finite)).all() if check else None
+                finite = jax.tree.map(lambda before, now, fine=fine: before & (now | ~fine), disc_finite, finite)
+            disc_finite = finite
         against = before.replace(aux=state.aux) if simultaneous else state
         state, gen_metrics, gen_finite = step_of("gen", game.gen_loss, gen_tx, state, against, batches[-1], keys[-1])
         decay = ema_decay(state.step) if callable(ema_decay) else jnp.float32(ema_decay)

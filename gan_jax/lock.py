@@ -1,8 +1,10 @@
 """One run in one directory: a lock that the system lets go of when its process ends, however it ends."""
 
+import contextlib
 import fcntl
 import os
 import platform
+import sys
 from pathlib import Path
 from types import TracebackType
 
@@ -31,11 +33,14 @@ class Lock:
             raise UserError(
                 f"{self._path.parent} is in use by {holder}: two runs in one directory would spoil each other. Wait for it, stop it, or name another --workdir"
             ) from None
-        except OSError:  # a file system without locks
+        except OSError as error:  # a file system without locks
+            said = f"warning: {self._path} cannot be locked ({error.strerror}): see to it that no other process works there"
+            print(said, file=sys.stderr, flush=True)
             return self
         self.held = True
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name on it
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
         return self
 
     def __exit__(

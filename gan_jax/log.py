@@ -4,6 +4,7 @@ who waits.
 
 import contextlib
 import datetime
+import errno
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import tqdm
 
+from gan_jax import processes
 from gan_jax.spread import mean_std
 from gan_jax.types import UserError
 
@@ -68,19 +70,20 @@ class Log:
         self._path, self._tensorboard = workdir / "metrics.jsonl", workdir / "tensorboard"
         self._start, self._steps, self._images = start, steps, images_per_step
         self._members, self._silent = list(members), silent
-        self._before, self._file = 0.0, -1
+        self._before, self._file, self._size = 0.0, -1, 0
         self._events: Any = None
         self._bar: tqdm.tqdm | None = None
-        if not silent:
-            self._before = self.rewind(start)
-            terminal = sys.stderr.isatty()
-            if terminal:
-                self._bar = tqdm.tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1)
+        processes.together(lambda: self._open(start))
         self._begin = self._mark = time.perf_counter()
         self._mark_step = start
 
     def __enter__(self) -> "Log":
         return self
+
+    def _open(self, start: int) -> None:
+        self._before = self.rewind(start)
+        if sys.stderr.isatty():
+            self._bar = tqdm.tqdm(total=self._steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -98,6 +101,7 @@ class Log:
         if self._file >= 0:
             os.close(self._file)
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        self._size = os.fstat(self._file).st_size
         self._mark_step = self._start = step
         self._close_events()
         self._open_events(step + 1)
@@ -134,15 +138,16 @@ class Log:
         if self._silent:
             return
         line = (json.dumps(row) + "\n").encode()
-        before = os.fstat(self._file).st_size
-        try:
-            written = os.write(self._file, line)
-            if written < len(line):
-                raise OSError(28, "No space left on device")
-        except OSError:
-            os.ftruncate(self._file, before)
-            raise
+        os.ftruncate(self._file, self._size)  # what an earlier attempt may have left
+        if os.write(self._file, line) < len(line):
+            raise OSError(errno.ENOSPC, "No space left on device", str(self._path))
+        self._size += len(line)
         self._add_events(row)
+
+    def sync(self) -> None:
+        """Returns when the rows are on the disk itself, where they outlive the machine's power."""
+        if not self._silent:
+            os.fsync(self._file)
 
     def progress(self, step: int, values: Mapping[str, Value]) -> None:
         """One plain line: how far, how fast since the last such line, how long still."""

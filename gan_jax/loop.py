@@ -101,9 +101,9 @@ def run(
         together(lambda: record.begin(workdir, config, start))
         _greet(name, config, source, rounds, state, start, workdir)
         with _log(workdir, start, config, source, rounds) as log:
-            seeds = [member.seed for member in rounds.members]
-            samples = Samples(recipe.game, recipe.z_dim, recipe.classes, seeds, rounds.population, rounds.whole)
-            player = Player(config, rounds, source, samples, evaluate, picture, pictured, workdir, log, checkpoints)
+            player = Player(
+                config, rounds, source, Samples(rounds), evaluate, picture, pictured, workdir, log, checkpoints
+            )
             state = player.play(state, watch, start, stop)
     return state
 
@@ -146,7 +146,4 @@ def _greet(
 
 def _log(workdir: Path, start: int, config: Run, source: Source, rounds: Rounds) -> Log:
     labels = [member.label for member in rounds.members] if rounds.population else []
-    try:
-        return Log(workdir, start, config.steps, source.rows, labels, silent=not processes.first())
-    except OSError as error:
-        raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+    return Log(workdir, start, config.steps, source.rows, labels, silent=not processes.first())

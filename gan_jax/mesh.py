@@ -6,6 +6,7 @@ construction.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -57,16 +58,18 @@ def layout(mesh: Mesh, state: PyTree, population: bool, shard: bool) -> PyTree:
     """
 
     def of(x: jax.ShapeDtypeStruct) -> NamedSharding:
-        axes: list[str | None] = [MEMBER] if population else []
-        axes += [None] * (len(x.shape) - len(axes))
-        even = [
-            i for i, n in enumerate(x.shape) if axes[i] is None and n % mesh.shape[DATA] == 0 and n >= mesh.shape[DATA]
-        ]
-        if shard and even:
-            axes[max(even, key=lambda i: x.shape[i])] = DATA
-        return NamedSharding(mesh, PartitionSpec(*axes))
+        own = x.shape[1:] if population else x.shape
+        rest = _split(own, mesh.shape[DATA]) if shard else ()
+        return NamedSharding(mesh, PartitionSpec(*([MEMBER] if population else []), *rest))
 
     return jax.tree.map(of, state)
+
+
+def _split(shape: tuple[int, ...], devices: int) -> tuple[str | None, ...]:
+    """The longest axis that divides evenly over `data`, and none where there is no such axis."""
+    even = [i for i, n in enumerate(shape) if n % devices == 0 and n >= devices]
+    longest = max(even, key=lambda i: shape[i], default=None)
+    return tuple(DATA if i == longest else None for i in range(len(shape)))
 
 
 def place(tree: PyTree, sharding: NamedSharding) -> PyTree:
@@ -87,17 +90,23 @@ def split_rows(tree: Tree) -> Tree:
     Noise drawn inside the step needs it as the batch does: without a layout every device draws, and runs the networks
     on, all of it.
     """
-    return _constrain(tree, PartitionSpec(DATA))
+    return _constrain(tree, lambda x: PartitionSpec(DATA))
 
 
 def gather(tree: Tree) -> Tree:
     """Inside a compiled step: every array whole on each device that works on a batch, as a network needs its parameters;
-    where the state is split this is the gathering of FSDP, and its transpose adds up and splits the gradients.
+    where the state is split this is the gathering of FSDP.
     """
-    return _constrain(tree, PartitionSpec())
+    return _constrain(tree, lambda x: PartitionSpec())
 
 
-def _constrain(tree: Tree, spec: PartitionSpec) -> Tree:
+def scatter(tree: Tree) -> Tree:
+    """Inside a compiled step: every array split as `layout` splits a state; of gradients, the other half of FSDP."""
+    devices = dict(jax.sharding.get_abstract_mesh().shape).get(DATA, 1)
+    return _constrain(tree, lambda x: PartitionSpec(*_split(x.shape, devices)))
+
+
+def _constrain(tree: Tree, spec: Callable[[jax.Array], PartitionSpec]) -> Tree:
     if DATA not in jax.sharding.get_abstract_mesh().axis_names:
         return tree
-    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, spec), tree)
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, spec(x)), tree)

@@ -4,7 +4,7 @@ import collections
 import contextlib
 import functools
 import json
-import math
+import re
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ from gan_jax.log import Log, Value, read_rows
 from gan_jax.outbox import Outbox
 from gan_jax.rounds import Fault, Rounds
 from gan_jax.samples import Samples
-from gan_jax.spread import mean_std
+from gan_jax.spread import best_of, shown
 from gan_jax.stop import Stop
 from gan_jax.types import Evaluate, Record, Source, UserError, WriteError
 
@@ -53,11 +53,19 @@ class Player:
             checkpoints,
         )
         self.samples = samples
-        self.outbox = Outbox(workdir, log.say, silent=not processes.first())
-        self.rollbacks: list[dict[str, int]] = processes.share(record.rollbacks(workdir) if processes.first() else None)
+        silent = not processes.first()
+        self.record = Outbox(workdir / "metrics.jsonl", log.say, silent)
+        self.pictures = Outbox(workdir / "samples", log.say, silent)  # of its own: what cannot be drawn stops no row
+        self.rollbacks: list[dict[str, int]] = processes.together(lambda: record.rollbacks(workdir))
         self.dead: set[int] = set()  # members that have diverged
-        self.unsaved = False  # whether the last save failed
-        self.best: tuple[float, int] | None = None  # of the metric that the best checkpoint is chosen by, and its step
+        self.unsaved = False  # whether a save has failed, and none is on disk since
+        self.saving: int | None = None  # the step that is being saved, or was last
+        self.wanted: tuple[int, tuple[str, float] | None] = (
+            0,
+            None,
+        )  # the last step to be saved, and whether as the best
+        # Of the metric that the best checkpoint is chosen by: the best value on disk, and how many members it is of.
+        self.best: tuple[float, int] | None = None
 
     def play(self, state: game.State, watch: jax.Array, start: int, stop: Stop) -> game.State:
         config, log, rounds = self.config, self.log, self.rounds
@@ -89,26 +97,28 @@ class Player:
                 continue
             faults = rounds.faults(watch)
             if self.diverged(faults):
-                state, watch, step = self.go_back(faults)
+                del state, watch, metrics  # there may be no room for two
                 queue.clear()
+                state, watch, step = self.go_back(faults)
                 continue
             row: dict[str, Value] = {}
             if logging:
                 row |= self.fetch(metrics)
                 log.progress(step, row)
                 self.poll()
+            better = None
             if measuring:
                 records = self.measure(step, (state, watch), row)
-                saving |= self.improved(step, records, row)
+                better = self.improved(step, records, row)
             if row:
                 self.write_row(step, row)
             if drawing:
                 self.draw(state, step)
             if alone and stop.asked and not last:  # since then: evaluating takes its time
                 leaving, stopping = True, stop.asked
-            if saving or leaving or (logging and self.unsaved):
-                self.save(step, (state, watch))
-                self.outbox.write(self.write_report, keep=False)
+            if saving or leaving or better or (logging and self.unsaved):
+                self.save(step, (state, watch), better)
+                self.try_report()
             if leaving:
                 self.settle(step, (state, watch))
                 log.say(f"stopped at step {step:,} of {config.steps:,}, saved. To go on: {record.command(config)}")
@@ -120,6 +130,7 @@ class Player:
             if measured and not any(row["step"] == start and measured.keys() <= row.keys() for row in self.rows()):
                 self.write_row(start, measured)
             self.draw(state, start)
+            self.save(start, (state, watch), self.improved(start, records, measured))
         self.settle(step, (state, watch))
         if processes.first():
             self.finish(records)
@@ -129,16 +140,17 @@ class Player:
         """Rounds until something is to be done between two of them."""
         config = self.config
         every = (config.log_every, config.evaluate_every, config.sample_every, config.checkpoint_every)
-        return min([config.steps - step, *(n - step % n for n in every if n)])
+        turns = [back["to"] - step for back in self.rollbacks if back["to"] > step]
+        return min([config.steps - step, *turns, *(n - step % n for n in every if n)])
 
     def stream(self, step: int) -> int:
         """Which data order and noise the round after `step` has: another one after each return to a checkpoint."""
         return sum(back["to"] <= step for back in self.rollbacks)
 
+    # -- values
+
     def rows(self) -> list[dict[str, Any]]:
         return read_rows(self.workdir / "metrics.jsonl")
-
-    # -- values
 
     def fetch(self, metrics: Mapping[str, jax.Array]) -> dict[str, Value]:
         """The metrics as numbers, of a population as lists, None for a member that has diverged."""
@@ -173,7 +185,7 @@ class Player:
         values = lists if self.rounds.population else {name: value[0] for name, value in lists.items()}
         values = processes.share(values)  # machines may differ in the last digit, and decisions hang on it
         row |= values
-        self.log.say(f"step {step:,}: " + ", ".join(f"{name[5:]} {_shown(value)}" for name, value in values.items()))
+        self.log.say(f"step {step:,}: " + ", ".join(f"{name[5:]} {shown(value)}" for name, value in values.items()))
         flags = values.get("eval/collapsed", 0.0)
         flags = flags if isinstance(flags, list) else [flags]
         if collapsed := [self.rounds.members[i].label for i, flag in enumerate(flags) if flag]:
@@ -181,29 +193,28 @@ class Player:
             self.log.say(f"warning: collapsed: {who} ({records['collapsed'].protocol.get('rule', '')})")
         return records
 
-    def improved(self, step: int, records: dict[str, Record], row: Mapping[str, Value]) -> bool:
-        """Whether the metric of --best is better than ever, so that this step's checkpoint is to be kept."""
+    def improved(self, step: int, records: dict[str, Record], row: Mapping[str, Value]) -> tuple[str, float] | None:
+        """The metric of --best and its value, if it is better than of every checkpoint before, and of as many members."""
         if self.evaluate is None:
-            return False
+            return None
         name = self.config.best or self.evaluate.names[0]
-        value, higher = mean_std(row[f"eval/{name}"])[0], records[name].higher_is_better
-        if self.best is None and step > 0:  # of the rows before this start
-            rows = processes.share(self.rows() if processes.first() else None)
-            before = [(mean_std(old[f"eval/{name}"])[0], old["step"]) for old in rows if f"eval/{name}" in old]
-            for old, at in before:
-                if old is not None and at < step and (self.best is None or _better(old, self.best[0], higher)):
-                    self.best = (old, at)
-        if value is None or not math.isfinite(value) or (self.best and not _better(value, self.best[0], higher)):
-            return False
-        self.best = (value, step)
-        self.outbox.write(lambda: self.checkpoints.mark_best(step, name, value))
-        return True
+        higher = records[name].higher_is_better
+        if self.best is None:
+            rows = processes.together(self.rows)
+            kept = {*self.checkpoints.steps()} - {step}
+            for old in (old[f"eval/{name}"] for old in rows if old["step"] in kept and f"eval/{name}" in old):
+                self.best = best_of(self.best, old, higher) or self.best
+        now = best_of(self.best, row[f"eval/{name}"], higher)
+        if now is None:
+            return None
+        self.best = now
+        return name, now[0]
 
     def write_row(self, step: int, row: dict[str, Value]) -> None:
         if stream := self.stream(step - 1):
             row = {**row, "run/rollbacks": stream}
         entry = self.log.entry(step, row)
-        self.outbox.write(lambda: self.log.write(entry))
+        self.record.write(lambda: self.log.write(entry))
 
     # -- faults
 
@@ -222,8 +233,9 @@ class Player:
         """The state of the last good checkpoint, which is then played on with another stream; UserError where the user
         wants the run to stop, or where it came back too often.
         """
-        fault = min(filter(None, faults))
-        self.checkpoints.wait()
+        fault = max(fault for fault in faults if fault)  # of a population the last to be lost
+        with contextlib.suppress(WriteError):  # what could not be saved is not gone back to
+            self.checkpoints.wait()
         to = processes.together(lambda: self.checkpoints.sound(self.log.say)) or 0
         good = f"the last good checkpoint is of step {to:,}" if to else "no checkpoint was written before"
         text = f"{fault.what} is not finite at step {fault.step:,}, the first of all values; {good}"
@@ -235,7 +247,6 @@ class Player:
             raise UserError(
                 f"{text}. The run went back there {PATIENCE} times already: a smaller learning rate may help"
             )
-        self.outbox.close()
         self.rollbacks.append({"step": fault.step, "to": to})
         processes.together(lambda: self.noted(fault.step, to))
         self.dead.clear()
@@ -247,6 +258,7 @@ class Player:
         return (*self.checkpoints.restore(to, (self.rounds.like, self.rounds.like_watch)), to)
 
     def noted(self, step: int, to: int) -> None:
+        self.record.close()
         try:
             record.note_rollback(self.workdir, step, to)
             self.log.rewind(to)
@@ -255,47 +267,64 @@ class Player:
 
     def forget_after(self, step: int) -> None:
         """Removes the pictures of steps that will be played again."""
-        if processes.first():
-            for path in (self.workdir / "samples").glob("[0-9]*.png"):
-                if int(path.stem[:8]) > step:
-                    with contextlib.suppress(OSError):
-                        path.unlink()
+        for path in (self.workdir / "samples").glob("*.png") if processes.first() else ():
+            if (drawn := re.fullmatch(r"(\d{8,})(_.*)?", path.stem)) and int(drawn[1]) > step:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     # -- saving
 
     def poll(self) -> None:
+        """Tells of a save that has failed in the background, or that is on disk after one that failed."""
         try:
             self.checkpoints.poll()
         except WriteError as error:
             self.save_failed(error)
+        self.tell_saved()
 
-    def save(self, step: int, saved: tuple) -> None:
-        """Begins to save; a failure is told, and the next row of the log tries again."""
+    def tell_saved(self) -> None:
+        if self.unsaved and self.saving is not None and self.checkpoints.latest == self.saving:
+            self.log.say(f"saved again, at step {self.saving:,}")
+            self.unsaved = False
+
+    def save(self, step: int, saved: tuple, best: tuple[str, float] | None = None) -> None:
+        """Begins to save; a failure is told, and the next row of the log tries again. Nothing is saved before the rows
+        until then are written: a resumed run would miss them.
+        """
+        self.wanted = step, best
         try:
-            self.checkpoints.save(step, saved)
+            if processes.together(self.record.flush):
+                processes.together(self.log.sync)
+                self.checkpoints.save(step, saved, best)
+                self.saving = step
+                return
         except WriteError as error:
             self.save_failed(error)
-        else:
-            self.unsaved = False
+        self.unsaved, self.best = True, None if best else self.best
 
     def save_failed(self, error: WriteError) -> None:
         if jax.process_count() > 1:  # the others may have succeeded, and would wait for this one
             raise error
         if not self.unsaved:
             self.log.say(f"warning: {error}. Training goes on, and saving is tried again with each row of the log")
-        self.unsaved = True
+        self.unsaved, self.saving, self.best = True, None, None
 
     def settle(self, step: int, saved: tuple) -> None:
         """Waits until `step` is saved, and all rows and pictures are; WriteError where that cannot be done."""
-        self.save(step, saved)
+        processes.together(self.record.close)
+        best = self.wanted[1] if self.wanted[0] == step else None
+        if self.saving != step:
+            self.save(step, saved, best)
         try:
             self.checkpoints.wait()
-        except WriteError:
-            self.unsaved = True
-        if self.unsaved:
-            self.checkpoints.save(step, saved)
+        except WriteError as error:
+            self.save_failed(error)
+        if self.saving != step:
+            self.checkpoints.save(step, saved, best)
+            self.saving = step
             self.checkpoints.wait()
-        self.outbox.close()
+        self.tell_saved()
+        processes.together(self.pictures.close)
 
     # -- what a person looks at
 
@@ -307,13 +336,21 @@ class Player:
             if processes.first():
                 name = f"{step:08d}_{member.stem}.png" if self.rounds.population else f"{step:08d}.png"
                 save = functools.partial(images.save_png, self.workdir / "samples" / name, self.picture(drawn))
-                self.outbox.write(save)
+                self.pictures.write(save)
+
+    def try_report(self) -> None:
+        """The page is made of what is kept beside it: where it cannot be written now, it is the next time."""
+        if processes.first():
+            with contextlib.suppress(OSError, UserError):
+                self.write_report()
 
     def write_report(self, metrics: Mapping[str, Any] = types.MappingProxyType({})) -> None:
         saved = json.loads((self.workdir / "config.json").read_text())
         pictures = sorted((self.workdir / "samples").glob("*.png"))
         text = report.page(saved["experiment"].rsplit(".", 1)[-1], saved, self.rows(), pictures, metrics)
-        (self.workdir / "report.html").write_text(text)
+        part = self.workdir / "report.part"
+        part.write_text(text)
+        part.replace(self.workdir / "report.html")
 
     def finish(self, records: dict[str, Record]) -> None:
         config, source, members = self.config, self.source, self.rounds.members
@@ -337,10 +374,15 @@ class Player:
             "data": {"name": source.name, "digest": source.digest, "examples": source.size, "shape": source.spec.shape},
             "metrics": record.summary(self.rows(), records, labels),
         }
-        self.outbox.write(lambda: record.write_json(self.workdir / "result.json", result))
-        self.outbox.write(lambda: self.write_report(result["metrics"]))
-        self.outbox.close()
-        shown = f"_{members[0].stem}" if labels else ""
+        try:
+            record.write_json(self.workdir / "result.json", result)
+            self.write_report(result["metrics"])
+        except OSError as error:
+            raise WriteError(
+                f"cannot write the result to {self.workdir}: {error.strerror or error}. Mend that and give the same command again"
+            ) from error
+        alive = [member for i, member in enumerate(members) if i not in self.dead]
+        shown = f"_{alive[0].stem}" if labels else ""
         picture = f"{self.workdir}/samples/{config.steps:08d}{shown}.png"
         self.log.say(
             f"done: {config.steps:,} steps in {self.log.seconds:.0f} s. Look at {picture}; all of it on one page: {self.workdir}/report.html"
@@ -349,14 +391,3 @@ class Player:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _better(one: float, other: float, higher: bool) -> bool:
-    return one > other if higher else one < other
-
-
-def _shown(value: Any) -> str:
-    mean, std = mean_std(value)
-    if mean is None:
-        return "-"
-    return f"{mean:.4g} ± {std:.2g}" if isinstance(value, list) else f"{mean:.4g}"

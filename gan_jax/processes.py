@@ -11,6 +11,8 @@ import numpy as np
 
 from gan_jax.types import UserError
 
+# In what the transports and the coordination service say of a process that does not answer.
+SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "heartbeat", "barrier", "Connection")
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as gone
 
 
@@ -50,11 +52,10 @@ def initialize(coordinator: str = "", num_processes: int = 0, process_id: int = 
 
 def lost(error: BaseException | None) -> bool:
     """Whether that is what a process meets when another one has ended."""
-    return (
-        isinstance(error, jax.errors.JaxRuntimeError)
-        and jax.process_count() > 1
-        and "RESOURCE_EXHAUSTED" not in str(error)
-    )
+    if jax.process_count() == 1:
+        return False
+    known = isinstance(error, (jax.errors.JaxRuntimeError, TimeoutError, ValueError))
+    return known and any(word in str(error) for word in SIGNS)
 
 
 def first() -> bool:
@@ -75,15 +76,19 @@ def share(value: Any) -> Any:
 
 
 def together(action: Callable[[], Any]) -> Any:
-    """Lets the first process do it, and gives what came of it to all: the result, or its UserError."""
-    if jax.process_count() == 1:
-        return action()
+    """Lets the first process do it, and gives what came of it to all: the result, or its UserError, as which an OSError
+    counts as well.
+    """
     outcome: dict[str, Any] = {}
     if first():
         try:
             outcome = {"value": action()}
         except UserError as error:
+            if jax.process_count() == 1:
+                raise
             outcome = {"error": str(error)}
+        except OSError as error:
+            outcome = {"error": f"cannot write to {error.filename or 'the work directory'}: {error.strerror or error}"}
     outcome = share(outcome)
     if "error" in outcome:
         raise _shared(outcome["error"])

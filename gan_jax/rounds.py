@@ -1,6 +1,7 @@
 """The compiled program of a run: the first state, and the rounds of the game, of one member or of a whole population."""
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -130,7 +131,7 @@ class Rounds:
     def faults(self, watch: jax.Array) -> list[Fault | None]:
         """For each member the first value that was not finite, or None."""
         return [
-            Fault(step, self._flag_names()[code]) if step >= 0 else None
+            Fault(step, self._flag_names[code]) if step >= 0 else None
             for step, code in np.asarray(jax.device_get(watch)).reshape(-1, 2).tolist()
         ]
 
@@ -173,6 +174,7 @@ class Rounds:
         members = NamedSharding(self._mesh, P(mesh.MEMBER, mesh.DATA))
         return mesh.place(jax.tree.map(lambda *x: np.stack(x), *rows), members)
 
+    @functools.cached_property
     def _flag_names(self) -> list[str]:
         """What stands at each place of a round's flags."""
         key = jax.random.key(0)
@@ -218,6 +220,7 @@ class Rounds:
             n_disc=recipe.n_disc,
             ema_decay=recipe.ema_decay,
             check=True,
+            shard=self._config.shard_state,
         )
         key = _stream(jax.random.key(seed), stream)
         batch: Batch = mesh.split_rows(self._source.batch(fetched, key, state.step))

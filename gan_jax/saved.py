@@ -1,5 +1,6 @@
 """The notebook's door: the generator of a run, from its work directory alone."""
 
+import dataclasses
 import importlib
 import json
 import sys
@@ -114,9 +115,14 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
                 raise UserError(
                     f"the networks of {name} are no longer those of {workdir.absolute()}: {key} was {kind} and is {now.get(key, 'absent')}"
                 )
-        state, _ = checkpoints.restore(step, template(like, jax.tree.map(lambda x: here, like)))
+        state, watch = checkpoints.restore(step, template(like, jax.tree.map(lambda x: here, like)))
     gen = state.gen if raw else state.ema
+    if (lost := int(watch.reshape(-1, 2)[member, 0])) >= 0:
+        raise UserError(
+            f"member {member} of {workdir.absolute()}, {members[member].label}, has diverged at step {lost}"
+        )
     if config.population:
+        recipe = module.build(dataclasses.replace(config, sweep=(), **members[member].values), spec)
         gen = jax.tree.map(lambda x: x[member], gen)
 
     @jax.jit

@@ -68,9 +68,9 @@ class Source:
     rows: int  # rows of one batch
     spec: Spec
     size: int  # examples in an epoch; 0: drawn afresh for ever
+    resident: bool  # whether `fetch` gives the same arrays every time
     name: str = ""  # what a person calls the data
     digest: str = ""  # what tells it from other data of that name
-    resident: bool = True
 
     def __getitem__(self, step: int) -> Batch:
         return self.batch(self.fetch(self.key, step), self.key, jax.numpy.asarray(step))

@@ -39,7 +39,7 @@ def source(rows, classes=0):
     held = {"image": images} | ({"label": labels} if classes else {})
     return Source(
         lambda key, step, which=slice(None): held, lambda fetched, key, step: fetched, jax.random.key(0), rows,
-        Spec(SHAPE, classes), rows,
+        Spec(SHAPE, classes), rows, True,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong while a run trains: damaged checkpoints, full disks, two runs in one place, values that are not finite."""
+"""What goes wrong while a run trains: damaged checkpoints, two runs in one place, values that are not finite."""
 
 import dataclasses
 import json
@@ -21,8 +21,7 @@ from gan_jax import data, evaluate, loop
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.lock import Lock
 from gan_jax.log import read_rows
-from gan_jax.outbox import Outbox
-from gan_jax.types import Evaluate, Record, UserError, WriteError
+from gan_jax.types import Evaluate, Record, UserError
 
 CONFIG = gan_ring.Config(
     width=8,
@@ -35,7 +34,7 @@ CONFIG = gan_ring.Config(
     devices=1,
     workdir="run",
 )
-ROOT = str(Path(experiments.__file__).parents[1])
+ALONE = {**os.environ, "PYTHONPATH": str(Path(experiments.__file__).parents[1])}
 
 
 def run(build=gan_ring.build, evaluator=None, **change):
@@ -151,100 +150,6 @@ def test_the_best_checkpoint_is_kept(higher, best):
     assert gan_jax.load("run", best=True).step == best and gan_jax.load("run").step == 12
     with pytest.raises(UserError, match="--best fid: the experiment measures score, other"):
         run(evaluator=measured, best="fid")
-
-
-# -- the disk
-
-
-FULL = """
-import resource, signal
-from gan_jax import cli, player
-from experiments import gan_ring
-
-until = {until}
-play = player.Player.fetch
-def fetch(self, metrics):  # at each row of the log: from the one of step 4 on no file may grow, as on a full disk
-    self.seen = getattr(self, "seen", 0) + 2
-    full = 4 <= self.seen < until
-    if self.seen == 4:
-        self.checkpoints.wait()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 if full else resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    return play(self, metrics)
-player.Player.fetch = fetch
-cli.run(gan_ring.main, gan_ring.Config)
-"""
-FLAGS = [
-    "--width",
-    "8",
-    "--batch-size",
-    "16",
-    "--steps",
-    "12",
-    "--log-every",
-    "2",
-    "--sample-every",
-    "4",
-    "--evaluate-every",
-    "6",
-    "--checkpoint-every",
-    "2",
-]
-ALONE = {**os.environ, "PYTHONPATH": ROOT, "JAX_ENABLE_COMPILATION_CACHE": "false"}
-
-
-def start(code, *flags):
-    words = ["-c", code] if code else ["-m", "experiments.gan_ring"]
-    return subprocess.run(
-        [sys.executable, *words, *FLAGS, *flags], capture_output=True, text=True, env=ALONE, timeout=300
-    )
-
-
-def test_a_disk_that_is_full_for_a_while():
-    done = start(FULL.format(until=9), "--workdir", "full")
-    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    assert "warning: cannot write to" in done.stderr and "File too large; training goes on" in done.stderr
-    assert "warning: could not save step 4" in done.stderr and "the checkpoint of step 2 is whole" in done.stderr
-    assert "can be written to again; nothing is missing" in done.stderr
-    start(None, "--workdir", "plain")
-    assert rows("full") == rows("plain")
-    pictures = [sorted(path.name for path in Path(name, "samples").iterdir()) for name in ("full", "plain")]
-    assert pictures[0] == pictures[1] and len(pictures[0]) == 4
-
-
-def test_a_disk_that_stays_full():
-    done = start(FULL.format(until=99), "--workdir", "run")
-    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: could not save step 12 to")
-    done = start(None, "--workdir", "run")
-    assert done.returncode == 0 and "going on at step 2 of 12" in done.stdout, done.stderr
-    start(None, "--workdir", "plain")
-    assert rows("run") == rows("plain")
-
-
-def test_the_outbox_keeps_the_order(tmp_path):
-    said, done, works = [], [], [True]
-
-    def write(name):
-        def action():
-            if not works[0]:
-                raise OSError(30, "Read-only file system")
-            done.append(name)
-
-        return action
-
-    outbox = Outbox(tmp_path, said.append)
-    outbox.write(write("a"))
-    works[0] = False
-    outbox.write(write("b"))
-    outbox.write(write("report"), keep=False)
-    outbox.write(write("c"))
-    assert done == ["a"] and len(said) == 1 and "Read-only file system; training goes on" in said[0]
-    with pytest.raises(WriteError, match="Read-only file system; 2 rows or pictures are missing"):
-        outbox.close()
-    works[0] = True
-    outbox.write(write("d"))
-    outbox.close()
-    assert done == ["a", "b", "c", "d"] and len(said) == 2
 
 
 # -- two runs in one place

@@ -13,7 +13,7 @@ from equivalence import GAMES, ROWS, collectives, difference, play
 
 import gan_jax
 from experiments import dcgan_digits, gan_digits, gan_ring, wgan_mnist
-from gan_jax import data, evaluate, loop, mesh
+from gan_jax import data, evaluate, loop, mesh, player
 from gan_jax.log import read_rows
 from gan_jax.spread import mean_std
 from gan_jax.types import Evaluate, UserError
@@ -162,6 +162,25 @@ def test_a_population_resumes_bit_for_bit(intervals):
     assert {path.name: path.read_bytes() for path in Path("run/samples").iterdir()} == {
         path.name: path.read_bytes() for path in Path("whole/samples").iterdir()
     }
+
+
+def test_a_call_ends_where_another_stream_begins():
+    """At the step that a run once went back to, whatever the intervals are now."""
+    run(dataclasses.replace(CONFIG, steps=10, log_every=10, checkpoint_every=10, sample_every=0, evaluate_every=0))
+    saved = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps({**saved, "rollbacks": [{"step": 17, "to": 14}]}))
+    long = dataclasses.replace(CONFIG, steps=20, log_every=20, checkpoint_every=20, sample_every=0, evaluate_every=0)
+    calls = []
+
+    class Watched(player.Player):
+        def until_due(self, step):
+            calls.append((step, super().until_due(step), self.stream(step)))
+            return calls[-1][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Player", Watched)
+        run(long)
+    assert calls == [(10, 4, 0), (14, 6, 1)]
 
 
 def lost(seed_of_round_five):

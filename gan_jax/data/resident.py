@@ -75,7 +75,7 @@ def source(
             image = jnp.where(mirrored, image[:, :, ::-1], image)
         return {**fetched, "image": image}
 
-    return Source(fetch, batch, jax.random.key(seed), rows, images.spec, size, images.name, images.digest, resident)
+    return Source(fetch, batch, jax.random.key(seed), rows, images.spec, size, resident, images.name, images.digest)
 
 
 @functools.partial(jax.jit, static_argnames=("rows", "size"))

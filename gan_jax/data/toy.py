@@ -59,4 +59,4 @@ def _mixture(rows: int, seed: int, centres: np.ndarray, std: float, name: str) -
         noise = jax.random.normal(noise_key, (rows, 2), jnp.float32)
         return {"image": jnp.asarray(centres)[label] + std * noise, "label": label}
 
-    return Source(fetch, batch, jax.random.key(seed), rows, Spec((2,), len(centres)), 0, name)
+    return Source(fetch, batch, jax.random.key(seed), rows, Spec((2,), len(centres)), 0, True, name)
