@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import experiments
-from gan_jax import cli
+from experiments import torture
+from gan_jax import cli, player
 
 TOOLS = {"benchmark", "table", "torture"}  # no runs
 NAMES = sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - TOOLS)
@@ -98,6 +99,22 @@ def test_two_steps(name, npz, capfd, monkeypatch):
     said = capfd.readouterr()
     assert "done: 2 steps" in said.err and "run/samples/00000002.png" in said.err and "compiles" in said.out
     assert list((run / "tensorboard").iterdir())
+
+    # Killed between its two steps, and started again: not one bit is another.
+    fetch, calls = player.Player.fetch, []
+
+    def dies(self, metrics):
+        calls.append(metrics)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fetch(self, metrics)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(player.Player, "fetch", dies)
+        start(name, *flags, "--workdir", "killed", "--checkpoint-every", 1)
+    start(name, *flags, "--workdir", "killed", "--checkpoint-every", 1)
+    assert "going on at step 1 of 2" in capfd.readouterr().out
+    assert torture.differences(run, Path("killed")) == []
 
     import gan_jax
 
