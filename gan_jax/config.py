@@ -38,15 +38,11 @@ class Run:
     """Where a run is kept, how long it is, and what it leaves behind on the way."""
 
     workdir: str = ""
-    """Directory of the run (default: runs/NAME of the experiment). Starting again with the same one goes on where it
-    stopped.
-    """
+    """Directory of the run (default: runs/NAME of the experiment). Started again with the same one, the run goes on where it stopped."""
     seed: int = 0
     """Weights, data order and noise are all functions of (seed, step)."""
     seeds: int = 1
-    """Train this many members with the seeds SEED, SEED + 1, ... as one program; every number is then reported per member
-    and as mean and standard deviation.
-    """
+    """Train this many members, with the seeds SEED, SEED + 1, ..., as one program; numbers are then told per member, as mean and deviation."""
     sweep: tuple[str, ...] = ()
     """Train a member for each value, or combination of values, of fractional flags: --sweep lr=1e-4,2e-4 b1=0,0.5"""
     steps: int = 10_000
@@ -54,9 +50,7 @@ class Run:
     batch_size: int = 64
     """Real images of one discriminator step."""
     accumulate: int = 1
-    """Run the networks on this many equal parts of each batch, one after another, in so much less memory. The update is the
-    same, but for batch norm, whose statistics are then a part's own, and for dropout's masks.
-    """
+    """Run the networks on this many parts of each batch in turn, for less memory; the same update, but for batch norm and dropout."""
     log_every: int = 100
     """Steps between rows of metrics.jsonl."""
     sample_every: int = 1_000
@@ -68,9 +62,7 @@ class Run:
     best: str = ""
     """The metric by which the best checkpoint is kept (default: the first that the experiment measures)."""
     on_divergence: Literal["stop", "rollback"] = "stop"
-    """When a value is no longer finite: stop, or go back to the last good checkpoint with new data order and noise. In a
-    population a member with such a value is left out, and this happens when none is left.
-    """
+    """When a value (in a population: of every member) is not finite: stop, or go back to the last good checkpoint, with new noise."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the networks compute in; parameters, losses, penalties and statistics are float32 in any case."""
     matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"

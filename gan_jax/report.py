@@ -142,7 +142,10 @@ def page(
     last = rows[-1] if rows else {"step": 0, "images": 0, "seconds": 0.0}
     start = config["starts"][-1]
     title, hardware = html.escape(name), html.escape(start["hardware"])
-    effort = f"{last['step']:,} steps, {last['images']:,} real images, {last['seconds']:,.0f} seconds, on {hardware}."
+    each = " for each member" if any(isinstance(value, list) for value in last.values()) else ""
+    effort = (
+        f"{last['step']:,} steps, {last['images']:,} real images{each}, {last['seconds']:,.0f} seconds, on {hardware}."
+    )
     identity = {key: value for key, value in config["identity"].items() if key != "tensor"}
     made_by = {"experiment": config["experiment"], "commit": start["commit"], **identity, **start["versions"]}
     backs = [f"diverged at step {back['step']:,}, went back to {back['to']:,}" for back in config.get("rollbacks", ())]

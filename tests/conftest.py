@@ -5,6 +5,7 @@ on.
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 
 os.environ["XLA_FLAGS"] = (
@@ -31,6 +32,15 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 def pytest_addoption(parser):
     parser.addoption("--write-results", action="store_true", help="keep what the tests measure in experiments/results")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs():
+    """Each compiled program maps memory of its own, and a process may have so many maps only: a file's go with it."""
+    yield
+    if "equivalence" in sys.modules:
+        sys.modules["equivalence"].play.cache_clear()
+    jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,11 @@ from experiments import table
 
 ROOT = Path(experiments.__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+MADE_BY = {  # what is no run of an experiment
+    "benchmark": "python -m experiments.benchmark",
+    "torture": "python -m experiments.torture",
+    "equivalence": "pytest tests/test_devices.py --write-results",
+}
 KEPT = sorted((ROOT / "experiments" / "results").glob("*.json"))
 
 
@@ -34,12 +39,10 @@ def test_the_tables_are_made_from_the_results():
 def test_a_kept_result_says_how_it_was_made(path):
     result = json.loads(path.read_text())
     assert result["name"] == path.stem and re.fullmatch("[0-9a-f]{40}", result["commit"])
-    assert (
-        result["command"].startswith(f"python -m experiments.{path.stem}")
-        and result["hardware"]
-        and {"jax", "flax", "optax"} <= set(result["versions"])
-    )
-    if path.stem != "benchmark":
+    assert result["hardware"] and {"jax", "flax", "optax"} <= set(result["versions"])
+    assert result["command"] == MADE_BY.get(path.stem, result["command"])
+    if path.stem not in MADE_BY:
+        assert result["command"].startswith(f"python -m experiments.{path.stem}")
         assert path.with_suffix(".png").stat().st_size < 400_000
         assert result["seconds"] > 0 and result["seeds"] and result["data"]["name"]
         for name, metric in result["metrics"].items():
@@ -50,12 +53,13 @@ def test_a_kept_result_says_how_it_was_made(path):
             assert metric["best"] == pick(metric["best"], metric["last"])
         module = __import__(f"experiments.{path.stem}", fromlist=["Config"])
         flags = set(re.findall(r"--([a-z0-9-]+)", result["command"]))
-        assert flags <= {"data"}, "a result is made with the defaults"
+        assert flags <= {"data", "seeds"}, "a result is made with the defaults"
+        assert len(result["seeds"]) == len(result.get("members", [0]))
         assert result["steps"] == module.Config().steps
 
 
 def test_every_experiment_is_in_the_tables():
-    tools = {"__init__", "table", "benchmark"}
+    tools = {"__init__", "table", "benchmark", "torture"}
     assert {path.stem for path in (ROOT / "experiments").glob("*.py")} - tools == {*table.MIXTURES, *table.IMAGES}
 
 
