@@ -79,5 +79,5 @@ def test_page_of_a_run_that_has_just_begun():
 
 def test_curve_ends():
     """Highest value at the top, lowest at the bottom, first step at the left."""
-    text = report._curve("x", {"a": [(0, 1.0), (10, 3.0)]})
+    text = report._curve("x", {"a": [(0, 1.0, 0.0), (10, 3.0, 0.0)]})
     assert f'points="{report.LEFT}.0,{report.HEIGHT - report.BOTTOM}.0 {report.WIDTH - 8}.0,8.0"' in text
