@@ -166,12 +166,12 @@ def test_no_checkpoint_points_beyond_the_rows(monkeypatch):
             raise OSError(28, "No space left on device")
         write(self, row)
 
-    monkeypatch.setattr(Log, "write", full)
-    with pytest.raises(WriteError, match="cannot write to .*metrics.jsonl: No space left on device"):
-        run()
+    with monkeypatch.context() as patch:
+        patch.setattr(Log, "write", full)
+        with pytest.raises(WriteError, match="cannot write to .*metrics.jsonl: No space left on device"):
+            run()
     with Checkpoints(Path("run/checkpoints"), read_only=True) as checkpoints:
         assert checkpoints.steps() == [2]
-    monkeypatch.undo()
     run()
     assert [row["step"] for row in rows()] == [2, 4, 6, 8]
 
