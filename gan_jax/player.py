@@ -189,7 +189,7 @@ class Player:
         flags = values.get("eval/collapsed", 0.0)
         flags = flags if isinstance(flags, list) else [flags]
         if collapsed := [self.rounds.members[i].label for i, flag in enumerate(flags) if flag]:
-            who = ", ".join(collapsed) if self.rounds.population else "the generator"
+            who = "; ".join(collapsed) if self.rounds.population else "the generator"
             self.log.say(f"warning: collapsed: {who} ({records['collapsed'].protocol.get('rule', '')})")
         return records
 

@@ -257,7 +257,7 @@ def test_collapse_is_flagged_per_member(capfd):
 
     measured = evaluate.mixture(data.ring_centres(), 0.01, 100)
     run(evaluator=Evaluate(measure, measured.names))
-    assert "warning: collapsed: seed 6, seed 7 (fewer than half of the modes found)" in capfd.readouterr().err
+    assert "warning: collapsed: seed 6; seed 7 (fewer than half of the modes found)" in capfd.readouterr().err
     assert json.loads(Path("run/result.json").read_text())["metrics"]["collapsed"]["last"] == pytest.approx(2 / 3)
 
 
