@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ringrun import play, rows, same
 
 import experiments
 from experiments import gan_ring
-from gan_jax import data, evaluate, loop
+from gan_jax import data, evaluate
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.lock import Lock
-from gan_jax.log import read_rows
 from gan_jax.types import Evaluate, Record, UserError
 
 CONFIG = gan_ring.Config(
@@ -34,26 +34,13 @@ CONFIG = gan_ring.Config(
     devices=1,
     workdir="run",
 )
-ALONE = {**os.environ, "PYTHONPATH": str(Path(experiments.__file__).parents[1])}
 
 
 def run(build=gan_ring.build, evaluator=None, **change):
-    config = dataclasses.replace(CONFIG, **change)
-    source = data.ring(config.batch_size, config.seed)
-    picture = lambda samples: np.zeros((8, 8, 1), np.uint8) + np.uint8(abs(float(samples.sum())) % 251)  # noqa: E731
-    evaluator = evaluator or evaluate.mixture(data.ring_centres(), 0.01, 100)
-    return loop.run(config, build, source, evaluator, picture)
+    return play(dataclasses.replace(CONFIG, **change), evaluator, build)
 
 
-def rows(workdir="run"):
-    return [
-        {name: value for name, value in row.items() if name != "seconds"}
-        for row in read_rows(Path(workdir) / "metrics.jsonl")
-    ]
-
-
-def same(a, b):
-    jax.tree.map(lambda x, y: np.testing.assert_array_equal(np.asarray(x), np.asarray(y)), a, b)
+ALONE = {**os.environ, "PYTHONPATH": str(Path(experiments.__file__).parents[1])}
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ringrun import play, rows, same
 
 import experiments
 import gan_jax
 from experiments import gan_ring
 from gan_jax import data, evaluate, loop
-from gan_jax.log import read_rows
 from gan_jax.types import Evaluate, UserError
 
 CONFIG = gan_ring.Config(
@@ -33,28 +33,8 @@ CONFIG = gan_ring.Config(
 )
 
 
-def run(config=CONFIG, evaluator=None, gen_lr=None):
-    config_ = config
-    source = data.ring(config_.batch_size, config_.seed)
-    picture = lambda samples: np.zeros((8, 8, 1), np.uint8) + np.uint8(abs(float(samples.sum())) % 251)  # noqa: E731
-    return loop.run(
-        config_,
-        gan_ring.build,
-        source,
-        evaluator or evaluate.mixture(data.ring_centres(), 0.01, 100),
-        picture,
-    )
-
-
-def rows(workdir="run"):
-    return [
-        {name: value for name, value in row.items() if name != "seconds"}
-        for row in read_rows(Path(workdir) / "metrics.jsonl")
-    ]
-
-
-def same(a, b):
-    jax.tree.map(lambda x, y: np.testing.assert_array_equal(np.asarray(x), np.asarray(y)), a, b)
+def run(config=CONFIG, evaluator=None, build=gan_ring.build):
+    return play(config, evaluator, build)
 
 
 def pictures(workdir):

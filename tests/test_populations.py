@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import ringrun
 from equivalence import GAMES, ROWS, collectives, difference, play
+from ringrun import rows, same
 
 import gan_jax
 from experiments import dcgan_digits, gan_digits, gan_ring, wgan_mnist
 from gan_jax import data, evaluate, loop, mesh, player
-from gan_jax.log import read_rows
 from gan_jax.spread import mean_std
 from gan_jax.types import Evaluate, UserError
 
@@ -25,17 +26,7 @@ CONFIG = gan_ring.Config(
 
 
 def run(config=CONFIG, evaluator=None, build=gan_ring.build):
-    source = data.ring(config.batch_size, config.seed)
-    picture = lambda samples: np.zeros((8, 8, 1), np.uint8) + np.uint8(abs(float(samples.sum())) % 251)  # noqa: E731
-    evaluator = evaluator or evaluate.mixture(data.ring_centres(), 0.01, 100)
-    return loop.run(config, build, source, evaluator, picture)
-
-
-def rows(workdir="run"):
-    return [
-        {name: value for name, value in row.items() if name != "seconds"}
-        for row in read_rows(Path(workdir) / "metrics.jsonl")
-    ]
+    return ringrun.play(config, evaluator, build)
 
 
 def member(tree, i):
@@ -139,10 +130,6 @@ def test_what_a_population_leaves(capfd):
     z = gan_jax.load("alone").latents(4)
     np.testing.assert_allclose(gan_jax.load("run", member=1)(z), gan_jax.load("alone")(z), atol=1e-3)
     assert np.abs(gan_jax.load("run", member=0)(z) - gan_jax.load("alone")(z)).max() > 1e-2
-
-
-def same(a, b):
-    jax.tree.map(lambda x, y: np.testing.assert_array_equal(np.asarray(x), np.asarray(y)), a, b)
 
 
 @pytest.mark.parametrize("intervals", [{}, {"log_every": 3, "checkpoint_every": 5}])
