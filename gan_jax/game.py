@@ -1,4 +1,4 @@
-"""A GAN is a game of four pure functions; `make_update` makes one compiled round of it: the D steps and the G step.
+"""A GAN is a game of a few pure functions; `make_update` makes one compiled round of it: the D steps and the G step.
 
 What `optax.GradientTransformation(init, update)` is to optimisers, `Game` is here. It knows no loss, no network and no
 data.
@@ -20,8 +20,13 @@ CHECKED = ("", "the gradient of disc/", "disc/", "", "the gradient of gen/", "ge
 
 
 class Game(NamedTuple):
-    """Four pure functions. The differentiated argument stands first; everything else is data, so nothing has to be
-    detached.
+    """Four pure functions, or five. The differentiated argument stands first; everything else is data, so nothing has to
+    be detached.
+
+    With the fifth, `fakes`, what G makes for D's last step of a round is made once for both players: D's loss takes it as
+    data, G's is differentiated with respect to it as well, and the gradient is handed on through the pass that made it.
+    Both losses are then called with it: (params, state, batch, key, fake); the statistics that G's returns are
+    state.gen.stats, which that pass has made.
     """
 
     init: Callable[
@@ -30,6 +35,7 @@ class Game(NamedTuple):
     disc_loss: Callable[..., Any]  # (params, state, batch, key) -> loss, (stats, aux, metrics)
     gen_loss: Callable[..., Any]  # the same call
     sample: Callable[..., Any]  # (params, stats, z, label=None) -> what the generator makes, in evaluation mode
+    fakes: Callable[..., Any] | None = None  # (params of G, state, batch, key) -> what G makes, stats
 
 
 class Player(flax.struct.PyTreeNode):
@@ -129,6 +135,16 @@ def make_update(
     if n_disc < 1:
         raise ValueError(f"n_disc is the discriminator's steps in a round, at least 1; got {n_disc}")
 
+    def made(state: State, batch: Batch, key: Key) -> tuple[list[Any], PyTree, Callable | None]:
+        """What G makes, [] where each loss makes its own; the statistics of that pass; and the way back through it."""
+        if game.fakes is None:
+            return [], state.gen.stats, None
+        seen, fakes = mesh.gather(state), game.fakes
+        fake, back, stats = jax.vjp(
+            lambda params: fakes(mesh.gather(params), seen, batch, key), state.gen.params, has_aux=True
+        )
+        return [fake], stats, lambda slope: back(slope)[0]
+
     def step_of(
         side: str,
         loss: Callable,
@@ -137,12 +153,18 @@ def make_update(
         against: State,
         batch: Batch,
         key: Key,
+        fake: list[Any],
+        back: Callable | None,
     ) -> tuple[State, Metrics, list[Any]]:
         player: Player = getattr(state, side)
         seen = mesh.gather(against)
-        grads, (stats, aux, metrics) = jax.grad(
-            lambda params: loss(mesh.gather(params), seen, batch, key), has_aux=True
-        )(player.params)
+        (grads, *slopes), (stats, aux, metrics) = jax.grad(
+            lambda params, *fake: loss(mesh.gather(params), seen, batch, key, *fake),
+            argnums=(0, 1) if back else (0,),
+            has_aux=True,
+        )(player.params, *fake)
+        if back:
+            grads = jax.tree.map(jnp.add, grads, back(*slopes))
         grads = mesh.scatter(grads) if shard else grads
         updates, opt = tx.update(grads, player.opt, player.params)
         player = player.replace(params=optax.apply_updates(player.params, updates), stats=stats, opt=opt)
@@ -156,7 +178,7 @@ def make_update(
             raise ValueError(
                 f"a round of {n_disc} D steps needs batches whose rows are one multiple of {n_disc}; got {sorted(rows)} rows"
             )
-        keys = jax.random.split(jax.random.fold_in(key, state.step), n_disc + 1)
+        *keys, gen_key = jax.random.split(jax.random.fold_in(key, state.step), 2 * n_disc + 1)
         batches = [jax.tree.map(lambda leaf, i=i: leaf[i::n_disc], batch) for i in range(n_disc)]
         before = state
         disc_metrics: Metrics = {}
@@ -164,13 +186,19 @@ def make_update(
         # Unrolled: a convolution's gradient is slow inside a loop on the CPU, and n_disc is small.
         for i in range(n_disc):
             before = state
-            state, disc_metrics, finite = step_of("disc", game.disc_loss, disc_tx, state, state, batches[i], keys[i])
+            fake, stats, back = made(state, batches[i], keys[n_disc + i])
+            state, disc_metrics, finite = step_of(
+                "disc", game.disc_loss, disc_tx, state, state, batches[i], keys[i], fake, None
+            )
             if i:  # of later steps only what went wrong first is told: their values follow from it
                 fine = jnp.stack(jax.tree.leaves(disc_finite)).all() if check else None
                 finite = jax.tree.map(lambda before, now, fine=fine: before & (now | ~fine), disc_finite, finite)
             disc_finite = finite
-        against = before.replace(aux=state.aux) if simultaneous else state
-        state, gen_metrics, gen_finite = step_of("gen", game.gen_loss, gen_tx, state, against, batches[-1], keys[-1])
+        state = state.replace(gen=state.gen.replace(stats=stats))
+        against = state.replace(disc=before.disc) if simultaneous else state
+        state, gen_metrics, gen_finite = step_of(
+            "gen", game.gen_loss, gen_tx, state, against, batches[-1], gen_key, fake, back
+        )
         decay = ema_decay(state.step) if callable(ema_decay) else jnp.float32(ema_decay)
         new = Average(params=state.gen.params, stats=state.gen.stats)
         ema = jax.tree.map(lambda old, now: (decay * old + (1 - decay) * now).astype(now.dtype), state.ema, new)

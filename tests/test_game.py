@@ -95,6 +95,50 @@ def test_bilinear_with_more_d_steps():
     )  # the D before its last step
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"simultaneous": True}, {"n_disc": 2}, {"n_disc": 2, "simultaneous": True}], ids=str
+)
+def test_fakes_made_once_are_those_made_by_each(options):
+    """One pass of G for both players against each loss making its own of the same latents, which are in the batch."""
+    gen, disc = dcgan.Generator((8, 8, 1), 4), dcgan.Discriminator(4)
+    batch = IMAGES | {"z": jax.random.normal(KEY, (16, 4))}
+
+    def init(key, batch):
+        return gen.init(key, batch["z"], train=False), disc.init(key, batch["image"], train=False), {}
+
+    def fakes(params, state, batch, key):
+        return gen.apply({"params": params, **state.gen.stats}, batch["z"], train=True, mutable=["batch_stats"])
+
+    def judge(params, state, x):
+        return disc.apply({"params": params, **state.disc.stats}, x, train=True, mutable=["batch_stats"])
+
+    def disc_loss(params, state, batch, key, fake=None):
+        fake = fakes(state.gen.params, state, batch, key)[0] if fake is None else fake
+        real, _ = judge(params, state, batch["image"])
+        fake, stats = judge(params, state, fake)
+        return jnp.mean(fake - real) + jnp.mean(real**2), (stats, state.aux, {})
+
+    def gen_loss(params, state, batch, key, fake=None):
+        stats = state.gen.stats
+        if fake is None:
+            fake, stats = fakes(params, state, batch, key)
+        weights = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))  # of G's own parameters, beside its fakes
+        return -jnp.mean(jnp.sin(judge(state.disc.params, state, fake)[0])) + 1e-2 * weights, (stats, state.aux, {})
+
+    each = Game(init, disc_loss, gen_loss, lambda *args: None)
+    once, twice = (play(g, optax.sgd(0.1), batch, 3, **options)[0] for g in (each._replace(fakes=fakes), each))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5), once, twice)
+
+
+def test_the_generator_runs_once_a_round():
+    """It ends in the only tanh."""
+    gen, disc = mlp.Generator((8, 8, 1), (16,)), mlp.Discriminator((16,))
+    g = adversarial(gen, disc, losses.non_saturating(), z_dim=5)
+    state = game.init(g, optax.sgd(1.0), optax.sgd(1.0), KEY, IMAGES)
+    text = str(jax.make_jaxpr(game.make_update(g, optax.sgd(1.0), optax.sgd(1.0)))(state, IMAGES, KEY))
+    assert text.count("tanh") == 1
+
+
 def test_rows_are_interleaved_between_d_steps():
     def disc_loss(params, state, batch, key):
         return params["y"] * 0.0, (

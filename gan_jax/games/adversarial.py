@@ -30,7 +30,8 @@ def adversarial(
     """The game of `gen` and `disc` over `loss` plus the sum of weight times penalty, with z from N(0, I), [b z_dim].
 
     With `classes`, both networks are given the label, real images their own and fakes that of the real image of the
-    same row (Mirza and Osindero 2014, arXiv:1411.1784, equation 2). D sees real and fake in two passes, so a batch norm
+    same row (Mirza and Osindero 2014, arXiv:1411.1784, equation 2). G is judged on the fakes that D has just learnt from,
+    which are made once for both. D sees real and fake in two passes, so a batch norm
     in D has statistics of each alone. The metric "disc/loss" is the loss without the penalties, each of which is a
     metric of its own, unweighted. Both networks are run on `accumulate` equal parts of the batch one after another, with
     the loss and the penalties over the whole batch; batch norm's statistics are then a part's own. ValueError
@@ -48,10 +49,10 @@ def adversarial(
             raise ValueError(f"the game has classes={classes}, but the batch has no labels, only {sorted(batch)}")
         return batch["label"]
 
-    def fakes(params: PyTree, stats: PyTree, batch: Batch, key: Key) -> tuple[jax.Array, PyTree]:
+    def fakes(params: PyTree, state: State, batch: Batch, key: Key) -> tuple[jax.Array, PyTree]:
         z_key, net_key = jax.random.split(key)
         z = mesh.split_rows(jax.random.normal(z_key, (batch["image"].shape[0], z_dim)))
-        return _apply(gen, params, stats, z, label_of(batch), net_key)
+        return _apply(gen, params, state.gen.stats, z, label_of(batch), net_key)
 
     def judge(params: PyTree, stats: PyTree, x: Array, label: Array | None, key: Key) -> tuple[jax.Array, PyTree]:
         return _apply(disc, params, stats, x, label, key)
@@ -69,16 +70,16 @@ def adversarial(
         label = label_of(batch)
         z = jnp.zeros((batch["image"].shape[0], z_dim))
         disc_vars = disc.init(disc_key, batch["image"], label, train=False)
-        if penalties and "batch_stats" in disc_vars:
+        # Spectral norm keeps its vectors there as well, and leaves the rows alone.
+        if penalties and any("BatchNorm" in str(path) for path, _ in jax.tree.leaves_with_path(disc_vars)):
             raise ValueError(
                 "a gradient penalty needs a discriminator without batch norm: batch_norm=False, or another norm"
             )
         return gen.init(gen_key, z, label, train=False), disc_vars, {}
 
-    def disc_loss(params: PyTree, state: State, batch: Batch, key: Key) -> tuple:
-        fake_key, real_pass, fake_pass, penalty_key = jax.random.split(key, 4)
+    def disc_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
+        real_pass, fake_pass, penalty_key = jax.random.split(key, 3)
         real, label = batch["image"], label_of(batch)
-        fake, _ = fakes(state.gen.params, state.gen.stats, batch, fake_key)
         real_logits, stats = judge(params, state.disc.stats, real, label, real_pass)
         fake_logits, stats = judge(params, stats, fake, label, fake_pass)
         total = loss.disc(real=real_logits, fake=fake_logits)
@@ -91,18 +92,17 @@ def adversarial(
             total = total + weight * value
         return total, (stats, state.aux, metrics)
 
-    def gen_loss(params: PyTree, state: State, batch: Batch, key: Key) -> tuple:
-        fake_key, real_pass, fake_pass = jax.random.split(key, 3)
-        fake, stats = fakes(params, state.gen.stats, batch, fake_key)
+    def gen_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
+        real_pass, fake_pass = jax.random.split(key)
         label = label_of(batch)
         # The statistics D gathers here are dropped: D learns in its own step. XLA removes the pass over real images
         # where the loss does not use it.
         fake_logits, _ = judge(state.disc.params, state.disc.stats, fake, label, fake_pass)
         real_logits, _ = judge(state.disc.params, state.disc.stats, batch["image"], label, real_pass)
         total = loss.gen(real=real_logits, fake=fake_logits)
-        return total, (stats, state.aux, {"gen/loss": total})
+        return total, (state.gen.stats, state.aux, {"gen/loss": total})
 
     def sample(params: PyTree, stats: PyTree, z: jax.Array, label: jax.Array | None = None) -> Any:
         return gen.apply({"params": params, **stats}, z, label, train=False)
 
-    return Game(init, disc_loss, gen_loss, sample)
+    return Game(init, disc_loss, gen_loss, sample, fakes)

@@ -14,21 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.layers import Conv, ConvTranspose, dcgan_init, leaky_relu, require_label
-from gan_jax.types import Array, UserError
-
-
-def halvings(height: int, width: int) -> int:
-    """How often both sides are halved; UserError unless both are multiples of 4."""
-    if height % 4 or width % 4 or min(height, width) < 4:
-        near = max(4, round(min(height, width) / 4) * 4)
-        raise UserError(
-            f"DCGAN needs sides that are multiples of 4, and the images are {height}x{width}; a folder of images can be resized by --size {near}"
-        )
-    count = 2
-    while all(side >> count > 4 and (side >> count) % 2 == 0 for side in (height, width)):
-        count += 1
-    return count
+from gan_jax.layers import Conv, ConvTranspose, dcgan_init, halvings, leaky_relu, require_label
+from gan_jax.types import Array
 
 
 def _batch_norm(train: bool, dtype: Any) -> nn.BatchNorm:
@@ -58,7 +45,7 @@ class Generator(nn.Module):
     ) -> Float[Array, "b h w c"]:
         require_label(label, self.classes, "dcgan.Generator")
         height, width, channels = self.shape
-        ups = halvings(height, width)
+        ups = halvings(height, width, "DCGAN")
         if label is not None:
             z = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1], dtype=self.dtype)(label)], axis=-1)  # [b 2z]
         base = (height >> ups, width >> ups, self.width << (ups - 1))
@@ -101,7 +88,7 @@ class Discriminator(nn.Module):
         if label is not None:
             plane = nn.Embed(self.classes, height * width, dtype=self.dtype)(label)  # [b hw]
             x = jnp.concatenate([x, plane.reshape(-1, height, width, 1)], axis=-1)
-        for down in range(halvings(height, width)):
+        for down in range(halvings(height, width, "DCGAN")):
             norm = self.batch_norm and down > 0
             x = Conv(self.width << down, (4, 4), (2, 2), use_bias=not norm, kernel_init=dcgan_init, dtype=self.dtype)(x)
             x = leaky_relu(_batch_norm(train, self.dtype)(x) if norm else x)
