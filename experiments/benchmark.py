@@ -1,193 +1,324 @@
-"""How fast the rounds of the experiments are on this machine, and what the training loop adds to them.
+"""How fast the rounds of the games are on this machine, beside what it could do, and beside other programs.
 
-Each game is timed on random images of its data's shape, held on the device as the real ones are: the bare compiled
-update, and the whole loop (data, checks, log, TensorBoard, progress) between two rows of its log, in turn. FLOPs are
-XLA's count of the compiled update; they are set beside the rate of a large float32 matrix product on the same device.
-Then populations: the rounds of all members, for each member, beside those of a single run, in turn.
+Each game is timed as a run plays it, on random images of its data's shape: the compiled rounds, with their checks and
+their data, and the whole loop (log, TensorBoard, progress) between two rows of its log, in turn. Operations are those of
+matrix products and convolutions; they are set beside the rate of a large matrix product in the precision used. Then how
+the cost grows with batch, resolution, discriminator steps, members and devices, and how long a first start and a second
+take to their first round. With --peer other programs are run in turn with ours, game by game:
 
-    python -m experiments.benchmark
+    python -m experiments.benchmark --games mlp dcgan --peer "python torch_step.py {game} --batch-size {batch} --width {width} --steps {steps}"
 """
 
 import contextlib
 import dataclasses
 import io
 import json
+import os
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from experiments import dcgan_digits, dcgan_mnist, gan_mnist, gan_ring, wgan_gp_mnist
+from experiments import (
+    dcgan_digits,
+    dcgan_mnist,
+    gan_mnist,
+    gan_ring,
+    measure,
+    sngan_cifar10,
+    wgan_gp_cifar10,
+    wgan_gp_mnist,
+)
 from gan_jax import cli, data, game, loop, mesh, record
+from gan_jax.config import Run
 from gan_jax.log import read_rows
 from gan_jax.rounds import Rounds
-from gan_jax.types import Source
+from gan_jax.types import Source, UserError
 from gan_jax.validate import image_set
+
+GAMES: dict[str, tuple[ModuleType, tuple[int, ...], dict[str, Any]]] = {
+    "ring": (gan_ring, (), {}),
+    "ring_16": (gan_ring, (), {"seeds": 16}),
+    "mlp": (gan_mnist, (28, 28, 1), {"dropout": 0.0}),
+    "dcgan": (dcgan_mnist, (32, 32, 1), {"width": 64}),
+    "wgan_gp": (wgan_gp_cifar10, (32, 32, 3), {"n_disc": 1}),
+    "sngan": (sngan_cifar10, (32, 32, 3), {"n_disc": 1}),
+    "dcgan_mnist": (dcgan_mnist, (28, 28, 1), {}),
+    "wgan_gp_mnist": (wgan_gp_mnist, (28, 28, 1), {}),
+}
+RESNETS = ("wgan_gp", "sngan")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    steps: int = 50
+    games: tuple[str, ...] = tuple(GAMES)
+    """Which are timed: ring ring_16 mlp dcgan wgan_gp sngan dcgan_mnist wgan_gp_mnist. ring_16 is 16 seeds at once; its numbers are of each."""
+    batch_size: int = 0
+    """Images of one discriminator step; 0: as the experiment has it, and on a CPU 16 for the ResNets."""
+    width: int = 128
+    """Channels of the ResNets' discriminator."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the networks compute in."""
+    matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
+    """The least precision of float32 matrix products and convolutions on GPU and TPU."""
+    steps: int = 20
     """Rounds in one timing."""
     repeats: int = 5
     """Timings of each, of which the median is reported."""
+    peer: tuple[str, ...] = ()
+    """Commands of other programs, run in turn with ours; their last line is JSON with "ms", of one round."""
+    growth: bool = True
+    """Also how the cost grows, populations, and how long a start takes."""
     json: str = ""
     """Also write the numbers to this file."""
 
 
-def matrix_rate(size: int = 2048, repeats: int = 5) -> float:
-    """GFLOP/s of a float32 product of two size x size matrices, the best of `repeats`."""
-    a = jax.random.normal(jax.random.key(0), (size, size))
-    product = jax.jit(lambda a: a @ a)
-    product(a).block_until_ready()
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        product(a).block_until_ready()
-        times.append(time.perf_counter() - begin)
-    return 2 * size**3 / min(times) / 1e9
+def configure(name: str, settings: Config, **change: Any) -> tuple[ModuleType, Run, tuple[int, ...]]:
+    module, shape, fields = GAMES[name]
+    fields = fields | {key: getattr(settings, key) for key in ("precision", "matmul_precision")}
+    if settings.batch_size:
+        fields["batch_size"] = settings.batch_size
+    elif name in RESNETS and jax.default_backend() == "cpu":
+        fields["batch_size"] = 16
+    if name in RESNETS:
+        fields["width"] = settings.width
+    shape = change.pop("shape", shape)
+    return module, module.Config(**{**fields, **change}), shape
 
 
-def bare(recipe: loop.Recipe, source: Source, steps: int, repeats: int) -> Any:
-    """Yields first the update's GFLOP, then milliseconds a round, measured anew each time it is asked."""
-    key, batch = jax.random.key(0), source[0]
-    state = jax.jit(lambda: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, key, batch))()
+def random_source(config: Run, shape: tuple[int, ...]) -> Source:
+    rows = config.batch_size * getattr(config, "n_disc", 1)
+    if not shape:
+        return data.ring(rows, config.seed)
+    images = np.random.default_rng(0).integers(0, 256, (max(2_048, rows), *shape), np.uint8)
+    return data.source(image_set(images, None, "random images"), rows, config.seed)
+
+
+def played(module: ModuleType, config: Run, source: Source, steps: int, devices: int = 1) -> Iterator[float]:
+    """Yields milliseconds a round, of a population of each member, measured anew each time it is asked."""
+    grid = mesh.make(devices, config.batch_size, len(config.members()))
+    precision = jax.default_matmul_precision(config.matmul_precision)
+    with jax.set_mesh(grid), precision:
+        rounds = Rounds(config, module.build, source, grid)
+        state, watch, count = rounds.fresh(), rounds.watch(), rounds.rounds_a_call
+        calls, step = -(-steps // count), 0
+    while True:
+        with jax.set_mesh(grid), precision:
+            state, watch, _, _ = jax.block_until_ready(rounds.play(state, watch, step, count))
+            begin = time.perf_counter()
+            for _ in range(calls):
+                step += count
+                state, watch, _, _ = rounds.play(state, watch, step, count)
+            jax.block_until_ready(state)
+            each = (time.perf_counter() - begin) / calls / count / len(config.members())
+        yield each * 1e3
+
+
+def looped(module: ModuleType, config: Run, source: Source, steps: int) -> Iterator[float]:
+    """Yields milliseconds a round of the whole loop, between two rows of the log; compiling and the end are outside."""
+    while True:
+        with (
+            tempfile.TemporaryDirectory() as workdir,
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            own = {"workdir": workdir, "steps": 2 * steps, "log_every": steps, "sample_every": 0, "devices": 1}
+            config = dataclasses.replace(config, checkpoint_every=0, **own)
+            loop.run(config, module.build, source, picture=lambda samples: np.zeros((8, 8, 1), np.uint8))
+            seconds = {row["step"]: row["seconds"] for row in read_rows(Path(workdir) / "metrics.jsonl")}
+        yield (seconds[2 * steps] - seconds[steps]) / steps / len(config.members()) * 1e3
+
+
+def timed(name: str, settings: Config, rate: float) -> dict[str, Any]:
+    """One game: its rounds, the whole loop and the peers in turn."""
+    module, config, shape = configure(name, settings)
+    source = random_source(config, shape)
+    recipe = module.build(config, source.spec)
     update = game.make_update(
         recipe.game, recipe.gen_tx, recipe.disc_tx, n_disc=recipe.n_disc, ema_decay=recipe.ema_decay
     )
-    yield jax.jit(update).lower(state, batch, key).compile().cost_analysis()["flops"] / 1e9  # type: ignore[index]
-    state, _ = update(state, batch, key)
-    for _ in range(repeats):
-        jax.block_until_ready(state)
-        begin = time.perf_counter()
-        for _ in range(steps):
-            state, _ = update(state, batch, key)
-        jax.block_until_ready(state)
-        yield (time.perf_counter() - begin) / steps * 1e3
-
-
-def looped(build: loop.Build, config: Any, source: Source, steps: int) -> float:
-    """Milliseconds a round of the whole loop, between two rows of the log; compiling and the end's work are outside."""
-    with (
-        tempfile.TemporaryDirectory() as workdir,
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        config = dataclasses.replace(
-            config, workdir=workdir, steps=2 * steps, log_every=steps, sample_every=0, checkpoint_every=0
-        )
-        loop.run(config, build, source, picture=lambda samples: np.zeros((8, 8, 1), np.uint8))
-        seconds = {row["step"]: row["seconds"] for row in read_rows(Path(workdir) / "metrics.jsonl")}
-    return (seconds[2 * steps] - seconds[steps]) / steps * 1e3
-
-
-def measure(module: ModuleType, source: Source, config: Any, settings: Config, rate: float) -> dict[str, Any]:
-    recipe = module.build(config, source.spec)
-    timings = bare(recipe, source, settings.steps, settings.repeats)
-    gflop = next(timings)
-    pairs = [(ms, looped(module.build, config, source, settings.steps)) for ms in timings]
-    plain = statistics.median(ms for ms, _ in pairs)
-    return {
-        "update_ms": round(plain, 3),
-        "update_ms_range": [round(min(ms for ms, _ in pairs), 3), round(max(ms for ms, _ in pairs), 3)],
-        "images_per_second": round(source.rows / plain * 1e3, 1),
+    batch = source.spec.blank(source.rows)
+    state = jax.eval_shape(lambda: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), batch))
+    gflop = measure.flop(update, state, batch, jax.random.key(0)) / 1e9
+    values = {"game": name, "batch": config.batch_size, "width": settings.width, "steps": settings.steps}
+    ours, whole = (way(module, config, source, settings.steps) for way in (played, looped))
+    peers = [measure.peer(command, **values) for command in settings.peer]
+    turns = [tuple(next(way) for way in (ours, whole, *peers)) for _ in range(settings.repeats)]
+    mine, loops, *others = ([turn[i] for turn in turns] for i in range(2 + len(peers)))
+    ms = statistics.median(mine)
+    result = {
+        "batch_size": config.batch_size,
+        "rows": source.rows,
+        **measure.spread(mine),
+        "images_per_second": round(config.batch_size / ms * 1e3, 1),
         "gflop_per_round": round(gflop, 3),
-        "gflop_per_second": round(gflop / plain * 1e3, 1),
-        "share_of_matrix_rate": round(gflop / plain * 1e3 / rate, 3),
-        "loop_ms": round(statistics.median(ms for _, ms in pairs), 3),
-        "loop_overhead": round(statistics.median(whole / ms for ms, whole in pairs) - 1, 4),
+        "gflop_per_second": round(gflop / ms * 1e3, 1),
+        "share_of_matrix_rate": round(gflop / ms * 1e3 / rate, 3),
+        "loop_overhead": round(statistics.median(b / a for a, b in zip(mine, loops, strict=True)) - 1, 4),
+        **measure.memory(recipe, update, state, batch),
     }
+    if settings.peer:
+        result["peers"] = [
+            {
+                "command": command.format(**values),
+                **measure.spread(theirs),
+                "ratio": round(statistics.median(theirs) / ms, 3),
+            }
+            for command, theirs in zip(settings.peer, others, strict=True)
+        ]
+    return result
 
 
-def rounds_of(module: ModuleType, source: Source, settings: Config, seeds: int) -> Any:
-    """Yields milliseconds a round and member, measured anew each time it is asked."""
-    config = module.Config(seeds=seeds)
-    grid = mesh.make(config.devices, config.batch_size, seeds)
-    with jax.set_mesh(grid):
-        rounds = Rounds(config, module.build, source, grid)
-        state, watch, calls = rounds.fresh(), rounds.watch(), -(-settings.steps // rounds.rounds_a_call)
-    while True:
-        with jax.set_mesh(grid):
-            state, watch, _, _ = jax.block_until_ready(rounds.play(state, watch, 0, rounds.rounds_a_call))
-            begin = time.perf_counter()
-            for _ in range(calls):
-                state, watch, _, _ = rounds.play(state, watch, 0, rounds.rounds_a_call)
-            jax.block_until_ready(state)
-            seconds = time.perf_counter() - begin
-        yield seconds / calls / rounds.rounds_a_call / seeds * 1e3
+# What is made larger, of which game, and how.
+GROWTH = {
+    "batch": ("dcgan_mnist", [{"batch_size": n} for n in (16, 32, 64, 128, 256)]),
+    "resolution": ("dcgan_mnist", [{"shape": (n, n, 1), "width": 16} for n in (16, 32, 64)]),
+    "discriminator steps": ("wgan_gp_mnist", [{"n_disc": n} for n in (1, 2, 5)]),
+    "members": ("ring", [{"seeds": n} for n in (1, 4, 16)]),
+}  # fmt: skip
 
 
-def population(module: ModuleType, source: Source, settings: Config, seeds: int) -> dict[str, Any]:
-    alone, together = (rounds_of(module, source, settings, count) for count in (1, seeds))
-    pairs = [(next(alone), next(together)) for _ in range(settings.repeats)]
-    return {
-        "members": seeds,
-        "single_ms": round(statistics.median(ms for ms, _ in pairs), 3),
-        "member_ms": round(statistics.median(ms for _, ms in pairs), 3),
-        "member_over_single": round(statistics.median(many / one for one, many in pairs), 3),
-    }
+def growth(settings: Config) -> dict[str, list[dict[str, Any]]]:
+    """Milliseconds a round, all sizes of a row in turn; of members, for each."""
+    tables = {}
+    for what, (name, changes) in GROWTH.items():
+        ways = []
+        for change in changes:
+            module, config, shape = configure(name, dataclasses.replace(settings, batch_size=0), **change)
+            ways.append(played(module, config, random_source(config, shape), settings.steps))
+        turns = [[next(way) for way in ways] for _ in range(settings.repeats)]
+        tables[what] = [
+            {"game": name, **change, **measure.spread(list(times))}
+            for change, times in zip(changes, zip(*turns, strict=True), strict=True)
+        ]
+    tables["devices"] = [{"game": "dcgan_mnist", "devices": n, **on_devices(n, settings)} for n in device_counts()]
+    module, alone = dcgan_digits, dcgan_digits.Config()
+    pair = [
+        played(module, config, random_source(config, (8, 8, 1)), settings.steps)
+        for config in (alone, dataclasses.replace(alone, seeds=4))
+    ]
+    turns = [[next(way) for way in pair] for _ in range(settings.repeats)]
+    tables["members"] += [
+        {"game": "dcgan_digits", "seeds": seeds, **measure.spread(list(times))}
+        for seeds, times in zip((1, 4), zip(*turns, strict=True), strict=True)
+    ]
+    return tables
 
 
-def peak_memory_mb() -> float:
-    """Of the device where it says, else of the process, so far."""
-    stats = jax.devices()[0].memory_stats() or {}
-    return stats.get("peak_bytes_in_use", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024) / 2**20
+def device_counts() -> list[int]:
+    """On a CPU virtual ones, which share its cores."""
+    return [1, 2, 4] if jax.default_backend() == "cpu" else [n for n in (1, 2, 4, 8) if n <= len(jax.devices())]
+
+
+def on_devices(count: int, settings: Config) -> dict[str, float]:
+    """In a process of its own: the number of a CPU's virtual devices is settled when it starts."""
+    program = f"""
+import itertools, json
+from experiments import benchmark, measure
+from gan_jax import memory
+memory.keep()
+settings = benchmark.Config(precision={settings.precision!r}, matmul_precision={settings.matmul_precision!r})
+module, config, shape = benchmark.configure("dcgan_mnist", settings)
+way = benchmark.played(module, config, benchmark.random_source(config, shape), {settings.steps}, {count})
+print(json.dumps(measure.spread(list(itertools.islice(way, {settings.repeats})))))
+"""
+    return json.loads(child(program, JAX_NUM_CPU_DEVICES=str(count)).splitlines()[-1])
+
+
+def starts() -> dict[str, float]:
+    """Seconds from the start of the process to the end of dcgan_mnist's first round, without and with what an earlier
+    start has compiled; on random images, so without the reading of files.
+    """
+    program = """
+import time
+begin = time.perf_counter()
+import jax
+from experiments import benchmark
+from gan_jax import compiled, memory
+memory.keep()
+compiled.keep()
+module, config, shape = benchmark.configure("dcgan_mnist", benchmark.Config())
+next(benchmark.played(module, config, benchmark.random_source(config, shape), 1))
+print(time.perf_counter() - begin)
+"""
+    with tempfile.TemporaryDirectory() as cache:
+        cold, warm = (float(child(program, XDG_CACHE_HOME=cache, JAX_COMPILATION_CACHE_DIR="")) for _ in range(2))
+    return {"cold_seconds": round(cold, 2), "warm_seconds": round(warm, 2)}
+
+
+def child(program: str, **environment: str) -> str:
+    given = {key: value for key, value in (os.environ | environment).items() if value}
+    done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(
+            f"a process of the benchmark ended with {done.returncode}: {done.stderr.strip().splitlines()[-1]}"
+        )
+    return done.stdout
+
+
+COLUMNS = {  # heading: width and how a game's record fills it
+    "game": (13, lambda one: one["name"]),
+    "batch": (6, lambda one: f"{one['batch_size']}"),
+    "ms": (9, lambda one: f"{one['ms']:.2f}"),
+    "from": (9, lambda one: f"{one['ms_min']:.2f}"),
+    "to": (9, lambda one: f"{one['ms_max']:.2f}"),
+    "images/s": (10, lambda one: f"{one['images_per_second']:,.0f}"),
+    "GFLOP/s": (9, lambda one: f"{one['gflop_per_second']:,.0f}"),
+    "of matrix": (10, lambda one: f"{one['share_of_matrix_rate']:.0%}"),
+    "loop adds": (10, lambda one: f"{one['loop_overhead']:.1%}"),
+    "peak MB": (9, lambda one: f"{one['peak_mb']:,.0f}"),
+    "/needed": (8, lambda one: f"{one['peak_mb'] / one['needed_mb']:.2f}"),
+    "over peers": (12, lambda one: " ".join(f"{peer['ratio']:.2f}" for peer in one.get("peers", ()))),
+}
+
+
+def told(game: dict[str, Any] | None = None) -> str:
+    """One line of the table; without a game its heading."""
+    return "".join(f"{fill(game) if game else heading:>{width}}" for heading, (width, fill) in COLUMNS.items())
 
 
 def main(settings: Config) -> dict[str, Any]:
-    rate = matrix_rate()
+    if unknown := set(settings.games) - set(GAMES):
+        raise UserError(f"--games {' '.join(sorted(unknown))}: there are {' '.join(GAMES)}")
+    rate, width = measure.matrix_rate(settings.precision, settings.matmul_precision), measure.bandwidth()
     saved = record.environment()
-    print(f"{saved['hardware']}: a 2048 x 2048 float32 matrix product runs at {rate:,.0f} GFLOP/s")
-    rng = np.random.default_rng(0)
-    digits = image_set(
-        rng.integers(0, 256, (60_000, 28, 28, 1), np.uint8), rng.integers(0, 10, 60_000), "random images", classes=10
-    )
-    small = image_set(rng.integers(0, 256, (1_797, 8, 8, 1), np.uint8), None, "random small images")
     print(
-        f"{'game':<14}{'batch':>6}{'update ms':>11}{'(range)':>18}{'images/s':>11}{'GFLOP/s':>9}{'of matrix':>10}{'loop ms':>9}{'overhead':>10}{'peak MB':>9}"
+        f"{saved['hardware']}: a large {settings.precision} matrix product runs at {rate:,.0f} GFLOP/s, memory at {width:,.0f} GB/s",
+        flush=True,
     )
+    print(told())
     games = {}
-    for module in (gan_ring, gan_mnist, dcgan_mnist, wgan_gp_mnist):
-        config = module.Config()
-        rows = config.batch_size * getattr(config, "n_disc", 1)
-        source = data.ring(rows, 0) if module is gan_ring else data.source(digits, rows, 0)
-        name = module.__name__.rsplit(".", 1)[-1]
-        one = games[name] = {
-            "rows": rows,
-            **measure(module, source, config, settings, rate),
-            "peak_memory_mb": round(peak_memory_mb()),
-        }
-        low, high = one["update_ms_range"]
-        print(
-            f"{name:<14}{rows:>6}{one['update_ms']:>11.2f}{f'{low:.2f} - {high:.2f}':>18}{one['images_per_second']:>11,.0f}{one['gflop_per_second']:>9.1f}"
-            f"{one['share_of_matrix_rate']:>10.0%}{one['loop_ms']:>9.2f}{one['loop_overhead']:>10.1%}{one['peak_memory_mb']:>9,}",
-            flush=True,
-        )
-    print(f"\n{'population':<14}{'members':>8}{'ms a member':>13}{'ms alone':>10}{'ratio':>7}")
-    populations = {}
-    for module, seeds in ((gan_ring, 16), (dcgan_digits, 4)):
-        config = module.Config()
-        source = data.ring(config.batch_size, 0) if module is gan_ring else data.source(small, config.batch_size, 0)
-        name = module.__name__.rsplit(".", 1)[-1]
-        many = populations[name] = population(module, source, settings, seeds)
-        print(
-            f"{name:<14}{seeds:>8}{many['member_ms']:>13.2f}{many['single_ms']:>10.2f}{many['member_over_single']:>7.2f}",
-            flush=True,
-        )
+    for name in settings.games:
+        games[name] = timed(name, settings, rate)
+        print(told({"name": name, **games[name]}), flush=True)
     result = {
         "name": "benchmark",
-        "command": "python -m experiments.benchmark",
+        "command": record.command(settings, ("json",)),
         **saved,
+        "settings": dataclasses.asdict(dataclasses.replace(settings, json="")),
         "matrix_gflop_per_second": round(rate, 1),
+        "memory_gigabyte_per_second": round(width, 1),
         "games": games,
-        "populations": populations,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10),
     }
+    if settings.growth:
+        result |= {"starts": starts(), "growth": growth(settings)}
+        print(
+            f"first round of dcgan_mnist after {result['starts']['cold_seconds']} s, of a second start after {result['starts']['warm_seconds']} s"
+        )
+        for what, rows in result["growth"].items():
+            for row in rows:
+                size = ", ".join(f"{key} {value}" for key, value in row.items() if not key.startswith("ms"))
+                print(f"{what:<20}{size:<50}{row['ms']:>9.2f} ms")
     if settings.json:
         Path(settings.json).write_text(json.dumps(result, indent=2) + "\n")
     return result

@@ -58,7 +58,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 
 
 def main(config: Config) -> None:
-    images = data.load(config.data, size=config.size or None, fit=config.fit)
+    images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     if images.classes < 2:
         raise UserError(
             f"a conditional GAN needs at least two classes; {images.name} has {images.classes}. Try --data mnist, or a folder with one sub-folder a class"

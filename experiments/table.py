@@ -24,7 +24,7 @@ MARKS = ("<!-- results: written by `python -m experiments.table` -->", "<!-- end
 MIXTURES = ("gan_ring", "gan_grid")
 IMAGES = (
     "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist", "wgan_mnist", "wgan_gp_mnist",
-    "cgan_mnist", "dcgan_fashion", "dcgan_cifar10",
+    "cgan_mnist", "dcgan_fashion", "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10",
 )  # fmt: skip
 
 
@@ -160,26 +160,57 @@ def speed() -> list[str]:
     result = read("benchmark")
     if result is None:
         return ["Speed: not run."]
-    rate = f"{result['matrix_gflop_per_second']:.0f} GFLOP/s"
+    rates = (
+        f"{result['matrix_gflop_per_second']:.0f} GFLOP/s and memory at {result['memory_gigabyte_per_second']:.0f} GB/s"
+    )
     lines = [
-        f"Speed (`{result['command']}`, {result['hardware']}, where a large float32 matrix product runs at {rate}):",
+        f"Speed (`{result['command']}`, {result['hardware']}, where a large {result['settings']['precision']} matrix product runs at {rates}). "
+        "Medians, with the least and the most of the timings; beside other programs, each run in turn with ours, "
+        "the times they need over the time that ours needs. "
+        "Memory is the compiled round's, and that over what the method cannot do without: state, batch, gradients and activations.",
         "",
-        "| update of | ms a round | images/s | GFLOP/s | of the matrix rate | the whole loop adds |",
-        "|---|---|---|---|---|---|",
+        "| round of | batch | ms (range) | images/s | GFLOP/s | of the matrix rate | the whole loop adds | MB (over needed) | over the others |",
+        "|---" * 9 + "|",
     ]
     for name, game in result["games"].items():
-        cells = [f"{game['update_ms']:.1f}", f"{game['images_per_second']:,.0f}", f"{game['gflop_per_second']:.0f}"]
-        cells += [f"{game['share_of_matrix_rate']:.0%}", f"{game['loop_overhead']:.1%}"]
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+        peers = [f"{_peer(peer['command'])} {peer['ratio']:.2f}" for peer in game.get("peers", ())]
+        cells = [str(game["batch_size"]), f"{game['ms']:.2f} ({game['ms_min']:.2f} - {game['ms_max']:.2f})"]
+        cells += [
+            f"{game['images_per_second']:,.0f}",
+            f"{game['gflop_per_second']:.0f}",
+            f"{game['share_of_matrix_rate']:.0%}",
+        ]
+        cells += [f"{game['loop_overhead']:.1%}", f"{game['peak_mb']:.0f} ({game['peak_mb'] / game['needed_mb']:.2f})"]
+        lines.append(f"| {name} | " + " | ".join([*cells, ", ".join(peers)]) + " |")
+    if "growth" not in result:
+        return lines
+    starts = result["starts"]
     lines += [
         "",
-        "| population | members | ms a round and member | ms a round alone | ratio |",
-        "|---|---|---|---|---|",
+        f"The first round of dcgan_mnist is done {starts['cold_seconds']:.1f} s after the process starts, "
+        f"and {starts['warm_seconds']:.1f} s after where an earlier start has compiled it.",
+        "",
+        "| what grows | game | ms a round (of members, of each) |",
+        "|---" * 3 + "|",
     ]
-    for name, many in result.get("populations", {}).items():
-        cells = [f"{many['member_ms']:.2f}", f"{many['single_ms']:.2f}", f"{many['member_over_single']:.2f}"]
-        lines.append(f"| `{name}` | {many['members']} | " + " | ".join(cells) + " |")
+    for what, rows in result["growth"].items():
+        for game in dict.fromkeys(row["game"] for row in rows):
+            own = [row for row in rows if row["game"] == game]
+            key = next(key for key in own[0] if key != "game")
+            lines.append(
+                f"| {what} | {game} | " + ", ".join(f"{_size(row[key])}: {row['ms']:.2f}" for row in own) + " |"
+            )
     return lines
+
+
+def _peer(command: str) -> str:
+    """What tells one peer's command from another's: its flags without values."""
+    flags = re.findall(r" --([a-z][a-z-]*)(?= --| *$)", command)
+    return "PyTorch " + (", ".join(flags) or "eager")
+
+
+def _size(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def torture() -> list[str]:

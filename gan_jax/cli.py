@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import jax
 import tyro
 
-from gan_jax import processes
+from gan_jax import compiled, memory, processes
 from gan_jax.config import Run
 from gan_jax.record import module_name
 from gan_jax.types import UserError, WriteError
@@ -29,8 +29,11 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
     description = sys.modules[main.__module__].__doc__ or ""
     if args is None:  # the process is ours
         _quieten()
+        memory.keep()
     try:
         given = tyro.cli(config, args=args, description=description, prog=f"python -m {module_name(main)}")
+        if args is None and getattr(given, "compile_cache", True):
+            compiled.keep()
         if isinstance(given, Run):
             processes.initialize(given.coordinator, given.num_processes, given.process_id)
         main(given)

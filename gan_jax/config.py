@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from gan_jax.types import UserError
 
 MAY_BE_ZERO = frozenset(
-    {"seed", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every", "num_processes"}
+    {"seed", "steps_per_call", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every", "num_processes"}
 )  # every other whole number is at least 1
 MAY_BE_NEGATIVE = frozenset({"process_id"})
 MOST = 1_000  # seeds
@@ -67,6 +67,10 @@ class Run:
     """What the networks compute in; parameters, losses, penalties and statistics are float32 in any case."""
     matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """The least precision of float32 matrix products and convolutions on GPU and TPU: tensorfloat32 is faster on a GPU."""
+    steps_per_call: int = 0
+    """Rounds that the device plays before the program returns; 0: as many as are faster. Data too large for it is sent round by round."""
+    compile_cache: bool = True
+    """Keep compiled programs in the user's cache directory, so that the next start is quick (JAX_COMPILATION_CACHE_DIR: in another)."""
     devices: int = 0
     """Devices to use; 0 for all there are. Members are split over them first, then the batch."""
     shard_state: bool = False
@@ -179,13 +183,16 @@ class ImageRun(Run):
     """How they are brought to it: shorter side then centre crop, both sides, or longer side then padding."""
     flip: bool = False
     """Mirror each image left to right with probability 1/2."""
+    stream: bool = False
+    """Read images from disk as they are needed (by Grain), as sets that would fill half of the memory are in any case."""
 
 
 # Where a run is played. They make no difference to what it computes, but for rounding.
-PLACE = frozenset({"workdir", "devices", "shard_state", "coordinator", "num_processes", "process_id"})
+PLACE = frozenset({"workdir", "compile_cache", "devices", "shard_state", "coordinator", "num_processes", "process_id"})
 # A run may be continued with other values of these; every other field is what makes it this run.
 MAY_DIFFER = PLACE | {
     "steps",
+    "steps_per_call",
     "log_every",
     "sample_every",
     "evaluate_every",

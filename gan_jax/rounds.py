@@ -21,7 +21,9 @@ from gan_jax.types import Batch, Key, PyTree, Source, Spec, UserError
 
 # Folded into a member's key. Steps are folded into what comes of it, and never come this far; `data` takes the three above.
 STREAM = 2**32 - 4
-CALL = 20  # rounds a population plays in one call: a member's state then stays in the processor's cache for so long
+# Rounds in one call, of a population, whose members' states then stay in the processor's cache for so long, and on an
+# accelerator, where a call costs as much as many a small round.
+CALL = 20
 SMALL = 2**18  # parameters of a member below which a vmap of its matrix products is the faster way on the CPU
 
 
@@ -85,8 +87,15 @@ class Rounds:
         # large matrices are slower than one after another; a vmap whose batch is split as well gathers its kernels.
         small = sum(self.parameters.values()) < SMALL and all(x.ndim <= 2 for x in params["gen"] + params["disc"])
         self._vmap = grid.shape[mesh.DATA] == 1 and (jax.default_backend() != "cpu" or small)
-        self._fused = self.population and source.resident
-        self._fresh = jax.jit(self._init, out_shardings=layout)
+        elsewhere = jax.default_backend() != "cpu"
+        self.rounds_a_call = config.steps_per_call or (CALL if self.population or elsewhere else 1)
+        if not source.resident:
+            self.rounds_a_call = 1  # each round's rows are sent to it
+        # One program for any number of rounds, where several are played: so their number changes no bit.
+        self._fused = source.resident and (self.population or elsewhere or self.rounds_a_call > 1)
+        # It runs once, and compiles three times as quickly so; the values are the same.
+        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+        self._fresh = jax.jit(self._init, out_shardings=layout, compiler_options=quick)
         self._play = jax.jit(
             self._rounds,
             static_argnames="stream",
@@ -94,10 +103,7 @@ class Rounds:
             out_shardings=(layout, self.whole, self.whole, self.whole),
         )
         self._placed: tuple[Any, Any] = (None, None)
-
-    @property
-    def rounds_a_call(self) -> int:
-        return CALL if self._fused else 1
+        self._ahead: dict[int, tuple[Any, Any]] = {}  # of each member what comes next, and where it comes from
 
     def recipe(self, values: Mapping[str, Any] | None = None) -> Recipe:
         """The recipe of a member, whose swept values may be traced."""
@@ -169,10 +175,22 @@ class Rounds:
             return self._placed[1]
         keys = [_stream(jax.random.key(seed), stream) for seed in np.atleast_1d(self._seeds)]
         if not self.population:
-            return _rows_of_batch(source, keys[0], step, self._mesh)
-        rows = [source.fetch(key, step) for key in keys]
+            return _rows_of_batch(functools.partial(self._rows, 0, keys[0], step, stream), source.rows, self._mesh)
+        rows = [self._rows(i, key, step, stream, slice(None)) for i, key in enumerate(keys)]
         members = NamedSharding(self._mesh, P(mesh.MEMBER, mesh.DATA))
         return mesh.place(jax.tree.map(lambda *x: np.stack(x), *rows), members)
+
+    def _rows(self, member: int, key: Key, step: int, stream: int, which: slice) -> PyTree:
+        """What `source.fetch` gives, read ahead where the source can: a step that is not the next begins anew."""
+        if self._source.follow is None:
+            return self._source.fetch(key, step, which)
+        wanted = (stream, step, which.start, which.stop)
+        awaited, rows = self._ahead.get(member, (None, (none for none in ())))
+        if awaited != wanted:
+            rows.close()  # its threads end
+            rows = self._source.follow(key, step, which)
+        self._ahead[member] = ((stream, step + 1, which.start, which.stop), rows)
+        return next(rows)
 
     @functools.cached_property
     def _flag_names(self) -> list[str]:
@@ -300,25 +318,25 @@ def _stream(key: Key, stream: int) -> Key:
     return jax.random.fold_in(jax.random.fold_in(key, STREAM), stream) if stream else key
 
 
-def _rows_of_batch(source: Source, key: Key, step: int, grid: Mesh) -> PyTree:
-    """One step's rows as a global array split over `data`; a process gathers only its own."""
+def _rows_of_batch(fetch: Callable[[slice], PyTree], count: int, grid: Mesh) -> PyTree:
+    """One step's `count` rows as a global array split over `data`; a process gathers only its own."""
     split = NamedSharding(grid, P(mesh.DATA))
     if jax.process_count() == 1:
-        return jax.device_put(source.fetch(key, step), split)
+        return jax.device_put(fetch(slice(None)), split)
 
     def span(index: Any) -> tuple[int, int]:
-        return index[0].indices(source.rows)[:2]
+        return index[0].indices(count)[:2]
 
-    spans = [span(index) for index in split.addressable_devices_indices_map((source.rows,)).values()]
+    spans = [span(index) for index in split.addressable_devices_indices_map((count,)).values()]
     first, last = min(low for low, _ in spans), max(high for _, high in spans)
-    mine = source.fetch(key, step, slice(first, last))
+    mine = fetch(slice(first, last))
 
     def global_array(x: np.ndarray) -> jax.Array:
         def own(index: Any) -> np.ndarray:
             low, high = span(index)
             return x[low - first : high - first]
 
-        return jax.make_array_from_callback((source.rows, *x.shape[1:]), split, own)
+        return jax.make_array_from_callback((count, *x.shape[1:]), split, own)
 
     return jax.tree.map(global_array, mine)
 

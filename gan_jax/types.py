@@ -1,8 +1,8 @@
 """The words everything else is written in: arrays, image sets, sources of batches, and the error a user reads."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -38,14 +38,27 @@ class Spec(NamedTuple):
         return batch | {"label": jax.numpy.zeros(rows, jax.numpy.int32)} if self.classes else batch
 
 
-class ImageSet(NamedTuple):
-    """Images in host memory, and what they are called."""
+class Images(Protocol):
+    """[n h w c], indexed along the first axis: an array, or images on disk that are read when they are asked for."""
 
-    images: np.ndarray  # [n h w c] uint8 in 0..255, or float32 in [-1, 1]
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> np.ndarray: ...
+
+
+class ImageSet(NamedTuple):
+    """Images, in host memory or on disk, and what they are called."""
+
+    images: Images  # [n h w c] uint8 in 0..255, or float32 in [-1, 1]; a set that stays on disk is no np.ndarray
     labels: np.ndarray | None  # [n] int32 in [0, classes)
     classes: int  # 0: no labels
     name: str  # as the user named it
-    digest: str  # 16 hex digits of the SHA-256 of images and labels
+    digest: str  # 16 hex digits of the SHA-256 of images and labels; of a set on disk, of what is known of its files
 
     @property
     def spec(self) -> Spec:
@@ -60,6 +73,10 @@ class Source:
     (the same arrays every time), else that step's rows; a third argument, a slice, asks for some of the rows only, as a
     process does that holds a part of the batch. `batch(fetched, key, step)` is traced into the compiled step and returns
     the batch, in [-1, 1]. Both take any key, so that the members of a population have each their own order.
+
+    Where it takes time to fetch there is `follow(key, step)`, which yields what `fetch` returns for this step, the next,
+    and so on, made in advance in the background; it too takes a slice of the rows. It is for a single reader, and its
+    threads end when it is dropped or closed, or raises.
     """
 
     fetch: Callable[..., PyTree]
@@ -71,6 +88,7 @@ class Source:
     resident: bool  # whether `fetch` gives the same arrays every time
     name: str = ""  # what a person calls the data
     digest: str = ""  # what tells it from other data of that name
+    follow: Callable[..., Iterator[PyTree]] | None = None  # None: `fetch` is quick
 
     def __getitem__(self, step: int) -> Batch:
         return self.batch(self.fetch(self.key, step), self.key, jax.numpy.asarray(step))

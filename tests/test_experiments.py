@@ -15,7 +15,7 @@ import experiments
 from experiments import torture
 from gan_jax import cli, player
 
-TOOLS = {"benchmark", "table", "torture"}  # no runs
+TOOLS = {"benchmark", "measure", "table", "torture"}  # no runs
 NAMES = sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - TOOLS)
 SMALL = {
     "gan_ring": ["--width", "8"],
@@ -42,7 +42,7 @@ def npz(tmp_path):
 def test_the_experiments_asked_for_are_there():
     assert {
         "gan_ring", "gan_grid", "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist",
-        "wgan_mnist", "wgan_gp_mnist", "cgan_mnist", "dcgan_fashion", "dcgan_cifar10",
+        "wgan_mnist", "wgan_gp_mnist", "cgan_mnist", "dcgan_fashion", "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10",
     } <= set(NAMES)  # fmt: skip
 
 

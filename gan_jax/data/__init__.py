@@ -12,7 +12,9 @@ from gan_jax.types import ImageSet, UserError
 __all__ = ["arrays", "digits", "folders", "grid", "grid_centres", "load", "ring", "ring_centres", "source", "tfds"]
 
 
-def load(data: str, split: str = "train", *, size: int | None = None, fit: str = "crop") -> ImageSet:
+def load(
+    data: str, split: str = "train", *, size: int | None = None, fit: str = "crop", stream: bool = False
+) -> ImageSet:
     """The image set that `--data` names.
 
     "digits"; the path of an .npz or .npy file; a directory, of a prepared TFDS set or of images (PNG, JPEG, WebP); or
@@ -24,6 +26,9 @@ def load(data: str, split: str = "train", *, size: int | None = None, fit: str =
       size: side of the square that a folder's images are brought to. Other sets are not resized: theirs must be this
       size already.
       fit: how a folder's images are brought to it: "crop", "stretch" or "pad".
+      stream: leave the images on disk, and read each when it is needed. So it is done in any case with a folder, a TFDS
+      set or an .npy whose images would take more than half of the machine's memory: `images` of the result is then no
+      np.ndarray. digits stay in memory. The batches are the same; the digest is another, of what is known of the files.
 
     Raises:
       UserError: nothing of the sort is there, or it cannot be read; the text says what would help.
@@ -34,13 +39,13 @@ def load(data: str, split: str = "train", *, size: int | None = None, fit: str =
     if data == "digits":
         images = digits.read(split)
     elif path.endswith((".npz", ".npy")):
-        images = arrays.read(path, split)
+        images = arrays.read(path, split, stream=stream)
     elif os.path.isdir(path):
         if find(path) is None:
             if split != "train":
                 raise UserError(f"{data}: a folder of images has no split {split!r}: name the folder of those images")
-            return folders.read(path, size=size, fit=fit)
-        images = tfds.read_directory(path, split)
+            return folders.read(path, size=size, fit=fit, stream=stream)
+        images = tfds.read_directory(path, split, stream=stream)
     elif os.path.exists(path):
         raise UserError(
             f"{data}: neither .npz nor .npy nor a folder: unpack it into a folder of PNG, JPEG or WebP images, or save it with np.savez"
@@ -48,7 +53,7 @@ def load(data: str, split: str = "train", *, size: int | None = None, fit: str =
     elif _is_path(data):
         raise UserError(f"{data}: no such file or folder ({os.path.abspath(path)})")
     else:
-        images = tfds.read(data, split)
+        images = tfds.read(data, split, stream=stream)
 
     h, w = images.spec.shape[:2]
     if size is not None and (h, w) != (size, size):

@@ -6,7 +6,9 @@ import zipfile
 import zlib
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 
+from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
 from gan_jax.types import ImageSet, UserError
 from gan_jax.validate import image_set
 
@@ -16,17 +18,22 @@ NAMES = {
     "test": (("x_test", "y_test"),),
 }
 DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+SAMPLED = 1024  # images by which a file that stays on disk is known
 
 
-def read(path: str | os.PathLike, split: str = "train") -> ImageSet:
+def read(path: str | os.PathLike, split: str = "train", *, stream: bool = False) -> ImageSet:
     """The images of one split of an .npz, or of an .npy, which is all "train".
 
     In an .npz the images are x_train, images, image or x, the labels y_train, labels, label or y; for "test" x_test and
     y_test. Failing that, the only array of three or four dimensions is the images. Shapes and ranges:
     `gan_jax.validate.image_set`.
 
+    With `stream`, or where it would take more than half of the machine's memory, an .npy of uint8 stays on disk, mapped.
+    Its digest is then of its shape and of SAMPLED images, spread evenly, or all where there are no more.
+
     Raises:
-      UserError: no such file, split or array, a damaged file, Python objects, or images that `image_set` refuses.
+      UserError: no such file, split or array, a damaged file, Python objects, images that `image_set` refuses, or
+      `stream` with an .npz or with floats.
     """
     name = os.fspath(path)
     if not os.path.isfile(path):
@@ -35,10 +42,20 @@ def read(path: str | os.PathLike, split: str = "train") -> ImageSet:
         raise UserError(f"{name}: no split {split!r}: an .npz has train (x_train) and test (x_test)")
     try:
         with open(path, "rb") as file:  # ours, so that it is closed whatever NumPy makes of it
+            plain = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
+            file.seek(0)
+            if stream and not plain:
+                raise UserError(
+                    f"{name}: no .npy, and only that can stay on disk: save the images with np.save, or as a folder of PNG"
+                )
+            if plain and split == "train":
+                mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+                if stream or (mapped.dtype == np.uint8 and too_large(mapped.nbytes)):
+                    return _mapped(mapped, name)
             loaded = np.load(file, allow_pickle=False)
             images, labels = _choose(loaded, split, name)
     except DAMAGED as error:
-        if "pickle" in str(error):
+        if "pickle" in str(error) or "Python objects" in str(error):
             raise UserError(
                 f"{name}: holds Python objects, or is no NumPy file; store plain arrays: np.savez(path, x_train=..., y_train=...)"
             ) from error
@@ -46,6 +63,18 @@ def read(path: str | os.PathLike, split: str = "train") -> ImageSet:
             f"{name}: cannot be read, it is damaged or cut short: {type(error).__name__}: {error}"
         ) from error
     return image_set(images, labels, name)
+
+
+def _mapped(images: np.ndarray, name: str) -> ImageSet:
+    if images.dtype != np.uint8:
+        raise UserError(
+            f"{name}: images are {images.dtype}, and only uint8 stays on disk: save them as uint8 in 0..255"
+        )
+    image_set(images[:1], None, name)  # the checks of the shape
+    images = images if images.ndim == 4 else images[..., None]
+    sample = images[np.linspace(0, len(images) - 1, min(len(images), SAMPLED)).astype(int)]
+    digest = digest_of("npy", images.shape, sample.tobytes())
+    return on_disk(OnDisk(lambda rows: images[rows], images.shape), None, name, None, digest)
 
 
 def _choose(loaded, split: str, name: str) -> tuple[np.ndarray, np.ndarray | None]:

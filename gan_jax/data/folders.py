@@ -1,21 +1,34 @@
 """Images from a folder: PNG, JPEG and WebP files, flat, or in one sub-folder per class."""
 
+import math
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
+from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
 from gan_jax.types import ImageSet, UserError
 from gan_jax.validate import image_set
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 GREY = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B")
 SHOWN = 5  # names in a message
+SAMPLED = 64  # files by whose contents a folder that stays on disk is known
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values for which height and width change places
+# What Pillow raises at a damaged file.
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def read(
-    path: str | os.PathLike, *, size: int | None = None, fit: str = "crop", channels: int | None = None
+    path: str | os.PathLike,
+    *,
+    size: int | None = None,
+    fit: str = "crop",
+    channels: int | None = None,
+    stream: bool = False,
 ) -> ImageSet:
     """All images under a folder, in the order of their names; sub-folders, by name, are the classes.
 
@@ -29,6 +42,9 @@ def read(
       fit: "crop" scales the shorter side to `size` and cuts the middle out, "stretch" ignores proportions, "pad" adds
       black bars.
       channels: 1 or 3. By default 3, unless every image is grey.
+      stream: leave the images on disk, which is done in any case where they would take more than half of the machine's
+      memory. Their headers alone are read, and an image that is damaged behind its header is met when it is needed. The
+      digest is then of the options, of the names and sizes of all files, and of what is in SAMPLED of them.
 
     Returns:
       An `ImageSet` of uint8 [n h w c].
@@ -36,8 +52,6 @@ def read(
     Raises:
       UserError: no images, damaged ones, several sizes, files beside sub-folders, an empty class.
     """
-    from PIL import Image
-
     if size is not None and size < 1:
         raise UserError(f"size {size}: 1 pixel or more")
     if fit not in ("crop", "stretch", "pad"):
@@ -47,31 +61,126 @@ def read(
 
     root = Path(path)
     files, labels, classes = _list(root)
-    images, broken, grey = [], [], True
+    if stream or too_large(_at_most(files, size)):
+        shape = _headers(root, files, size, channels)
+        if stream or too_large(len(files) * math.prod(shape)):
+            found = OnDisk(_reader(files, shape, size, fit, channels), (len(files), *shape))
+            digest = _digest(root, files, (size, fit if size else "", shape[2]))
+            return on_disk(found, labels, os.fspath(path), classes, digest)
+
+    images: np.ndarray | None = None
+    broken = []
+    for row, file in enumerate(files):
+        try:
+            image = _decode(file, size, fit, channels)
+        except DAMAGED as error:
+            broken.append(f"{file} ({error})")
+            continue
+        if images is None:
+            images = np.empty((len(files), *image.shape), np.uint8)
+        if image.shape[:2] != images.shape[1:3]:
+            raise _several(root, files, images.shape[1:3], file, image.shape[:2], bool(broken))
+        if image.shape[2] > images.shape[3]:
+            images = np.repeat(images, 3, axis=-1)  # grey so far
+        images[row] = image
+    if broken or images is None:
+        raise _broken(root, files, broken)
+    return image_set(images, labels, os.fspath(path), classes)
+
+
+def _decode(file: str | os.PathLike, size: int | None, fit: str, channels: int | None) -> np.ndarray:
+    """uint8 [h w c]; unless `channels` says it, c is 1 for grey and else 3."""
+    with Image.open(file) as opened:
+        image = _upright(opened)
+    image = image if channels is None else image.convert("L" if channels == 1 else "RGB")
+    array = np.asarray(image if size is None else _resize(image, size, fit))
+    return array if array.ndim == 3 else array[..., None]
+
+
+# ---- on disk
+
+
+def _at_most(files: list[Path], size: int | None) -> int:
+    """Bytes of all images in colour, if they are as large as the first one."""
+    if size is not None:
+        return len(files) * size * size * 3
+    try:
+        with Image.open(files[0]) as opened:
+            return len(files) * math.prod(opened.size) * 3
+    except DAMAGED:
+        return 0  # whoever reads it tells of it
+
+
+def _headers(root: Path, files: list[Path], size: int | None, channels: int | None) -> tuple[int, int, int]:
+    """(h, w, c) of the images."""
+    sides: tuple[int, int] | None = None
+    broken, grey = [], True
     for file in files:
         try:
             with Image.open(file) as opened:
                 grey = grey and opened.mode in GREY
-                image = _upright(opened)
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+                w, h = opened.size
+                # Not PngImageFile's own, which decodes the image to find what stands behind it.
+                if size is None and Image.Image.getexif(opened).get(ORIENTATION) in TURNED:
+                    w, h = h, w
+        except DAMAGED as error:
             broken.append(f"{file} ({error})")
             continue
-        image = image if channels is None else image.convert("L" if channels == 1 else "RGB")
-        images.append(np.asarray(image if size is None else _resize(image, size, fit)))
-        if images[-1].shape[:2] != images[0].shape[:2]:
-            (h, w), (h2, w2) = images[0].shape[:2], images[-1].shape[:2]
-            first = files[0] if not broken else "the first one read"
-            raise UserError(
-                f"{root}: images of several sizes: {first} is {w}x{h}, {file} is {w2}x{h2}; bring them to one with --size {min(h, w)}"
-            )
-    if broken:
-        raise UserError(
-            f"{root}: {len(broken)} of {len(files)} images are damaged, the first {broken[0]}: replace or delete them"
-        )
+        if sides is None:
+            sides = h, w
+        if size is None and (h, w) != sides:
+            raise _several(root, files, sides, file, (h, w), bool(broken))
+    if broken or sides is None:
+        raise _broken(root, files, broken)
+    return *(sides if size is None else (size, size)), channels or (1 if grey else 3)
 
-    if channels is None and not grey:
-        images = [np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image for image in images]
-    return image_set(np.stack(images), labels, os.fspath(path), classes)
+
+def _reader(
+    files: list[Path], shape: tuple[int, int, int], size: int | None, fit: str, channels: int | None
+) -> Callable[[list[int]], np.ndarray]:
+    """Rows -> their images, uint8 [m h w c]."""
+    names = [os.fspath(file) for file in files]  # a tenth of the memory, where they are many
+
+    def read_rows(rows: list[int]) -> np.ndarray:
+        images = np.empty((len(rows), *shape), np.uint8)
+        for place, row in enumerate(rows):
+            try:
+                image = _decode(names[row], size, fit, channels)
+            except DAMAGED as error:
+                raise UserError(f"{names[row]} is damaged ({error}): replace or delete it") from error
+            if image.shape[:2] != shape[:2] or image.shape[2] > shape[2]:
+                raise UserError(
+                    f"{names[row]} is {list(image.shape)}, and by the headers all were {list(shape)} [h w c]: it has changed, or is damaged"
+                )
+            images[place] = image  # grey among colour is repeated
+        return images
+
+    return read_rows
+
+
+def _digest(root: Path, files: list[Path], options: tuple) -> str:
+    known = [(file.relative_to(root).as_posix(), file.stat().st_size) for file in files]
+    sample = [file.read_bytes() for file in files[:: -(-len(files) // SAMPLED)]]
+    return digest_of("folder", options, known, sample)
+
+
+# ---- what both ways have in common
+
+
+def _several(
+    root: Path, files: list[Path], shape: tuple[int, ...], file: Path, other: tuple[int, ...], broken: bool
+) -> UserError:
+    (h, w), (h2, w2) = shape, other
+    first = "the first one read" if broken else files[0]
+    return UserError(
+        f"{root}: images of several sizes: {first} is {w}x{h}, {file} is {w2}x{h2}; bring them to one with --size {min(h, w)}"
+    )
+
+
+def _broken(root: Path, files: list[Path], broken: list[str]) -> UserError:
+    return UserError(
+        f"{root}: {len(broken)} of {len(files)} images are damaged, the first {broken[0]}: replace or delete them"
+    )
 
 
 def _list(root: Path) -> tuple[list[Path], np.ndarray | None, int | None]:
@@ -124,22 +233,19 @@ def _seen(others: list[Path]) -> str:
 
 def _upright(image):
     """Mode L or RGB, 8 bits, transparency on white, turned as the camera was held."""
-    from PIL import Image, ImageOps
-
     grey = image.mode in GREY
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips at 255
         wide = np.clip(np.asarray(image, np.float64), 0, 2**16 - 1)
         return Image.fromarray(np.round(wide / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if grey else "RGB")
+    mode = "L" if grey else "RGB"
+    return image if image.mode == mode else image.convert(mode)  # each copy takes a tenth of the time of a small image
 
 
 def _resize(image, size: int, fit: str):
-    from PIL import Image, ImageOps
-
     if fit == "stretch":
         return image.resize((size, size), Image.Resampling.LANCZOS)
     resize = ImageOps.fit if fit == "crop" else ImageOps.pad

@@ -1,13 +1,15 @@
-"""Batches of an image set by step: from device memory where the set fits, else gathered on the host. Both give the same
-batches.
+"""Batches of an image set by step: from device memory where the set fits, else gathered on the host, from memory or from
+disk. All give the same batches.
 """
 
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.data.ondisk import OnDisk, ahead, grain_module
 from gan_jax.order import epoch_index
 from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError
 
@@ -28,13 +30,14 @@ def source(
       2**32 examples.
       seed: of the order and the flips.
       flip: mirror each image left to right with probability 1/2.
-      resident_bytes: a larger set stays on the host, and each step's rows are sent.
+      resident_bytes: a larger set stays on the host, and each step's rows are sent; so does one on disk, of any size,
+      and its source can `follow`.
 
     Returns:
       A `Source` of {"image": float32 [b h w c] in [-1, 1], "label": int32 [b], where there are labels}.
 
     Raises:
-      UserError: the set is smaller than a batch.
+      UserError: the set is smaller than a batch, or it is on disk and Grain is not installed.
     """
     size, rows = len(images.images), batch_size_rows
     if rows < 1:
@@ -45,7 +48,10 @@ def source(
         )
 
     arrays = {"image": images.images} if images.labels is None else {"image": images.images, "label": images.labels}
-    resident = sum(array.nbytes for array in arrays.values()) <= resident_bytes
+    on_disk = isinstance(images.images, OnDisk)
+    resident = not on_disk and sum(array.nbytes for array in arrays.values()) <= resident_bytes
+    if on_disk:
+        grain_module()  # at once, and not when everything has been compiled
 
     if resident:
 
@@ -58,6 +64,9 @@ def source(
             with jax.default_device(jax.local_devices(backend="cpu")[0]):  # not behind the steps queued on the device
                 chosen = np.asarray(_index(key, np.uint32(step), rows, size))[which]
             return {name: array[chosen] for name, array in arrays.items()}
+
+    def follow(key: Key, step: int, which: slice = slice(None)) -> Iterator[PyTree]:
+        return ahead(lambda number: fetch(key, number, which), step)
 
     def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:
         if resident:
@@ -75,7 +84,10 @@ def source(
             image = jnp.where(mirrored, image[:, :, ::-1], image)
         return {**fetched, "image": image}
 
-    return Source(fetch, batch, jax.random.key(seed), rows, images.spec, size, resident, images.name, images.digest)
+    key, spec = jax.random.key(seed), images.spec
+    return Source(
+        fetch, batch, key, rows, spec, size, resident, images.name, images.digest, follow if on_disk else None
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("rows", "size"))

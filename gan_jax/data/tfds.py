@@ -2,14 +2,20 @@
 
 import contextlib
 import difflib
+import io
 import logging
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from gan_jax import cache
+from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
 from gan_jax.prepare import OURS, find, prepare, tfds_module
 from gan_jax.types import ImageSet, UserError
 from gan_jax.validate import image_set
@@ -17,7 +23,9 @@ from gan_jax.validate import image_set
 CHUNK = 2048  # records decoded at a time
 
 
-def read(name: str, split: str = "train", data_dir: str | os.PathLike | None = None) -> ImageSet:
+def read(
+    name: str, split: str = "train", data_dir: str | os.PathLike | None = None, *, stream: bool = False
+) -> ImageSet:
     """One split of a set by its TFDS name, "name", "name/config", "name:1.0.0" or "name/config:1.0.0".
 
     What is prepared in `data_dir` (by default TFDS_DATA_DIR, else ~/tensorflow_datasets) is read, and may be read-only;
@@ -25,12 +33,15 @@ def read(name: str, split: str = "train", data_dir: str | os.PathLike | None = N
 
     Args:
       split: as TFDS writes it: "train", "test", "train[:10%]", "train+test".
+      stream: leave the images on disk, which is done in any case where they are uint8 and would take more than half of
+      the machine's memory. The digest is then of TFDS's description of the set, and of the names and sizes of its files.
 
     Returns:
       An `ImageSet` of the features "image" and, where there is one, "label".
 
     Raises:
-      UserError: not prepared, not reachable, no such set or split, not images, a package that is missing.
+      UserError: not prepared, not reachable, no such set or split, not images, a package that is missing, `stream` of
+      floats.
     """
     root = _root(data_dir)
     plain, _, version = name.partition(":")
@@ -41,10 +52,10 @@ def read(name: str, split: str = "train", data_dir: str | os.PathLike | None = N
         if plain not in OURS or version:
             raise UserError(_not_prepared(name, root))
         folder = prepare(plain, root)
-    return _read(folder, split, name)
+    return _read(folder, split, name, stream)
 
 
-def read_directory(path: str | os.PathLike, split: str = "train") -> ImageSet:
+def read_directory(path: str | os.PathLike, split: str = "train", *, stream: bool = False) -> ImageSet:
     """One split of a prepared directory: the one with dataset_info.json, or one above it where there is no doubt which
     is meant.
 
@@ -54,7 +65,7 @@ def read_directory(path: str | os.PathLike, split: str = "train") -> ImageSet:
     folder = find(path)
     if folder is None:
         raise UserError(f"{path}: no prepared TFDS set in it (no dataset_info.json beside a features.json)")
-    return _read(folder, split, os.fspath(path))
+    return _read(folder, split, os.fspath(path), stream)
 
 
 def known(name: str) -> bool:
@@ -70,7 +81,7 @@ def _root(data_dir: str | os.PathLike | None) -> Path:
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
-def _read(folder: Path, split: str, name: str) -> ImageSet:
+def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
     tfds = tfds_module()
     try:
         builder = tfds.builder_from_directory(folder)
@@ -96,7 +107,9 @@ def _read(folder: Path, split: str, name: str) -> ImageSet:
         )
     with _damage(name, folder):
         try:
-            records = builder.as_data_source(split, file_format="array_record")
+            encoded = isinstance(features["image"], tfds.features.Image)
+            decoders = {"image": tfds.decode.SkipDecoding()} if encoded else None
+            records = builder.as_data_source(split, file_format="array_record", decoders=decoders)
             count = len(records)
         except (KeyError, ValueError, AssertionError) as error:
             raise UserError(
@@ -105,22 +118,84 @@ def _read(folder: Path, split: str, name: str) -> ImageSet:
     if count == 0:
         raise UserError(f"{name}: split {split!r} is empty")
 
-    images = np.empty((count, *shape), features["image"].np_dtype)
-    label = features.get("label")
-    labels = (
-        np.empty(count, np.int64)
-        if label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
-        else None
-    )
+    dtype, label = features["image"].np_dtype, features.get("label")
+    labelled = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
     classes = getattr(label, "num_classes", None)
-    with _without_advice(), _damage(name, folder):
+    if stream and dtype != np.uint8:
+        raise UserError(f"{name}: images are {np.dtype(dtype)}, and only uint8 stays on disk: leave stream out")
+    if stream or (dtype == np.uint8 and too_large(count * math.prod(shape))):
+        with _without_advice(), _damage(name, folder):
+            labels = _labels(tfds, builder, split, count) if labelled else None
+            images = _on_disk(tfds, builder, split, (count, *shape), name, folder)
+            images[:1]  # TFDS gives its advice with the first image, and not when threads read
+            digest = _digest(builder, split, folder)
+        return on_disk(images, labels, name, classes, digest)
+
+    def decoded() -> dict[str, np.ndarray]:
+        arrays = {"images": np.empty((count, *shape), dtype)}
+        if labelled:
+            arrays["labels"] = np.empty(count, np.int64)
         for start in range(0, count, CHUNK):
             rows = range(start, min(start + CHUNK, count))
             for row, record in zip(rows, records.__getitems__(list(rows)), strict=True):
-                images[row] = record["image"]
-                if labels is not None:
-                    labels[row] = record["label"]
-    return image_set(images, labels, name, classes)
+                arrays["images"][row] = _decode(record["image"], features["image"]) if encoded else record["image"]
+                if labelled:
+                    arrays["labels"][row] = record["label"]
+        return arrays
+
+    with _without_advice(), _damage(name, folder):
+        # Decoding takes a minute for a million small images, and what was decoded is read in a second.
+        times = [os.stat(part.filename).st_mtime_ns for part in builder.info.splits[split].file_instructions]
+        kept = cache.arrays(digest_of(os.fspath(folder), times, _digest(builder, split, folder)), decoded)
+    return image_set(kept["images"], kept.get("labels"), name, classes)
+
+
+def _decode(encoded: bytes | None, feature: Any) -> np.ndarray:
+    """Pillow alone for what is common, in two thirds of the time of TFDS, which knows the rest."""
+    if encoded is None:
+        raise ValueError("a record without an image")
+    image = Image.open(io.BytesIO(encoded))
+    plain = {"L": (*image.size[::-1], 1), "RGB": (*image.size[::-1], 3)}.get(image.mode)
+    if feature.np_dtype == np.uint8 and plain == feature.shape:
+        return np.asarray(image).reshape(plain)
+    return feature.decode_example_np(encoded)
+
+
+# ---- on disk
+
+
+def _reader(tfds: Any, builder: Any, split: str, feature: str) -> Callable[[list[int]], list[Any]]:
+    """Rows -> one feature of each of them; the others are not decoded."""
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    records = builder.as_data_source(split, file_format="array_record", deserialize_method=raw)
+    only = tfds.features.FeaturesDict({feature: builder.info.features[feature]})
+    return lambda rows: [only.deserialize_example_np(record)[feature] for record in records.__getitems__(rows)]
+
+
+def _labels(tfds: Any, builder: Any, split: str, count: int) -> np.ndarray:
+    read_rows = _reader(tfds, builder, split, "label")
+    chunks = (list(range(start, min(start + CHUNK, count))) for start in range(0, count, CHUNK))
+    return np.array([label for rows in chunks for label in read_rows(rows)], np.int64)
+
+
+def _on_disk(tfds: Any, builder: Any, split: str, shape: tuple[int, ...], name: str, folder: Path) -> OnDisk:
+    read_images = _reader(tfds, builder, split, "image")
+
+    def read_rows(rows: list[int]) -> np.ndarray:
+        images = np.empty((len(rows), *shape[1:]), np.uint8)
+        with _damage(name, folder):
+            for place, image in enumerate(read_images(rows)):
+                images[place] = image
+        return images
+
+    return OnDisk(read_rows, shape)
+
+
+def _digest(builder: Any, split: str, folder: Path) -> str:
+    described = [(folder / file).read_bytes() for file in ("dataset_info.json", "features.json")]
+    parts = builder.info.splits[split].file_instructions
+    files = [(os.path.basename(part.filename), os.path.getsize(part.filename), part.skip, part.take) for part in parts]
+    return digest_of("tfds", described, split, files)
 
 
 def _not_prepared(name: str, root: Path) -> str:

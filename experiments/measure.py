@@ -1,0 +1,120 @@
+"""What the benchmark measures with: the device's rates, a program's operations and memory, and other programs in turn."""
+
+import json
+import math
+import shlex
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax import game
+from gan_jax.types import PyTree, UserError
+
+
+def seconds(action: Callable[[], Any], repeats: int = 5) -> float:
+    """The least of `repeats` after one that is not counted."""
+    jax.block_until_ready(action())
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        jax.block_until_ready(action())
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def matrix_rate(precision: str, matmul_precision: str) -> float:
+    """GFLOP/s of the product of two large square matrices."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    a = jax.random.normal(jax.random.key(0), (size, size), precision)
+    with jax.default_matmul_precision(matmul_precision):
+        product = jax.jit(lambda a: a @ a)
+        return 2 * size**3 / seconds(lambda: product(a)) / 1e9
+
+
+def bandwidth() -> float:
+    """GB/s read and written by x -> 2 x, of 256 MB."""
+    x = jnp.ones(2**26)
+    double = jax.jit(lambda x: 2 * x)
+    return 2 * x.nbytes / seconds(lambda: double(x)) / 1e9
+
+
+def flop(action: Callable, *args: Any) -> float:
+    """Floating-point operations of the matrix products and convolutions of `action(*args)`: a multiplication and an
+    addition count two. Those on zeros, between pixels or around an image, are not left out; those on zeros that a
+    transposed convolution lays between its inputs are.
+    """
+    return _flop(jax.make_jaxpr(action)(*args).jaxpr)
+
+
+def _flop(jaxpr: Any) -> float:
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        inside = sum(_flop(sub) for sub in jax.core.jaxprs_in_params(eqn.params)) * eqn.params.get("length", 1)
+        if eqn.primitive.name == "dot_general":
+            ((contracted, _), _), x = eqn.params["dimension_numbers"], eqn.invars[0].aval
+            inside = 2 * eqn.outvars[0].aval.size * math.prod(x.shape[axis] for axis in contracted)
+        elif eqn.primitive.name == "conv_general_dilated":
+            numbers, w = eqn.params["dimension_numbers"], eqn.invars[1].aval
+            taps = w.size // w.shape[numbers.rhs_spec[0]]
+            inside = 2 * eqn.outvars[0].aval.size * taps / math.prod(eqn.params["lhs_dilation"])
+        total += inside
+    return total
+
+
+def memory(recipe: Any, update: Callable, state: game.State, batch: Any) -> dict[str, float]:
+    """MB: the peak of the compiled round, and what it cannot do without: state, batch and gradients, and what the passes
+    of one D step keep for their gradients, G's among them.
+    """
+    key = jax.random.key(0)
+    stats = jax.jit(update).lower(state, batch, key).compile().memory_analysis()
+    peak = (
+        stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes + stats.temp_size_in_bytes
+    )
+    first = jax.tree.map(lambda x: x[:: recipe.n_disc], batch)
+
+    def kept(loss: Callable, params: PyTree) -> Any:
+        """What the way back through `loss` holds; the parameters, which are in the state already, are among it."""
+
+        def back(params: PyTree, state: game.State, batch: Any) -> Any:
+            return jax.vjp(lambda params: loss(params, state, batch, key), params, has_aux=True)[1]
+
+        return jax.tree.leaves(jax.eval_shape(back, params, state, first))
+
+    def disc_loss(params: PyTree, state: game.State, batch: Any, key: Any) -> Any:
+        return recipe.game.disc_loss(params, state, batch, key, jnp.zeros_like(batch["image"]))
+
+    held = kept(recipe.game.fakes, state.gen.params) + kept(disc_loss, state.disc.params)
+    needed = [*held, *jax.tree.leaves((state, batch, state.disc.params))]
+    return {
+        "peak_mb": round(peak / 2**20, 1),
+        "needed_mb": round(sum(math.prod(x.shape) * x.dtype.itemsize for x in needed) / 2**20, 1),
+    }
+
+
+def peer(command: str, **values: Any) -> Iterator[float]:
+    """Yields milliseconds a round of another program, run anew each time it is asked. {game}, {batch}, {width} and {steps}
+    in the command are filled in; its last line is JSON with "ms".
+    """
+    line = command.format(**values)
+    while True:
+        try:
+            done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
+            yield float(json.loads(done.stdout.strip().splitlines()[-1])["ms"])
+        except (OSError, ValueError, LookupError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", None) or str(error)
+            raise UserError(
+                f"--peer {line}: {said.strip().splitlines()[-1]}; a last line of JSON with ms is needed"
+            ) from error
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {
+        "ms": round(statistics.median(values), 3),
+        "ms_min": round(min(values), 3),
+        "ms_max": round(max(values), 3),
+    }
