@@ -47,7 +47,13 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
     disc = dcgan.Discriminator(width=config.width, classes=spec.classes, dtype=config.precision)
     return loop.Recipe(
         game=adversarial(
-            gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate, classes=spec.classes
+            gen,
+            disc,
+            losses.non_saturating(),
+            z_dim=config.z_dim,
+            accumulate=config.accumulate,
+            one_pass=True,
+            classes=spec.classes,
         ),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),

@@ -43,7 +43,9 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
     gen = mlp.Generator(spec.shape, widths=(128, 256), activation=leaky_relu, dtype=config.precision)
     disc = mlp.Discriminator(widths=(256, 128), activation=leaky_relu, dropout=config.dropout, dtype=config.precision)
     return loop.Recipe(
-        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate),
+        game=adversarial(
+            gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate, one_pass=True
+        ),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),
         z_dim=config.z_dim,

@@ -47,7 +47,9 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
     gen = mlp.Generator(spec.shape, activation=leaky_relu, dtype=config.precision)
     disc = mlp.Discriminator(activation=leaky_relu, dropout=config.dropout, dtype=config.precision)
     return loop.Recipe(
-        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate),
+        game=adversarial(
+            gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate, one_pass=True
+        ),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),
         z_dim=config.z_dim,

@@ -61,6 +61,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
             losses.wasserstein(),
             z_dim=config.z_dim,
             accumulate=config.accumulate,
+            one_pass=True,
             penalties=[(config.penalty, penalties.wgan_gp)],
         ),
         gen_tx=adam,

@@ -56,6 +56,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
             losses.wasserstein(),
             z_dim=config.z_dim,
             accumulate=config.accumulate,
+            one_pass=True,
             penalties=[(config.penalty, penalties.wgan_gp)],
         ),
         gen_tx=optax.adam(config.lr, b1=config.b1, b2=config.b2),

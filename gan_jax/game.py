@@ -168,9 +168,24 @@ def make_update(
         grads = mesh.scatter(grads) if shard else grads
         updates, opt = tx.update(grads, player.opt, player.params)
         player = player.replace(params=optax.apply_updates(player.params, updates), stats=stats, opt=opt)
-        values = [metrics, grads, player.params] if check else []
-        # By the sum, which one such term makes infinite or NaN: on the CPU in half the time of `isfinite(x).all()`.
-        return state.replace(**{side: player}, aux=aux), metrics, jax.tree.map(lambda x: jnp.isfinite(x.sum()), values)
+        return state.replace(**{side: player}, aux=aux), metrics, finite(metrics, grads, player.params)
+
+    def finite(metrics: Metrics, grads: PyTree, params: PyTree) -> list[Any]:
+        """Of every value whether it is. The gradients are looked at where a parameter has become otherwise: what is wrong
+        with them goes there.
+        """
+        if not check:
+            return []
+
+        def is_finite(tree: PyTree) -> PyTree:
+            # By the sum, which one such term makes infinite or NaN: on the CPU in half the time of `isfinite(x).all()`.
+            return jax.tree.map(lambda x: jnp.isfinite(x.sum()), tree)
+
+        # Behind a barrier, or the sum would be computed from the optimiser's terms, all of them once more.
+        new = is_finite(jax.lax.optimization_barrier(params))
+        fine = jnp.stack(jax.tree.leaves(new)).all()
+        old = jax.lax.cond(fine, lambda grads: jax.tree.map(lambda x: jnp.array(True), grads), is_finite, grads)
+        return [is_finite(metrics), old, new]
 
     def update(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
         rows = {leaf.shape[0] for leaf in jax.tree.leaves(batch)}
@@ -183,17 +198,17 @@ def make_update(
         before = state
         disc_metrics: Metrics = {}
         disc_finite: list[Any] = []
-        # Unrolled: a convolution's gradient is slow inside a loop on the CPU, and n_disc is small.
+        # Unrolled: n_disc is small, and XLA plans the steps together.
         for i in range(n_disc):
             before = state
             fake, stats, back = made(state, batches[i], keys[n_disc + i])
-            state, disc_metrics, finite = step_of(
+            state, disc_metrics, flags = step_of(
                 "disc", game.disc_loss, disc_tx, state, state, batches[i], keys[i], fake, None
             )
             if i:  # of later steps only what went wrong first is told: their values follow from it
                 fine = jnp.stack(jax.tree.leaves(disc_finite)).all() if check else None
-                finite = jax.tree.map(lambda before, now, fine=fine: before & (now | ~fine), disc_finite, finite)
-            disc_finite = finite
+                flags = jax.tree.map(lambda before, now, fine=fine: before & (now | ~fine), disc_finite, flags)
+            disc_finite = flags
         state = state.replace(gen=state.gen.replace(stats=stats))
         against = state.replace(disc=before.disc) if simultaneous else state
         state, gen_metrics, gen_finite = step_of(

@@ -21,10 +21,12 @@ from gan_jax.types import Batch, Key, PyTree, Source, Spec, UserError
 
 # Folded into a member's key. Steps are folded into what comes of it, and never come this far; `data` takes the three above.
 STREAM = 2**32 - 4
-# Rounds in one call, of a population, whose members' states then stay in the processor's cache for so long, and on an
-# accelerator, where a call costs as much as many a small round.
+# Rounds in one call, of a population, whose members' states then stay in the processor's cache for so long, and of a small
+# game or on an accelerator, where a call costs as much as many a round. Else one: a stop is heard sooner.
 CALL = 20
-SMALL = 2**18  # parameters of a member below which a vmap of its matrix products is the faster way on the CPU
+SMALL = (
+    2**18
+)  # parameters of a member below which the CPU is faster with a vmap of matrix products, and with several rounds in a call
 
 
 class Recipe(NamedTuple):
@@ -83,16 +85,16 @@ class Rounds:
         params = {side: jax.tree.leaves(getattr(self._one, side).params) for side in ("gen", "disc")}
         self.parameters = {side: sum(math.prod(x.shape) for x in params[side]) for side in params}
         self.tensors = tensors(state, self.population)
+        few = sum(self.parameters.values()) < SMALL
         # On accelerators a vmap fills the device. On the CPU convolutions with a kernel for each member are slow, and
         # large matrices are slower than one after another; a vmap whose batch is split as well gathers its kernels.
-        small = sum(self.parameters.values()) < SMALL and all(x.ndim <= 2 for x in params["gen"] + params["disc"])
+        small = few and all(x.ndim <= 2 for x in params["gen"] + params["disc"])
         self._vmap = grid.shape[mesh.DATA] == 1 and (jax.default_backend() != "cpu" or small)
-        elsewhere = jax.default_backend() != "cpu"
-        self.rounds_a_call = config.steps_per_call or (CALL if self.population or elsewhere else 1)
+        many = self.population or few or jax.default_backend() != "cpu"
+        self.rounds_a_call = config.steps_per_call or (CALL if many else 1)
         if not source.resident:
             self.rounds_a_call = 1  # each round's rows are sent to it
-        # One program for any number of rounds, where several are played: so their number changes no bit.
-        self._fused = source.resident and (self.population or elsewhere or self.rounds_a_call > 1)
+        self._fused = source.resident  # one program for any number of rounds: so their number changes no bit
         # It runs once, and compiles three times as quickly so; the values are the same.
         quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
         self._fresh = jax.jit(self._init, out_shardings=layout, compiler_options=quick)
