@@ -131,7 +131,13 @@ def looped(module: ModuleType, config: Run, source: Source, steps: int) -> Itera
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
         ):
-            own = {"workdir": workdir, "steps": 2 * steps, "log_every": steps, "sample_every": 0, "devices": 1}
+            own: dict[str, Any] = {
+                "workdir": workdir,
+                "steps": 2 * steps,
+                "log_every": steps,
+                "sample_every": 0,
+                "devices": 1,
+            }
             config = dataclasses.replace(config, checkpoint_every=0, **own)
             loop.run(config, module.build, source, picture=lambda samples: np.zeros((8, 8, 1), np.uint8))
             seconds = {row["step"]: row["seconds"] for row in read_rows(Path(workdir) / "metrics.jsonl")}
@@ -155,7 +161,7 @@ def timed(name: str, settings: Config, rate: float) -> dict[str, Any]:
     turns = [tuple(next(way) for way in (ours, whole, *peers)) for _ in range(settings.repeats)]
     mine, loops, *others = ([turn[i] for turn in turns] for i in range(2 + len(peers)))
     ms = statistics.median(mine)
-    result = {
+    result: dict[str, Any] = {
         "batch_size": config.batch_size,
         "rows": source.rows,
         **measure.spread(mine),
@@ -179,7 +185,7 @@ def timed(name: str, settings: Config, rate: float) -> dict[str, Any]:
 
 
 # What is made larger, of which game, and how.
-GROWTH = {
+GROWTH: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "batch": ("dcgan_mnist", [{"batch_size": n} for n in (16, 32, 64, 128, 256)]),
     "resolution": ("dcgan_mnist", [{"shape": (n, n, 1), "width": 16} for n in (16, 32, 64)]),
     "discriminator steps": ("wgan_gp_mnist", [{"n_disc": n} for n in (1, 2, 5)]),

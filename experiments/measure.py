@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxprs_in_params
+from jax.interpreters import partial_eval
 
 from gan_jax import game
 from gan_jax.types import PyTree, UserError
@@ -46,15 +48,17 @@ def bandwidth() -> float:
 def flop(action: Callable, *args: Any) -> float:
     """Floating-point operations of the matrix products and convolutions of `action(*args)`: a multiplication and an
     addition count two. Those on zeros, between pixels or around an image, are not left out; those on zeros that a
-    transposed convolution lays between its inputs are.
+    transposed convolution lays between its inputs are, and so is what no result needs.
     """
-    return _flop(jax.make_jaxpr(action)(*args).jaxpr)
+    jaxpr = jax.make_jaxpr(action)(*args).jaxpr
+    jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _flop(jaxpr)
 
 
 def _flop(jaxpr: Any) -> float:
     total = 0.0
     for eqn in jaxpr.eqns:
-        inside = sum(_flop(sub) for sub in jax.core.jaxprs_in_params(eqn.params)) * eqn.params.get("length", 1)
+        inside = sum(_flop(sub) for sub in jaxprs_in_params(eqn.params)) * eqn.params.get("length", 1)
         if eqn.primitive.name == "dot_general":
             ((contracted, _), _), x = eqn.params["dimension_numbers"], eqn.invars[0].aval
             inside = 2 * eqn.outvars[0].aval.size * math.prod(x.shape[axis] for axis in contracted)
@@ -71,7 +75,7 @@ def memory(recipe: Any, update: Callable, state: game.State, batch: Any) -> dict
     of one D step keep for their gradients, G's among them.
     """
     key = jax.random.key(0)
-    stats = jax.jit(update).lower(state, batch, key).compile().memory_analysis()
+    stats: Any = jax.jit(update).lower(state, batch, key).compile().memory_analysis()
     peak = (
         stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes + stats.temp_size_in_bytes
     )

@@ -8,6 +8,7 @@ accelerator: on two cores a round takes seconds. Measured: experiments/results/s
 """
 
 import dataclasses
+from typing import Any
 
 import optax
 
@@ -48,7 +49,7 @@ class Config(ImageRun):
 
 
 def build(config: Config, spec: Spec) -> loop.Recipe:
-    options = {"dtype": config.precision, "remat": config.remat}
+    options: dict[str, Any] = {"dtype": config.precision, "remat": config.remat}
     gen = resnet.Generator(spec.shape, width=2 * config.width, **options)
     disc = resnet.Discriminator(width=config.width, spectral_norm=True, **options)
     adam = optax.adam(config.lr, b1=config.b1, b2=config.b2)

@@ -30,10 +30,13 @@ def arrays(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
     if folder is None:
         return make()
     path = folder / "arrays" / f"{name}.npz"
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as kept:
-        found = {key: kept[key] for key in kept.files}  # each with its checksum
+    try:
+        with open(path, "rb") as file, np.load(file) as kept:  # ours, so that it is closed whatever NumPy makes of it
+            found = {key: kept[key] for key in kept.files}  # each with its checksum
         os.utime(path)
         return found
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
     made = make()
     if sum(array.nbytes for array in made.values()) <= MOST // 4:
         with contextlib.suppress(OSError):

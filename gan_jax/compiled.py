@@ -31,9 +31,9 @@ def keep() -> Path | None:
 
     For a process that is ours. JAX itself tells programs of other flags, devices and shapes apart.
     """
-    if not jax.config.jax_enable_compilation_cache:
+    if not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]  # as JAX documents it
         return None
-    if given := jax.config.jax_compilation_cache_dir:
+    if given := jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return Path(given)
     where = directory()
     try:

@@ -103,8 +103,8 @@ def _to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     x, y = (a.reshape(b // parts, parts, *a.shape[1:]) for a in (x, y))
 
     def add(total: jax.Array, n: jax.Array) -> tuple[jax.Array, None]:
-        own = (lax.dynamic_index_in_dim(a, n, axis=1, keepdims=False) for a in (x, y))
-        return total + _part_to_kernel(*own, g), None
+        part_x, part_y = (lax.dynamic_index_in_dim(a, n, axis=1, keepdims=False) for a in (x, y))
+        return total + _part_to_kernel(part_x, part_y, g), None
 
     zeros = jnp.zeros((*g.kernel, i, o), jnp.result_type(x, y))
     return lax.scan(add, zeros, jnp.arange(parts))[0]
@@ -158,7 +158,7 @@ def _members(action: Callable, first: tuple[int, int], second: tuple[int, int]) 
         @one.def_vmap
         def many(count: int, own: Any, a: jax.Array, b: jax.Array) -> tuple[jax.Array, bool]:
             if all(own):
-                return lax.map(lambda both: call(*both, g), (a, b)), True
+                return lax.map(lambda both: call(both[0], both[1], g), (a, b)), True
             if own[0]:
                 return _part(call(_join(a, first[0]), b, g), first[1], count), True
             return _part(call(a, _join(b, second[0]), g), second[1], count), True

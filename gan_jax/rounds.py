@@ -187,9 +187,10 @@ class Rounds:
         if self._source.follow is None:
             return self._source.fetch(key, step, which)
         wanted = (stream, step, which.start, which.stop)
-        awaited, rows = self._ahead.get(member, (None, (none for none in ())))
+        awaited, rows = self._ahead.get(member, (None, None))
         if awaited != wanted:
-            rows.close()  # its threads end
+            if rows is not None:
+                rows.close()  # its threads end
             rows = self._source.follow(key, step, which)
         self._ahead[member] = ((stream, step + 1, which.start, which.stop), rows)
         return next(rows)

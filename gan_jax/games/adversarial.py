@@ -86,8 +86,8 @@ def adversarial(
         real_pass, fake_pass, penalty_key = jax.random.split(key, 3)
         real, label = batch["image"], label_of(batch)
         if one_pass:
-            both, labels = (None if x is None else interleave(x, y) for x, y in ((real, fake), (label, label)))
-            logits, stats = judge(params, state.disc.stats, both, labels, real_pass)
+            labels = None if label is None else interleave(label, label)
+            logits, stats = judge(params, state.disc.stats, interleave(real, fake), labels, real_pass)
             real_logits, fake_logits = logits[::2], logits[1::2]
         else:
             real_logits, stats = judge(params, state.disc.stats, real, label, real_pass)

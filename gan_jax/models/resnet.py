@@ -115,7 +115,7 @@ class Discriminator(nn.Module):
         self, x: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool
     ) -> Float[Array, " b"]:
         require_label(label, 0, "resnet.Discriminator")
-        halvings(*x.shape[1:3], "the ResNet")
+        halvings(x.shape[1], x.shape[2], "the ResNet")
         block = _block(DownBlock, self.remat)
         for i in range(4):
             x = block(self.width, i < 2, i == 0, self.spectral_norm, self.dtype, name=f"block_{i}")(x, train)
