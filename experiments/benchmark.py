@@ -75,7 +75,7 @@ class Config:
     repeats: int = 5
     """Timings of each, of which the median is reported."""
     peer: tuple[str, ...] = ()
-    """Commands of other programs, run in turn with ours; their last line is JSON with "ms", of one round."""
+    """Commands of other programs, run in turn with ours; their last line is JSON with "ms", of one round. "mlp,dcgan: COMMAND" is for these games only."""
     growth: bool = True
     """Also how the cost grows, populations, and how long a start takes."""
     json: str = ""
@@ -144,6 +144,17 @@ def looped(module: ModuleType, config: Run, source: Source, steps: int) -> Itera
         yield (seconds[2 * steps] - seconds[steps]) / steps / len(config.members()) * 1e3
 
 
+def peers_of(name: str, settings: Config) -> list[str]:
+    """The commands for this game: those that name it, and those that name none."""
+    commands = []
+    for text in settings.peer:
+        names, found, command = text.partition(": ")
+        named = set(names.split(",")) if found and set(names.split(",")) <= set(GAMES) else None
+        if named is None or name in named:
+            commands.append(text if named is None else command)
+    return commands
+
+
 def timed(name: str, settings: Config, rate: float) -> dict[str, Any]:
     """One game: its rounds, the whole loop and the peers in turn."""
     module, config, shape = configure(name, settings)
@@ -157,7 +168,8 @@ def timed(name: str, settings: Config, rate: float) -> dict[str, Any]:
     gflop = measure.flop(update, state, batch, jax.random.key(0)) / 1e9
     values = {"game": name, "batch": config.batch_size, "width": settings.width, "steps": settings.steps}
     ours, whole = (way(module, config, source, settings.steps) for way in (played, looped))
-    peers = [measure.peer(command, **values) for command in settings.peer]
+    commands = peers_of(name, settings)
+    peers = [measure.peer(command, **values) for command in commands]
     turns = [tuple(next(way) for way in (ours, whole, *peers)) for _ in range(settings.repeats)]
     mine, loops, *others = ([turn[i] for turn in turns] for i in range(2 + len(peers)))
     ms = statistics.median(mine)
@@ -172,14 +184,14 @@ def timed(name: str, settings: Config, rate: float) -> dict[str, Any]:
         "loop_overhead": round(statistics.median(b / a for a, b in zip(mine, loops, strict=True)) - 1, 4),
         **measure.memory(recipe, update, state, batch),
     }
-    if settings.peer:
+    if commands:
         result["peers"] = [
             {
                 "command": command.format(**values),
                 **measure.spread(theirs),
                 "ratio": round(statistics.median(theirs) / ms, 3),
             }
-            for command, theirs in zip(settings.peer, others, strict=True)
+            for command, theirs in zip(commands, others, strict=True)
         ]
     return result
 

@@ -52,7 +52,6 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
             losses.non_saturating(),
             z_dim=config.z_dim,
             accumulate=config.accumulate,
-            one_pass=True,
             classes=spec.classes,
         ),
         gen_tx=optax.adam(config.lr, b1=config.b1),

@@ -300,6 +300,12 @@ def test_what_the_benchmark_cannot_run(flags, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_peers_are_for_the_games_they_name():
+    settings = benchmark.Config(peer=("mlp,dcgan: a {game}", "b: c", "ring: d"))
+    assert benchmark.peers_of("dcgan", settings) == ["a {game}", "b: c"]
+    assert benchmark.peers_of("ring", settings) == ["b: c", "d"]
+
+
 def test_a_child_that_fails_is_told_of():
     with pytest.raises(UserError, match="ZeroDivisionError"):
         benchmark.child("1 / 0")
