@@ -295,13 +295,13 @@ COLUMNS = {  # heading: width and how a game's record fills it
     "loop adds": (10, lambda one: f"{one['loop_overhead']:.1%}"),
     "peak MB": (9, lambda one: f"{one['peak_mb']:,.0f}"),
     "/needed": (8, lambda one: f"{one['peak_mb'] / one['needed_mb']:.2f}"),
-    "over peers": (12, lambda one: " ".join(f"{peer['ratio']:.2f}" for peer in one.get("peers", ()))),
+    "over peers": (18, lambda one: " ".join(f"{peer['ratio']:.2f}" for peer in one.get("peers", ()))),
 }
 
 
 def told(game: dict[str, Any] | None = None) -> str:
     """One line of the table; without a game its heading."""
-    return "".join(f"{fill(game) if game else heading:>{width}}" for heading, (width, fill) in COLUMNS.items())
+    return "".join(f" {fill(game) if game else heading:>{width - 1}}" for heading, (width, fill) in COLUMNS.items())
 
 
 def main(settings: Config) -> dict[str, Any]:

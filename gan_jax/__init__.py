@@ -1,4 +1,4 @@
-"""gan_jax: generative adversarial networks in JAX, as games of four pure functions.
+"""gan_jax: generative adversarial networks in JAX, as games of a few pure functions.
 
 The door for notebooks is three lines:
 

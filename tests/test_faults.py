@@ -183,8 +183,8 @@ def poisoned(what, at, streams=99):
         def loss_of(side):
             plain = getattr(game, f"{side}_loss")
 
-            def loss(params, state, batch, key):
-                total, (stats, aux, metrics) = plain(params, state, batch, key)
+            def loss(params, state, batch, key, fake):
+                total, (stats, aux, metrics) = plain(params, state, batch, key, fake)
                 if what == f"{side}/loss":
                     metrics = {**metrics, what: jnp.where(bad(state, batch), jnp.nan, metrics[what])}
                 if what == f"the gradient of {side}/Dense_1/kernel":

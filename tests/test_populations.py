@@ -176,8 +176,8 @@ def lost(seed_of_round_five):
     def build(config, spec):
         recipe = gan_ring.build(config, spec)
 
-        def disc_loss(params, state, batch, key):
-            total, (stats, aux, metrics) = recipe.game.disc_loss(params, state, batch, key)
+        def disc_loss(params, state, batch, key, fake):
+            total, (stats, aux, metrics) = recipe.game.disc_loss(params, state, batch, key, fake)
             bad = (state.step == 4) & (batch["image"][0, 0] == seed_of_round_five)
             return total, (stats, aux, metrics | {"disc/loss": jnp.where(bad, jnp.nan, metrics["disc/loss"])})
 
@@ -224,8 +224,8 @@ def test_all_members_diverge():
     def build(config, spec):
         recipe = gan_ring.build(config, spec)
 
-        def gen_loss(params, state, batch, key):
-            total, (stats, aux, metrics) = recipe.game.gen_loss(params, state, batch, key)
+        def gen_loss(params, state, batch, key, fake):
+            total, (stats, aux, metrics) = recipe.game.gen_loss(params, state, batch, key, fake)
             return total * jnp.where(state.step == 4, jnp.inf, 1.0), (stats, aux, metrics)
 
         return recipe._replace(game=recipe.game._replace(gen_loss=gen_loss))

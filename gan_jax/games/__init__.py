@@ -1,1 +1,1 @@
-"""Kinds of games: how losses, penalties and networks make the four functions of a `gan_jax.game.Game`."""
+"""Kinds of games: how losses, penalties and networks make the functions of a `gan_jax.game.Game`."""
