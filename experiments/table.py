@@ -236,7 +236,7 @@ def equivalence() -> list[str]:
     columns = list(next(iter(table.values())))
     lines = [
         f"Devices and processes (`{result['command']}`, virtual CPU devices): the largest difference of any array, or metric, after one round with SGD, "
-        "from the round on one device, beside the array's largest entry (at least 0.1, the learning rate).",
+        "from the round on one device, beside the array's largest entry (at least 0.1, the learning rate; of metrics at least 1).",
         "",
         "| game | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 1) + "|",

@@ -18,9 +18,8 @@ leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)  # of the DCGA
 dcgan_init = nn.initializers.normal(0.02)  # of the DCGAN paper, arXiv:1511.06434, section 4
 
 
-Conv = functools.partial(
-    nn.Conv, conv_general_dilated=conv_general_dilated
-)  # nn.Conv in parameters, names and numerics
+# nn.Conv in parameters, names and numerics.
+Conv = functools.partial(nn.Conv, conv_general_dilated=conv_general_dilated)
 
 
 class ConvTranspose(nn.Module):
@@ -59,55 +58,51 @@ class ConvTranspose(nn.Module):
         return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
-class ConvDown(nn.Module):
-    """A 3x3 convolution, padded to keep its size, then the mean of every 2x2 pixels: [b h w i] -> [b h/2 w/2 features].
-
-    Computed as what the two are together, a 4x4 convolution of stride 2, in 16 products a result instead of 36; equal to
-    them but for rounding. Parameters, names and shapes are those of the 3x3 `nn.Conv`. `h` and `w` must be even (ValueError).
-    """
+class _Conv3x3(nn.Module):
+    """The parameters, names and shapes of a 3x3 `nn.Conv`."""
 
     features: int
     use_bias: bool = True
     kernel_init: Callable = nn.initializers.lecun_normal()
     dtype: Any = None
+
+    def parameters(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else jnp.zeros(1)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return x, kernel, bias.reshape(1, 1, 1, -1)
+
+
+class ConvDown(_Conv3x3):
+    """A 3x3 convolution, padded to keep its size, then the mean of every 2x2 pixels: [b h w i] -> [b h/2 w/2 features].
+
+    Computed as what the two are together, a 4x4 convolution of stride 2, in 16 products a result instead of 36; equal to
+    them but for rounding. `h` and `w` must be even (ValueError).
+    """
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if any(side % 2 for side in x.shape[1:-1]):
             raise ValueError(f"ConvDown halves both sides, and the images are {x.shape[1:-1]}: they must be even")
-        x, kernel, bias = _parameters(self, x)
-        return (
-            conv_general_dilated(x, _doubled(kernel) / 4, (2, 2), [(1, 1)] * 2, dimension_numbers=channels_last(2))
-            + bias
-        )
+        x, kernel, bias = self.parameters(x)
+        down = _doubled(kernel) / 4
+        return conv_general_dilated(x, down, (2, 2), [(1, 1)] * 2, dimension_numbers=channels_last(2)) + bias
 
 
-class ConvUp(nn.Module):
+class ConvUp(_Conv3x3):
     """Every pixel doubled to 2x2, then a 3x3 convolution, padded to keep its size: [b h w i] -> [b 2h 2w features].
 
     Computed as what the two are together, a 4x4 transposed convolution of stride 2, in 4 products a result instead of 9;
-    equal to them but for rounding. Parameters, names and shapes are those of the 3x3 `nn.Conv`.
+    equal to them but for rounding.
     """
-
-    features: int
-    use_bias: bool = True
-    kernel_init: Callable = nn.initializers.lecun_normal()
-    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x, kernel, bias = _parameters(self, x)
+        x, kernel, bias = self.parameters(x)
         small = x.shape[1:-1]
         geometry = Geometry((small[0] * 2, small[1] * 2), (4, 4), (2, 2), (1, 1), (1, 1), small)
         # As the kernel of the convolution of which this is the transpose.
         return conv_transpose(x, _doubled(jnp.flip(kernel, (0, 1))).swapaxes(-1, -2), geometry) + bias
-
-
-def _parameters(layer: Any, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    kernel = layer.param("kernel", layer.kernel_init, (3, 3, x.shape[-1], layer.features))
-    bias = layer.param("bias", nn.initializers.zeros, (layer.features,)) if layer.use_bias else jnp.zeros(1)
-    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=layer.dtype)
-    return x, kernel, bias.reshape(1, 1, 1, -1)
 
 
 def _doubled(kernel: jax.Array) -> jax.Array:

@@ -24,9 +24,8 @@ STREAM = 2**32 - 4
 # Rounds in one call, of a population, whose members' states then stay in the processor's cache for so long, and of a small
 # game or on an accelerator, where a call costs as much as many a round. Else one: a stop is heard sooner.
 CALL = 20
-SMALL = (
-    2**18
-)  # parameters of a member below which the CPU is faster with a vmap of matrix products, and with several rounds in a call
+# Parameters of a member, below which the CPU is faster with a vmap of matrix products, and with several rounds in a call.
+SMALL = 2**18
 
 
 class Recipe(NamedTuple):

@@ -101,11 +101,12 @@ def play(name, devices, rounds=1, **flags):
 
 def difference(a, b):
     """The largest difference of two trees, each array's beside its own largest entry, or beside the learning rate where
-    that is larger: the last bias of D hardly moves, because what pulls it cancels but for rounding.
+    that is larger: the last bias of D hardly moves, because what pulls it cancels but for rounding. A metric's, a single
+    number, beside 1 at least: the logits that it is the mean of are of that size, and cancel as well.
     """
     worst = 0.0
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        scale = max(np.abs(x).max(), 0.1)
+        scale = max(np.abs(x).max(), 0.1 if x.ndim else 1.0)
         worst = max(worst, float(np.abs(np.float64(x) - np.float64(y)).max() / scale))
     return worst
 

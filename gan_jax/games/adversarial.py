@@ -32,13 +32,15 @@ def adversarial(
 
     With `classes`, both networks are given the label, real images their own and fakes that of the real image of the
     same row (Mirza and Osindero 2014, arXiv:1411.1784, equation 2). G is judged on the fakes that D has just learnt from,
-    which are made once for both. D sees real and fake in two passes, so a batch norm
-    in D has statistics of each alone; with `one_pass` as one batch of twice the rows, which is quicker and the same where
-    D's logit of a row does not depend on the others (ValueError for batch norm). The metric "disc/loss" is the loss without the penalties, each of which is a
-    metric of its own, unweighted. Both networks are run on `accumulate` equal parts of the batch one after another, with
-    the loss and the penalties over the whole batch; batch norm's statistics are then a part's own. ValueError
-    for penalties on a D with batch norm: its logits are no function of one row, and every penalty means a row's own
-    gradient (arXiv:1704.00028, section 4).
+    which are made once for both.
+
+    D sees real and fake in two passes, so a batch norm in D has statistics of each alone; with `one_pass` as one batch of
+    twice the rows, which is quicker, and the same where D's logit of a row does not depend on the others (ValueError for
+    batch norm). The metric "disc/loss" is the loss without the penalties, each of which is a metric of its own,
+    unweighted. Both networks are run on `accumulate` equal parts of the batch one after another, with the loss and the
+    penalties over the whole batch; batch norm's statistics are then a part's own. ValueError for penalties on a D with
+    batch norm: its logits are no function of one row, and every penalty means a row's own gradient (arXiv:1704.00028,
+    section 4).
     """
 
     if z_dim < 1 or accumulate < 1:
