@@ -54,7 +54,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
     disc = resnet.Discriminator(width=config.width, spectral_norm=True, **options)
     adam = optax.adam(config.lr, b1=config.b1, b2=config.b2)
     return loop.Recipe(
-        game=adversarial(gen, disc, losses.hinge(), z_dim=config.z_dim, accumulate=config.accumulate),
+        game=adversarial(gen, disc, losses.hinge(), z_dim=config.z_dim, accumulate=config.accumulate, one_pass=True),
         gen_tx=adam,
         disc_tx=adam,
         z_dim=config.z_dim,

@@ -3,7 +3,8 @@
 A strided convolution, its gradient with respect to its input (the transposed convolution) and its gradient with respect
 to its kernel are one closed family: each is bilinear, and the two gradients of each are the other two. XLA's CPU
 backend runs some of the forms that automatic differentiation makes of them 10 to 100 times slower than others; written
-out below in the forms it runs fast, every order of derivative is fast. Each of the three also says what it is under
+out below in the forms it runs fast, every order of derivative is fast. Those of many channels that can be computed in
+fewer products are (`winograd`). Each of the three also says what it is under
 `vmap`: with one kernel for all members a larger batch, with one input more channels, and with both of each member's own
 the members one after another, where XLA would make a grouped convolution of it. On other backends the plain
 `lax.conv_general_dilated` is used.
@@ -12,41 +13,21 @@ the members one after another, where XLA would make a grouped convolution of it.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from gan_jax import winograd
+from gan_jax.geometry import Geometry
 
 # Bytes of y that the gradient with respect to the kernel takes at a time: XLA's matrix product packs them for every
 # tile of its result, so they should stay in a core's second cache. Measured from 0.25 to 8 MB: 1 is best or near it, and
 # 2 in one go better than 1 twice.
 PART = 2**20
 NARROW = 8  # channels up to which patches of that side and one matrix product are faster than a convolution
-
-
-class Geometry(NamedTuple):
-    """One convolution, dimension by dimension: n inputs, k taps, `dilation` apart, moved by `strides`, `low` zeros before
-    the inputs, m outputs.
-    """
-
-    inputs: tuple[int, ...]
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilation: tuple[int, ...]
-    low: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-    @property
-    def high(self) -> tuple[int, ...]:
-        """Zeros after the inputs; less than none where the last inputs are not reached."""
-        return tuple((m - 1) * s + (k - 1) * d + 1 - n - low for n, k, s, d, low, m in zip(*self, strict=True))
-
-    @property
-    def dense(self) -> bool:
-        """Whether it is a matrix product over the channels."""
-        taps = (*self.kernel, *self.strides)
-        return all(k == 1 for k in taps) and not any((*self.low, *self.high))
+MANY = 64  # channels of both sides from which minimal filtering is faster
 
 
 def channels_last(rank: int) -> tuple[str, str, str]:
@@ -60,10 +41,17 @@ def _plain(x: jax.Array, w: jax.Array, strides: Any, padding: Any, lhs_dilation:
     return lax.conv_general_dilated(x, w, strides, list(padding), lhs_dilation, rhs_dilation, numbers)
 
 
+def _fewer(x: jax.Array, channels: tuple[int, ...], g: Geometry) -> bool:
+    """Whether minimal filtering is the faster way, and exact enough."""
+    return min(channels) >= MANY and x.dtype == jnp.float32 and winograd.applies(g)
+
+
 def _forward(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
     """x [b n.. i], w [k.. i o] -> [b m.. o]."""
     if g.dense:
         return x @ w.reshape(w.shape[-2:])
+    if _fewer(x, w.shape[-2:], g):
+        return winograd.forward(x, w, g)
     return _plain(x, w, g.strides, zip(g.low, g.high, strict=True), None, g.dilation)
 
 
@@ -71,6 +59,8 @@ def _to_input(y: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
     """y [b m.. o], w [k.. i o] -> [b n.. i]: the transposed convolution."""
     if g.dense:
         return y @ w.reshape(w.shape[-2:]).T
+    if _fewer(y, w.shape[-2:], g):
+        return winograd.to_input(y, w, g)
     rank = len(g.kernel)
     reach = [(k - 1) * d for k, d in zip(g.kernel, g.dilation, strict=True)]
     low = [r - low for r, low in zip(reach, g.low, strict=True)]
@@ -95,6 +85,8 @@ def _to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
         back = g._replace(inputs=g.outputs, outputs=g.inputs, low=low)
         w = _contract(_patches(y, back), x).reshape(*g.kernel, o, i)
         return jnp.flip(w, range(rank)).swapaxes(-1, -2)
+    if _fewer(x, (i, o), g):
+        return winograd.to_kernel(x, y, g)
     size = b * math.prod(g.outputs) * o * y.dtype.itemsize
     if size <= 2 * PART:
         return _part_to_kernel(x, y, g)

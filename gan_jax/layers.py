@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gan_jax.convolution import Geometry, channels_last, conv_general_dilated, conv_transpose
+from gan_jax.convolution import channels_last, conv_general_dilated, conv_transpose
+from gan_jax.geometry import Geometry
 from gan_jax.types import Array, UserError
 
 leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)  # of the DCGAN paper

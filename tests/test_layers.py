@@ -12,6 +12,7 @@ import pytest
 from jax import lax
 
 from gan_jax import convolution, layers
+from gan_jax.geometry import Geometry
 from gan_jax.layers import Conv, ConvDown, ConvTranspose, ConvUp
 
 RNG = np.random.default_rng(0)
@@ -183,7 +184,7 @@ def test_under_vmap_every_operation_is_the_members_one_by_one(own, space, kernel
     params = conv.init(jax.random.key(0), x)
     n, m = x.shape[1:-1], conv.apply(params, x).shape[1:-1]
     pads = lax.padtype_to_pads(n, [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)], strides, "SAME")
-    g = convolution.Geometry(n, kernel, strides, dilation, tuple(low for low, _ in pads), m)
+    g = Geometry(n, kernel, strides, dilation, tuple(low for low, _ in pads), m)
     w, y = params["params"]["kernel"], image(*m, channels=outside)
     for operation, a, b in [
         (convolution.conv, x, w),
