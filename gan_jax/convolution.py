@@ -27,6 +27,7 @@ from gan_jax.geometry import Geometry
 # 2 in one go better than 1 twice.
 PART = 2**20
 NARROW = 8  # channels up to which patches of that side and one matrix product are faster than a convolution
+HELD = 2**26  # bytes that minimal filtering of the gradient with respect to the kernel may take at a time
 MANY = 64  # channels of both sides from which minimal filtering is faster
 
 
@@ -85,18 +86,21 @@ def _to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
         back = g._replace(inputs=g.outputs, outputs=g.inputs, low=low)
         w = _contract(_patches(y, back), x).reshape(*g.kernel, o, i)
         return jnp.flip(w, range(rank)).swapaxes(-1, -2)
+    size, divisors = b * math.prod(g.outputs) * o * y.dtype.itemsize, [n for n in range(1, b + 1) if b % n == 0]
     if _fewer(x, (i, o), g):
-        return winograd.to_kernel(x, y, g)
-    size = b * math.prod(g.outputs) * o * y.dtype.itemsize
-    if size <= 2 * PART:
-        return _part_to_kernel(x, y, g)
-    parts = min((n for n in range(1, b + 1) if b % n == 0), key=lambda n: abs(math.log(size / n / PART)))
+        action, held = winograd.to_kernel, winograd.held(b, i, o, g)
+        parts = next((n for n in divisors if held / n <= HELD), b)
+    else:
+        action = _part_to_kernel
+        parts = 1 if size <= 2 * PART else min(divisors, key=lambda n: abs(math.log(size / n / PART)))
+    if parts == 1:
+        return action(x, y, g)
     # Interleaved: rows that are split over devices stay where they are.
     x, y = (a.reshape(b // parts, parts, *a.shape[1:]) for a in (x, y))
 
     def add(total: jax.Array, n: jax.Array) -> tuple[jax.Array, None]:
         part_x, part_y = (lax.dynamic_index_in_dim(a, n, axis=1, keepdims=False) for a in (x, y))
-        return total + _part_to_kernel(part_x, part_y, g), None
+        return total + action(part_x, part_y, g), None
 
     zeros = jnp.zeros((*g.kernel, i, o), jnp.result_type(x, y))
     return lax.scan(add, zeros, jnp.arange(parts))[0]

@@ -56,6 +56,12 @@ def to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     return _from_kernel([u.T @ v for u, v in zip(_inputs(x, g), _outputs(y, g), strict=True)], g)
 
 
+def held(b: int, i: int, o: int, g: Geometry) -> int:
+    """Bytes of what `to_kernel` multiplies, of b rows, i and o channels."""
+    r, s, tiles = _sizes(g)
+    return 4 * (r + 1) ** 2 * b * tiles[0] * tiles[1] * (s * s * i + o)
+
+
 def _sizes(g: Geometry) -> tuple[int, int, tuple[int, int]]:
     """r, the stride s, and the tiles of each dimension."""
     return g.kernel[0] // g.strides[0], g.strides[0], (g.outputs[0] // 2, g.outputs[1] // 2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_layers import close, image, same
 
-from gan_jax import winograd
+from gan_jax import convolution, winograd
 from gan_jax.geometry import Geometry
 from gan_jax.layers import Conv, ConvTranspose
 
@@ -90,6 +90,20 @@ def test_where_it_is_slower_or_too_rough_it_is_not_used(monkeypatch, channels, f
     layer, x = Conv(features, (3, 3), dtype=dtype), image(*space, channels=channels)
     params = layer.init(jax.random.key(0), x)
     jax.grad(lambda params: jnp.sum(jnp.float32(layer.apply(params, x))))(params)
+
+
+@pytest.mark.parametrize("held", [1, 2**16, 2**40])
+def test_over_parts_of_the_batch_the_gradient_is_the_same(monkeypatch, held):
+    g, x, y = CASES["3x3"], image(6, 6, channels=64, rows=6), image(6, 6, channels=64, rows=6)
+    monkeypatch.setattr(convolution, "HELD", held)
+    close(jax.jit(lambda x, y: convolution.conv_to_kernel(x, y, g))(x, y), winograd.to_kernel(x, y, g))
+
+
+def test_what_the_gradient_holds_is_counted():
+    g, made = CASES["4x4"], []
+    x, y = jnp.zeros((3, *g.inputs, 5)), jnp.zeros((3, *g.outputs, 7))
+    made += jax.eval_shape(lambda x: winograd._inputs(x, g), x) + jax.eval_shape(lambda y: winograd._outputs(y, g), y)
+    assert winograd.held(3, 5, 7, g) == sum(4 * part.size for part in made)
 
 
 def test_in_a_loop_and_of_members():
