@@ -74,7 +74,7 @@ def main(config: Config) -> None:
         config,
         build,
         source,
-        evaluate.pixels(images, labels="every class as often, in turn"),
+        evaluate.of(config, images, labels="every class as often, in turn"),
         picture,
         pictured=8 * images.classes,
     )

@@ -58,7 +58,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
-    loop.run(config, build, source, evaluate.pixels(images))
+    loop.run(config, build, source, evaluate.of(config, images))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,17 @@ from typing import Literal, NamedTuple
 from gan_jax.types import UserError
 
 MAY_BE_ZERO = frozenset(
-    {"seed", "steps_per_call", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every", "num_processes"}
+    {
+        "seed",
+        "steps_per_call",
+        "patience",
+        "devices",
+        "size",
+        "sample_every",
+        "evaluate_every",
+        "checkpoint_every",
+        "num_processes",
+    }
 )  # every other whole number is at least 1
 MAY_BE_NEGATIVE = frozenset({"process_id"})
 MOST = 1_000  # seeds
@@ -61,6 +71,8 @@ class Run:
     """Steps between checkpoints; 0 for the last only (and when stopped)."""
     best: str = ""
     """The metric by which the best checkpoint is kept (default: the first that the experiment measures)."""
+    patience: int = 0
+    """Stop early when the metric of --best has not improved in this many evaluations; 0: never."""
     on_divergence: Literal["stop", "rollback"] = "stop"
     """When a value (in a population: of every member) is not finite: stop, or go back to the last good checkpoint, with new noise."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -183,6 +195,12 @@ class ImageRun(Run):
     """How they are brought to it: shorter side then centre crop, both sides, or longer side then padding."""
     flip: bool = False
     """Mirror each image left to right with probability 1/2."""
+    evaluate_samples: int = 2_000
+    """Fakes that are drawn for an evaluation while training."""
+    final_samples: int = 10_000
+    """Fakes that the last and the best checkpoint are measured with when the run is over."""
+    features: str = ""
+    """What metrics look at: pixels; inception; by default a classifier of the data, trained in minutes, once, where it has labels."""
     stream: bool = False
     """Read images from disk as they are needed (by Grain), as sets that would fill half of the memory are in any case."""
 
@@ -198,6 +216,10 @@ MAY_DIFFER = PLACE | {
     "evaluate_every",
     "checkpoint_every",
     "best",
+    "patience",
     "on_divergence",
+    "evaluate_samples",
+    "final_samples",
+    "features",
     "data",
 }

@@ -3,16 +3,25 @@ taken.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 
-from gan_jax.metrics import frechet, manifold
+from gan_jax import classify, data
+from gan_jax import features as features_of
+from gan_jax.config import ImageRun
+from gan_jax.features import Features
+from gan_jax.metrics import frechet, kernel, manifold, scores
 from gan_jax.metrics import modes as mode_count
 from gan_jax.types import Draw, Evaluate, ImageSet, Record, UserError
 
 NEIGHBOURS = 5  # Naeem et al. 2020
-COLLAPSED = {"modes": "fewer than half of the modes found", "pixels": "recall under a quarter of the floor's"}
+SUBSETS = 100  # of KID
+CLASSIFIER_STEPS = 2_000
+SPLITS = 10  # of the Inception Score
+COLLAPSED = {"modes": "fewer than half of the modes found", "recall": "recall under a quarter of the floor's"}
 SAMPLES = {"weights": "averaged (EMA)", "batch_norm": "running averages", "sample_seed": 0}
+HIGHER = {"inception_score": True, "precision": True, "recall": True, "density": True, "coverage": True}  # is better
 
 
 def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
@@ -30,55 +39,119 @@ def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
     return Evaluate(evaluate, ("high_quality", "modes", "reverse_kl", "collapsed"))
 
 
-def pixels(real: ImageSet, most: int = 5_000, labels: str = "none") -> Evaluate:
-    """Fréchet distance, precision, recall, density and coverage (k = 5) on the pixels themselves, [-1, 1] flattened.
+def of(config: ImageRun, real: ImageSet, labels: str = "none") -> Evaluate:
+    """The measures of a run on the images it is trained on, as its flags say: features, numbers of samples."""
+    return images(
+        real,
+        chosen(config.features, real),
+        test=held_out(config),
+        few=config.evaluate_samples,
+        many=config.final_samples,
+        labels=labels,
+    )
 
-    n = min(`most`, half the set) real images, drawn without replacement with seed 0, against as many fakes; `floor` in
-    the protocol is what n other real images score in the fakes' place. `labels` tells which a conditional generator is
-    given. `collapsed` is 1 where recall is less than a quarter of the floor's, else 0. Pixels are no perceptual features:
-    the numbers rank runs on one data set, and compare with nothing published.
-    UserError for a set too small to be halved and measured.
+
+def chosen(name: str, real: ImageSet) -> Features:
+    """The features that --features names: "" for a classifier of the set, or its pixels where it has no labels."""
+    if name == "pixels" or (not name and not real.classes):
+        return features_of.pixels()
+    if not name:
+        return features_of.classifier(classify.trained(real, CLASSIFIER_STEPS), real.name)
+    raise UserError(f"--features {name}: there are pixels, or nothing for a classifier of the data")
+
+
+def held_out(config: ImageRun) -> ImageSet | None:
+    """The data's test images, where it has some."""
+    try:
+        return data.load(config.data, "test", size=config.size or None, fit=config.fit, stream=config.stream)
+    except UserError:
+        return None
+
+
+def images(
+    real: ImageSet,
+    features: Features,
+    *,
+    test: ImageSet | None = None,
+    few: int = 2_000,
+    many: int = 10_000,
+    labels: str = "none",
+    samples: dict[str, Any] = SAMPLES,
+) -> Evaluate:
+    """Fréchet distance, KID, precision, recall, density and coverage (k = 5), and of a classifier's logits the Inception
+    Score, all named after the features' kind; `few` fakes while training, `many` at the end.
+
+    The real images are all of `real`, for distances between neighbours as many of them as fakes; `floor` in the protocol
+    is what the images of `test` score in the fakes' place. Without `test`, `real` is halved, by seed 0, and the second
+    half takes that place. `labels` tells which a conditional generator is given, `samples` how its samples are made.
+    `collapsed` is 1 where recall is less than a quarter of the floor's, else 0. UserError for a set too small to be halved
+    and measured.
     """
-    count = min(most, len(real.images) // 2)
-    if count <= NEIGHBOURS:
+    order = np.random.default_rng(0).permutation(len(real.images))
+    if test is None:
+        half = len(order) // 2
+        reference, held, rows = order[:half], real, order[half:]
+        split = {"real": half, "real_split": "a half"}
+    else:
+        reference, held, rows = order, test, np.random.default_rng(0).permutation(len(test.images))
+        split = {"real": len(order), "real_split": "all"}
+    if min(len(reference), len(rows)) <= NEIGHBOURS + 1:
         raise UserError(
-            f"{real.name} has {len(real.images)} images; to measure a generator at least {2 * (NEIGHBOURS + 1)} are needed"
+            f"{real.name} has {len(real.images)} images; to measure a generator at least {2 * (NEIGHBOURS + 2)} are needed"
         )
-    chosen = np.random.default_rng(0).permutation(len(real.images))[: 2 * count]
-
-    def features(images: np.ndarray) -> np.ndarray:
-        scaled = images.astype(np.float32) / 127.5 - 1 if images.dtype == np.uint8 else images
-        return scaled.reshape(len(images), -1)
-
-    def measure(fake: np.ndarray) -> dict[str, float]:
-        reference = features(real.images[chosen[:count]])
-        return {"frechet": frechet.frechet(reference, fake), **manifold.prdc(reference, fake, NEIGHBOURS)}
 
     @functools.cache
-    def floor() -> dict[str, float]:
-        return measure(features(real.images[chosen[count:]]))
+    def moments() -> frechet.Moments:
+        return frechet.moments([features.of(real, reference)[0]])
 
-    def evaluate(draw: Draw) -> dict[str, Record]:
-        fake = features(np.asarray(draw(count)))
+    @functools.cache
+    def floor(count: int) -> dict[str, float]:
+        return score(*features.of(held, rows[:count]), count)
+
+    def score(fake: np.ndarray, logits: np.ndarray | None, count: int) -> dict[str, float]:
+        own = features.of(real, reference[:count])[0]
+        values = {
+            "frechet": frechet.frechet_distance(moments(), frechet.moments([fake])),
+            "kid": kernel.kid(own, fake, SUBSETS, min(1_000, count // 2, len(own), len(fake))).mean,
+            **({} if logits is None else {"inception_score": scores.inception_score(logits, SPLITS).mean}),
+            **manifold.prdc(own, fake, NEIGHBOURS),
+        }
+        return values
+
+    def measure(draw: Draw, count: int) -> dict[str, Record]:
+        count = min(count, len(reference), len(rows))
+        values, least = score(*features(draw(count)), count), floor(count)
         protocol = {
-            "features": "pixels in [-1, 1]",
-            "k": NEIGHBOURS,
-            "real": count,
+            **features.protocol,
             "fake": count,
+            **split,
+            "k": NEIGHBOURS,
+            "kid_subsets": f"{SUBSETS} of {min(1_000, count // 2)}",
+            "splits": SPLITS,
+            "pixels": "8 bits",
             "labels": labels,
             "data": real.name,
             "data_digest": real.digest,
-            **SAMPLES,
+            **samples,
         }
-        measured = measure(fake)
         records = {
-            f"{name}_pixels": Record(value, name != "frechet", {**protocol, "floor": floor()[name]})
-            for name, value in measured.items()
+            f"{name}_{features.kind}": Record(value, HIGHER.get(name, False), {**protocol, "floor": least[name]})
+            for name, value in values.items()
         }
-        collapsed = float(measured["recall"] < floor()["recall"] / 4)
-        return records | {
-            "collapsed": Record(collapsed, False, {"rule": COLLAPSED["pixels"], **protocol, "floor": 0.0})
-        }
+        rule = {"rule": COLLAPSED["recall"], **protocol, "floor": 0.0}
+        return records | {"collapsed": Record(float(values["recall"] < least["recall"] / 4), False, rule)}
 
-    names = ("frechet", "precision", "recall", "density", "coverage")
-    return Evaluate(evaluate, (*(f"{name}_pixels" for name in names), "collapsed"))
+    names = [
+        "frechet",
+        "kid",
+        *(["inception_score"] if features.classes else []),
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+    ]
+    return Evaluate(
+        lambda draw: measure(draw, few),
+        (*(f"{name}_{features.kind}" for name in names), "collapsed"),
+        lambda draw: measure(draw, many),
+    )

@@ -118,6 +118,7 @@ def make_update(
     simultaneous: bool = False,
     check: bool = False,
     shard: bool = False,
+    monitor_every: int = 0,
 ) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
     """`update(state, batch, key) -> (state, metrics)`, one round: `n_disc` steps of D, then one of G against the new D.
 
@@ -128,7 +129,10 @@ def make_update(
     `simultaneous`, G moves against the D that stood before its (last) step, as studies of the dynamics need it. The
     metrics are those of the last D step and the G step. With `check`, metrics["finite"] tells of every value of the
     round whether it was: a tuple of trees of booleans, of what `CHECKED` names. With `shard`, gradients are split over the
-    devices like a state that is (`mesh.layout`). Compiled; the state given is donated, so use the one returned.
+    devices like a state that is (`mesh.layout`). With `monitor_every`, metrics tell in every so many-th round the
+    Euclidean norms of each side's gradient and new parameters ("disc/grad_norm", "disc/param_norm", ...; 0 in the other
+    rounds, where they are not computed), and in each round the largest of spectral norm's sigmas ("disc/sigma").
+    Compiled; the state given is donated, so use the one returned.
     """
     if not callable(ema_decay) and not isinstance(ema_decay, jax.Array) and not 0 <= ema_decay <= 1:
         raise ValueError(f"ema_decay is in [0, 1], or a function of the step; got {ema_decay}")
@@ -168,7 +172,22 @@ def make_update(
         grads = mesh.scatter(grads) if shard else grads
         updates, opt = tx.update(grads, player.opt, player.params)
         player = player.replace(params=optax.apply_updates(player.params, updates), stats=stats, opt=opt)
+        metrics = {**metrics, **monitors(side, grads, player, state.step)}
         return state.replace(**{side: player}, aux=aux), metrics, finite(metrics, grads, player.params)
+
+    def monitors(side: str, grads: PyTree, player: Player, step: jax.Array) -> Metrics:
+        if not monitor_every:
+            return {}
+        norm: Callable = optax.global_norm
+        grad_norm, param_norm = jax.lax.cond(
+            (step + 1) % monitor_every == 0,
+            lambda trees: (norm(trees[0]), norm(trees[1])),
+            lambda trees: (jnp.float32(0), jnp.float32(0)),
+            (grads, player.params),
+        )
+        values = {f"{side}/grad_norm": grad_norm, f"{side}/param_norm": param_norm}
+        sigmas = [x for path, x in jax.tree.leaves_with_path(player.stats) if "sigma" in str(path[-1])]
+        return values | ({f"{side}/sigma": jnp.stack([jnp.max(x) for x in sigmas]).max()} if sigmas else {})
 
     def finite(metrics: Metrics, grads: PyTree, params: PyTree) -> list[Any]:
         """Of every value whether it is. The gradients are looked at where a parameter has become otherwise: what is wrong

@@ -13,18 +13,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax import game, images, processes, record, report
+from gan_jax import game, images, monitors, processes, record, report
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import PLACE, Run
+from gan_jax.judge import Judge
 from gan_jax.log import Log, Value, read_rows
 from gan_jax.outbox import Outbox
 from gan_jax.rounds import Fault, Rounds
 from gan_jax.samples import Samples
-from gan_jax.spread import best_of, shown
 from gan_jax.stop import Stop
 from gan_jax.types import Evaluate, Record, Source, UserError, WriteError
 
 INFLIGHT = 8  # rounds that may be queued on the device: enough to keep it busy, few enough that a stop is prompt
+EARLY = "run/stopped_early"  # stands in the row after which --patience ended the run
 PATIENCE = 3  # times that a run goes back to one checkpoint before it gives up
 
 
@@ -45,14 +46,8 @@ class Player:
         checkpoints: Checkpoints,
     ):
         self.config, self.rounds, self.source, self.evaluate = config, rounds, source, evaluate
-        self.picture, self.pictured, self.workdir, self.log, self.checkpoints = (
-            picture,
-            pictured,
-            workdir,
-            log,
-            checkpoints,
-        )
-        self.samples = samples
+        self.picture, self.pictured, self.samples = picture, pictured, samples
+        self.workdir, self.log, self.checkpoints = workdir, log, checkpoints
         silent = not processes.first()
         self.record = Outbox(workdir / "metrics.jsonl", log.say, silent)
         self.pictures = Outbox(workdir / "samples", log.say, silent)  # of its own: what cannot be drawn stops no row
@@ -64,19 +59,21 @@ class Player:
             0,
             None,
         )  # the last step to be saved, and whether as the best
-        # Of the metric that the best checkpoint is chosen by: the best value on disk, and how many members it is of.
-        self.best: tuple[float, int] | None = None
+        self.judge = Judge(config, rounds, samples, evaluate, log)
+        self.warned: set[str] = set()
 
     def play(self, state: game.State, watch: jax.Array, start: int, stop: Stop) -> game.State:
         config, log, rounds = self.config, self.log, self.rounds
         alone = jax.process_count() == 1
         queue: collections.deque = collections.deque()
         records: dict[str, Record] = {}
-        step, stopping = start, 0
+        step, stopping, end = start, 0, config.steps
         self.forget_after(start)
+        if processes.together(lambda: any(row["step"] == start and EARLY in row for row in self.rows())):
+            end = start
         if start == 0:
             self.draw(state, 0)
-        while step < config.steps:
+        while step < end:
             count = min(rounds.rounds_a_call, self.until_due(step))
             asked = None if alone else stop.asked
             state, watch, metrics, heard = rounds.play(state, watch, step, count, self.stream(step), asked)
@@ -103,13 +100,20 @@ class Player:
                 continue
             row: dict[str, Value] = {}
             if logging:
-                row |= self.fetch(metrics)
-                log.progress(step, row)
+                row |= self.fetch(step, metrics)
+                log.progress(step, monitors.main_values(row))
+                self.warn(row)
                 self.poll()
             better = None
             if measuring:
                 records = self.measure(step, (state, watch), row)
                 better = self.improved(step, records, row)
+                if not last and self.judge.over([*processes.together(self.rows), row], records):
+                    end, row[EARLY] = step, 1.0
+                    last = drawing = saving = True
+                    log.say(
+                        f"{self.judge.name} has not improved in {config.patience} evaluations: stopping at step {step:,}"
+                    )
             if row:
                 self.write_row(step, row)
             if drawing:
@@ -123,7 +127,7 @@ class Player:
                 self.settle(step, (state, watch))
                 log.say(f"stopped at step {step:,} of {config.steps:,}, saved. To go on: {record.command(config)}")
                 stop.leave(stopping)
-        if start == config.steps:  # all was played, but the run ended before its result was written
+        if start == end:  # all was played, but the run ended before its result was written
             self.diverged(rounds.faults(watch))
             measured: dict[str, Value] = {}
             records = self.measure(start, (state, watch), measured)
@@ -132,8 +136,9 @@ class Player:
             self.draw(state, start)
             self.save(start, (state, watch), self.improved(start, records, measured))
         self.settle(step, (state, watch))
+        final = self.last_measures(step, state)
         if processes.first():
-            self.finish(records)
+            self.finish(step, records, final)
         return state
 
     def until_due(self, step: int) -> int:
@@ -152,9 +157,11 @@ class Player:
     def rows(self) -> list[dict[str, Any]]:
         return read_rows(self.workdir / "metrics.jsonl")
 
-    def fetch(self, metrics: Mapping[str, jax.Array]) -> dict[str, Value]:
+    def fetch(self, step: int, metrics: Mapping[str, jax.Array]) -> dict[str, Value]:
         """The metrics as numbers, of a population as lists, None for a member that has diverged."""
-        values = jax.device_get(dict(metrics))
+        taken = step % self.config.log_every == 0  # the norms, which other rounds do not compute
+        metrics = {name: value for name, value in metrics.items() if taken or not name.endswith("_norm")}
+        values = jax.device_get(metrics)
         if not self.rounds.population:
             return {name: float(value) for name, value in values.items()}
         return {
@@ -164,13 +171,8 @@ class Player:
 
     def measure(self, step: int, saved: tuple, row: dict[str, Value]) -> dict[str, Record]:
         """Evaluates, and adds the values to `row`. Should that fail, what was trained is saved first."""
-        if self.evaluate is None:
-            return {}
-        each: list[dict[str, Record]] = []
         try:
-            for i in range(len(self.rounds.members)):
-                draw = functools.partial(self.samples.draw, saved[0], i, 0)
-                each.append({} if i in self.dead else self.evaluate.measure(draw))
+            records, values = self.judge.measure(saved[0], self.dead)
         except Exception as error:
             if processes.lost(error):
                 raise
@@ -180,35 +182,35 @@ class Player:
             raise UserError(
                 f"the evaluation at step {step} failed: {error!r}; the run is saved at that step"
             ) from error
-        records = next(filter(None, each))
-        lists = {f"eval/{name}": [one[name].value if one else None for one in each] for name in records}
-        values = lists if self.rounds.population else {name: value[0] for name, value in lists.items()}
-        values = processes.share(values)  # machines may differ in the last digit, and decisions hang on it
         row |= values
-        self.log.say(f"step {step:,}: " + ", ".join(f"{name[5:]} {shown(value)}" for name, value in values.items()))
-        flags = values.get("eval/collapsed", 0.0)
-        flags = flags if isinstance(flags, list) else [flags]
-        if collapsed := [self.rounds.members[i].label for i, flag in enumerate(flags) if flag]:
-            who = "; ".join(collapsed) if self.rounds.population else "the generator"
-            self.log.say(f"warning: collapsed: {who} ({records['collapsed'].protocol.get('rule', '')})")
         return records
 
     def improved(self, step: int, records: dict[str, Record], row: Mapping[str, Value]) -> tuple[str, float] | None:
-        """The metric of --best and its value, if it is better than of every checkpoint before, and of as many members."""
-        if self.evaluate is None:
-            return None
-        name = self.config.best or self.evaluate.names[0]
-        higher = records[name].higher_is_better
-        if self.best is None:
-            rows = processes.together(self.rows)
-            kept = {*self.checkpoints.steps()} - {step}
-            for old in (old[f"eval/{name}"] for old in rows if old["step"] in kept and f"eval/{name}" in old):
-                self.best = best_of(self.best, old, higher) or self.best
-        now = best_of(self.best, row[f"eval/{name}"], higher)
-        if now is None:
-            return None
-        self.best = now
-        return name, now[0]
+        return self.judge.improved(step, records, row, self.rows, self.checkpoints)
+
+    def last_measures(self, step: int, state: game.State) -> dict[str, Any]:
+        """With more samples, of the last checkpoint and of the best; their row is written once."""
+        records, row = self.judge.final(state, "final", self.dead)
+        if not records:
+            return {}
+        best_step = self.checkpoints.best
+        if best_step is None or best_step == step:
+            best_step, best = step, {f"best/{name.split('/')[1]}": value for name, value in row.items()}
+        else:
+            saved, watch = self.checkpoints.restore(best_step, (self.rounds.like, self.rounds.like_watch))
+            lost = {i for i, fault in enumerate(self.rounds.faults(watch)) if fault}
+            _, best = self.judge.final(saved, "best", lost)
+        if not any(row.keys() <= old.keys() for old in processes.together(self.rows) if old["step"] == step):
+            self.write_row(step, {**row, **best})
+            processes.together(self.record.close)
+        return record.final(records, row, best, best_step)
+
+    def warn(self, row: Mapping[str, Value]) -> None:
+        """Each kind of warning once a start."""
+        for kind, text in monitors.warnings(row).items():
+            if kind not in self.warned:
+                self.warned.add(kind)
+                self.log.say(f"warning: {text}")
 
     def write_row(self, step: int, row: dict[str, Value]) -> None:
         if stream := self.stream(step - 1):
@@ -250,7 +252,7 @@ class Player:
         self.rollbacks.append({"step": fault.step, "to": to})
         processes.together(lambda: self.noted(fault.step, to))
         self.dead.clear()
-        self.best = None
+        self.judge.best = None
         self.forget_after(to)
         self.log.say(f"{text}: going back to step {to:,}, with new data order and noise ({self.stream(to)})")
         if not to:
@@ -300,14 +302,14 @@ class Player:
                 return
         except WriteError as error:
             self.save_failed(error)
-        self.unsaved, self.best = True, None if best else self.best
+        self.unsaved, self.judge.best = True, None if best else self.judge.best
 
     def save_failed(self, error: WriteError) -> None:
         if jax.process_count() > 1:  # the others may have succeeded, and would wait for this one
             raise error
         if not self.unsaved:
             self.log.say(f"warning: {error}. Training goes on, and saving is tried again with each row of the log")
-        self.unsaved, self.saving, self.best = True, None, None
+        self.unsaved, self.saving, self.judge.best = True, None, None
 
     def settle(self, step: int, saved: tuple) -> None:
         """Waits until `step` is saved, and all rows and pictures are; WriteError where that cannot be done."""
@@ -352,7 +354,7 @@ class Player:
         part.write_text(text)
         part.replace(self.workdir / "report.html")
 
-    def finish(self, records: dict[str, Record]) -> None:
+    def finish(self, step: int, records: dict[str, Record], final: dict[str, Any]) -> None:
         config, source, members = self.config, self.source, self.rounds.members
         # As noted at each start: the checkout may have moved on since.
         saved = json.loads((self.workdir / "config.json").read_text())
@@ -365,14 +367,16 @@ class Player:
             **({"starts": starts} if len(starts) > 1 else {}),
             **({"rollbacks": saved["rollbacks"]} if saved["rollbacks"] else {}),
             "seconds": round(self.log.seconds, 1),
-            "steps": config.steps,
-            "images": config.steps * source.rows,
+            "steps": step,
+            **({"stopped_early": f"--patience {config.patience}"} if step < config.steps else {}),
+            "images": step * source.rows,
             "seeds": list(dict.fromkeys(member.seed for member in members)),
             **({"members": [label for label, _ in labels]} if labels else {}),
             **({"diverged": [members[i].label for i in sorted(self.dead)]} if self.dead else {}),
             "precision": {"networks": config.precision, "matrix products": config.matmul_precision},
             "data": {"name": source.name, "digest": source.digest, "examples": source.size, "shape": source.spec.shape},
             "metrics": record.summary(self.rows(), records, labels),
+            **({"final": final} if final else {}),
         }
         try:
             record.write_json(self.workdir / "result.json", result)
@@ -383,9 +387,9 @@ class Player:
             ) from error
         alive = [member for i, member in enumerate(members) if i not in self.dead]
         shown = f"_{alive[0].stem}" if labels else ""
-        picture = f"{self.workdir}/samples/{config.steps:08d}{shown}.png"
+        picture = f"{self.workdir}/samples/{step:08d}{shown}.png"
         self.log.say(
-            f"done: {config.steps:,} steps in {self.log.seconds:.0f} s. Look at {picture}; all of it on one page: {self.workdir}/report.html"
+            f"done: {step:,} steps in {self.log.seconds:.0f} s. Look at {picture}; all of it on one page: {self.workdir}/report.html"
         )
 
 

@@ -244,6 +244,21 @@ def summary(
     return out
 
 
+def final(
+    records: Mapping[str, Any], last: Mapping[str, Any], best: Mapping[str, Any], best_step: int
+) -> dict[str, Any]:
+    """As `summary`, of what the last and the best checkpoint measured when the run was over."""
+    out = {}
+    for name, record in records.items():
+        values = {"last": last[f"final/{name}"], "best": best[f"best/{name}"]}
+        own: dict[str, Any] = {"best_step": best_step}
+        for which, value in values.items():
+            mean, std = mean_std(value)
+            own |= {which: mean} | ({f"{which}_std": std, f"{which}_members": value} if isinstance(value, list) else {})
+        out[name] = own | {"higher_is_better": record.higher_is_better, "protocol": dict(record.protocol)}
+    return out
+
+
 def _best(seen: list[tuple[Any, int]], better: Any) -> tuple[Any, int]:
     """The value, or the members' values, with the best mean, and its step."""
     finite = [pair for pair in seen if (mean := mean_std(pair[0])[0]) is not None and math.isfinite(mean)]

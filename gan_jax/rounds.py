@@ -241,6 +241,7 @@ class Rounds:
             ema_decay=recipe.ema_decay,
             check=True,
             shard=self._config.shard_state,
+            monitor_every=self._config.log_every,
         )
         key = _stream(jax.random.key(seed), stream)
         batch: Batch = mesh.split_rows(self._source.batch(fetched, key, state.step))

@@ -2,7 +2,14 @@
 
 import math
 import statistics
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Estimate(NamedTuple):
+    """Of a value taken from several parts of the samples: mean and standard deviation (n in the denominator)."""
+
+    mean: float
+    std: float
 
 
 def mean_std(value: Any) -> tuple[float | None, float]:

@@ -107,8 +107,10 @@ Draw = Callable[[int], np.ndarray]  # n -> n samples of the averaged generator, 
 
 class Evaluate(NamedTuple):
     """How a generator is measured: `measure(draw)` gives a record for each of `names`, the first of which is the one by
-    which the best checkpoint is chosen, unless the user names another.
+    which the best checkpoint is chosen, unless the user names another. `final` is the same with more samples, and measures
+    the last and the best checkpoint when the run is over.
     """
 
     measure: Callable[[Draw], dict[str, Record]]
     names: tuple[str, ...]
+    final: Callable[[Draw], dict[str, Record]] | None = None

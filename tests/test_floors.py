@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = {
     0: ["types"],
-    0.5: ["config"],
+    0.5: ["config", "geometry"],
     1: [
         "losses",
         "penalties",
@@ -25,16 +25,19 @@ FLOORS = {
         "parts",
         "memory",
         "cache",
+        "winograd",
     ],
-    1.25: ["compiled", "convolution"],
+    1.25: ["compiled", "convolution", "monitors"],
     1.5: ["layers"],
     2: ["models/*", "metrics/*"],
     3: ["game"],
     4: ["games/*"],
     4.5: ["data/ondisk"],
     5: ["data/*", "checkpoint", "log", "images", "record", "report", "stop", "lock", "outbox"],
+    5.25: ["classify"],
     5.5: ["rounds"],
-    5.75: ["samples"],
+    5.75: ["samples", "features"],
+    5.9: ["judge"],
     6: ["evaluate", "player", "saved", "cli"],
     7: ["loop"],
 }

@@ -36,11 +36,14 @@ def adversarial(
 
     D sees real and fake in two passes, so a batch norm in D has statistics of each alone; with `one_pass` as one batch of
     twice the rows, which is quicker, and the same where D's logit of a row does not depend on the others (ValueError for
-    batch norm). The metric "disc/loss" is the loss without the penalties, each of which is a metric of its own,
-    unweighted. Both networks are run on `accumulate` equal parts of the batch one after another, with the loss and the
+    batch norm). Both networks are run on `accumulate` equal parts of the batch one after another, with the loss and the
     penalties over the whole batch; batch norm's statistics are then a part's own. ValueError for penalties on a D with
     batch norm: its logits are no function of one row, and every penalty means a row's own gradient (arXiv:1704.00028,
     section 4).
+
+    The metric "disc/loss" is the loss without the penalties, each of which is a metric of its own, unweighted;
+    "disc/real_accuracy" and "disc/fake_accuracy" are the shares of logits above and below 0, "gen/diversity" is the
+    variance of fakes, of each pixel over the batch, beside that of the real images.
     """
 
     if z_dim < 1 or accumulate < 1:
@@ -95,7 +98,15 @@ def adversarial(
             real_logits, stats = judge(params, state.disc.stats, real, label, real_pass)
             fake_logits, stats = judge(params, stats, fake, label, fake_pass)
         total = loss.disc(real=real_logits, fake=fake_logits)
-        metrics = {"disc/loss": total, "disc/real": jnp.mean(real_logits), "disc/fake": jnp.mean(fake_logits)}
+        metrics = {
+            "disc/loss": total,
+            "disc/real": jnp.mean(real_logits),
+            "disc/fake": jnp.mean(fake_logits),
+            "disc/gap": jnp.mean(real_logits) - jnp.mean(fake_logits),
+            "disc/real_accuracy": jnp.mean(real_logits > 0),
+            "disc/fake_accuracy": jnp.mean(fake_logits < 0),
+            "gen/diversity": _variance(fake) / jnp.maximum(_variance(real), 1e-12),
+        }
         for i, (weight, penalty) in enumerate(penalties):
             value = penalty(
                 lambda x: judge(params, stats, x, label, real_pass)[0], real, fake, jax.random.fold_in(penalty_key, i)
@@ -118,6 +129,11 @@ def adversarial(
         return gen.apply({"params": params, **stats}, z, label, train=False)
 
     return Game(init, disc_loss, gen_loss, sample, fakes)
+
+
+def _variance(x: Array) -> jax.Array:
+    """Half of the mean squared distance of two rows."""
+    return jnp.mean(jnp.var(x, 0))
 
 
 def interleave(x: Array, y: Array) -> jax.Array:

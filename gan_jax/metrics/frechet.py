@@ -1,36 +1,147 @@
 """The Fréchet distance between Gaussians fitted to two sets of features (Heusel et al. 2017, arXiv:1706.08500, equation
-6).
+6), from moments that are gathered batch by batch.
 """
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from gan_jax.types import Array
 
+BLOCK = 4_096  # rows that are brought to float64 at a time
+
+
+class Moments(NamedTuple):
+    """Of n feature vectors, in float64: how many, their mean, and the sum of (x - mean)(x - mean)^T."""
+
+    n: int
+    mean: np.ndarray  # [d]
+    scatter: np.ndarray  # [d d]
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """With n - 1."""
+        return self.scatter / (self.n - 1)
+
+
+def moments(batches: Iterable[Float[Array, "n d"]]) -> Moments:
+    """The moments of all rows of all batches, none of which is kept: of each block about its own mean, joined by the
+    update of Chan et al. 1979, so that no digits are lost to a mean that is large beside the deviations.
+
+    ValueError for batches that are not [n d] of one d, values that are not finite, or fewer than two rows in all.
+    """
+    count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
+    for batch in batches:
+        if batch.ndim != 2 or (count and batch.shape[1] != len(mean)):
+            raise ValueError(
+                f"features must be [n d] of one d; got {batch.shape}{f' after d = {len(mean)}' if count else ''}"
+            )
+        for begin in range(0, len(batch), BLOCK):
+            x = np.asarray(batch[begin : begin + BLOCK], np.float64)
+            check_finite("features", x)
+            if not count:
+                mean, scatter = np.zeros(x.shape[1]), np.zeros((x.shape[1],) * 2)
+            own = x.mean(0)
+            shift, total = own - mean, count + len(x)
+            x = x - own
+            scatter = scatter + x.T @ x + np.outer(shift, shift) * (count * len(x) / total)
+            count, mean = total, mean + shift * (len(x) / total)
+    if count < 2:
+        raise ValueError(f"a covariance needs at least two feature vectors; got {count}")
+    return Moments(count, mean, scatter)
+
+
+def frechet_distance(real: Moments, fake: Moments) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), in units of features squared, 0 where both moments agree.
+
+    tr (C1 C2)^(1/2) = tr (C1^(1/2) C2 C1^(1/2))^(1/2) is taken by symmetric eigenvalues, which is sound for singular
+    covariances too, as of fewer examples than dimensions. ValueError for unequal dimensions.
+    """
+    if real.mean.shape != fake.mean.shape:
+        raise ValueError(f"real features have {len(real.mean)} dimensions and fake ones {len(fake.mean)}")
+    values, vectors = np.linalg.eigh(real.covariance)
+    root = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T  # rounding leaves tiny negative values
+    product = root @ fake.covariance @ root
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0, None)).sum()
+    trace = np.trace(real.covariance) + np.trace(fake.covariance) - 2 * cross
+    return float(np.sum((real.mean - fake.mean) ** 2) + trace)
+
 
 def frechet(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), covariances with n - 1; in units of features squared, 0 where both
-    moments agree.
+    """`frechet_distance` of the moments of two arrays. Where there are fewer examples than dimensions it is taken without
+    covariances, exactly and at less cost: the same trace is the sum of the singular values of X1 X2^T, centred and over
+    sqrt(n - 1), which are [m n] where the covariances would be [d d].
 
-    tr (C1 C2)^(1/2) = tr (C1^(1/2) C2 C1^(1/2))^(1/2) is taken by symmetric eigenvalues in float64, which is sound for
-    singular covariances too. ValueError for unequal dimensions, fewer than two rows, or values that are not finite.
+    ValueError for unequal dimensions, fewer than two rows, or values that are not finite.
     """
-    moments = []
-    for name, x in (("real", np.asarray(real, np.float64)), ("fake", np.asarray(fake, np.float64))):
-        if x.ndim != 2 or len(x) < 2:
-            raise ValueError(f"{name} features must be [n d] with n at least 2; got {x.shape}")
-        if not np.isfinite(x).all():
-            raise ValueError(f"{name} features hold {np.count_nonzero(~np.isfinite(x))} values that are not finite")
-        mean = x.mean(0)
-        moments.append((mean, (x - mean) / np.sqrt(len(x) - 1)))
-    (mean1, x1), (mean2, x2) = moments  # C = x^T x
-    if mean1.shape != mean2.shape:
-        raise ValueError(f"real features have {len(mean1)} dimensions and fake ones {len(mean2)}")
-    if len(mean1) > max(len(x1), len(x2)):
-        # The same trace is the sum of the singular values of x1 x2^T: [m n], where the covariances would be [d d].
-        cross = np.linalg.svd(x1 @ x2.T, compute_uv=False).sum()
-    else:
-        values, vectors = np.linalg.eigh(x1.T @ x1)
-        root = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T  # C1^(1/2); rounding leaves tiny negative values
-        cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ (x2.T @ x2) @ root), 0, None)).sum()
-    return float(np.sum((mean1 - mean2) ** 2) + np.sum(x1**2) + np.sum(x2**2) - 2 * cross)
+    real, fake = checked(real, fake)
+    if min(len(real), len(fake)) < 2:
+        raise ValueError(f"a covariance needs at least two feature vectors; got {len(real)} real and {len(fake)} fake")
+    if real.shape[1] <= max(len(real), len(fake)):
+        return frechet_distance(moments([real]), moments([fake]))
+    means, centred = [], []
+    for x in (real, fake):
+        x = x.astype(np.float64)
+        means.append(x.mean(0))
+        centred.append((x - means[-1]) / np.sqrt(len(x) - 1))
+    cross = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+    return float(np.sum((means[0] - means[1]) ** 2) + sum(np.sum(x**2) for x in centred) - 2 * cross)
+
+
+def frechet_infinity(
+    real: Moments, fake: Float[Array, "n d"], least: int = 5_000, points: int = 15, seed: int = 0
+) -> float:
+    """The distance that infinitely many fakes would have: FID is biased by a term in 1 / n, so it is taken for `points`
+    numbers of fakes, evenly from `least` to all, each a random subset without replacement, and the line of least squares
+    over 1 / n is read at 0.
+
+    Chong and Forsyth 2020, arXiv:1911.07023, section 3; in units of features squared. `real` is as it was counted: its
+    own bias stays. ValueError unless 2 <= least < n and points is at least 2.
+    """
+    if not 2 <= least < len(fake) or points < 2:
+        raise ValueError(
+            f"FID infinity needs 2 <= least < fakes and 2 points; got {least}, {len(fake)} fakes, {points} points"
+        )
+    rng = np.random.default_rng(seed)
+    counts = np.linspace(least, len(fake), points).astype(int)
+    values = [frechet_distance(real, moments([fake[rng.permutation(len(fake))[:count]]])) for count in counts]
+    return float(np.polyfit(1 / counts, values, 1)[1])
+
+
+def intra_frechet(
+    real: Float[Array, "m d"], real_labels: np.ndarray, fake: Float[Array, "n d"], fake_labels: np.ndarray
+) -> dict[int, float]:
+    """The distance between real and fake of each class: their mean is the intra-class FID of a conditional generator
+    (Miyato and Koyama 2018, arXiv:1802.05637, section 4). ValueError for labels that do not match, or a class without
+    two examples of each kind.
+    """
+    if len(real) != len(real_labels) or len(fake) != len(fake_labels):
+        raise ValueError(
+            f"{len(real)} real and {len(fake)} fake features with {len(real_labels)} and {len(fake_labels)} labels"
+        )
+    found = {}
+    for label in np.unique(real_labels):
+        own = [x[np.asarray(labels) == label] for x, labels in ((real, real_labels), (fake, fake_labels))]
+        if min(map(len, own)) < 2:
+            raise ValueError(
+                f"class {label} has {len(own[0])} real and {len(own[1])} fake features: two of each are needed"
+            )
+        found[int(label)] = frechet(*own)
+    return found
+
+
+def checked(real: Array, fake: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Both as NumPy arrays; ValueError unless they are [m d] and [n d] of one d, and finite."""
+    real, fake = np.asarray(real), np.asarray(fake)
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+        raise ValueError(f"features must be [m d] and [n d] of one d; got {real.shape} and {fake.shape}")
+    check_finite("real features", real)
+    check_finite("fake features", fake)
+    return real, fake
+
+
+def check_finite(who: str, x: np.ndarray) -> None:
+    if not np.isfinite(x).all():
+        raise ValueError(f"{who} hold {np.count_nonzero(~np.isfinite(x))} values that are not finite")

@@ -1,5 +1,5 @@
-"""Quality and variety apart: precision, recall (arXiv:1904.06991), density and coverage (Naeem et al. 2020,
-arXiv:2002.09797).
+"""Quality and variety apart: precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991), density and coverage
+(Naeem et al. 2020, arXiv:2002.09797), in bounded memory.
 """
 
 import numpy as np
@@ -7,11 +7,22 @@ from jaxtyping import Float
 
 from gan_jax.types import Array
 
+BLOCK = 1_000  # rows of a block of distances
 
-def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """[m n] Euclidean distances, from |x|^2 + |y|^2 - 2 x.y in float64."""
-    squared = (x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T
-    return np.sqrt(np.clip(squared, 0, None))
+
+def precision_recall(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: int = 3) -> dict[str, float]:
+    """precision: share of fakes in some ball around a real example that reaches its k-th nearest other; recall: the same
+    with the roles exchanged. The border belongs to a ball, as in the authors' code and torch-fidelity; in [0, 1].
+    arXiv:1904.06991, equations 1 and 2. Memory and errors as `prdc`.
+    """
+    real, fake = _checked(real, fake, k)
+    real_radius, fake_radius = _radii(real, k), _radii(fake, k)
+    precision, recall = np.zeros(len(fake), bool), np.zeros(len(real), bool)
+    for rows in _blocks(real):
+        between = _squared(real[rows], fake)  # [block n]
+        precision |= (between <= real_radius[rows, None]).any(0)
+        recall[rows] = (between <= fake_radius).any(1)
+    return {"precision": float(precision.mean()), "recall": float(recall.mean())}
 
 
 def prdc(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: int = 5) -> dict[str, float]:
@@ -20,10 +31,29 @@ def prdc(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: int = 5) -> di
 
     precision: share of fakes in some real ball; recall: share of reals in some fake ball; density: real balls a fake
     lies in, divided by k, averaged over fakes; coverage: share of reals whose ball holds a fake. In [0, 1], density in
-    [0, n/k]. Memory is O(m^2 + mn + n^2). Agrees with the authors' package `prdc`, but for sets with exact duplicates,
-    whose balls have no interior: there rounding decides in both. ValueError for unequal dimensions, k not below both
-    counts, or values that are not finite.
+    [0, n/k]. Distances are float64, block by block: memory is O((m + n) (d + 1,000)). Agrees with the authors' package
+    `prdc`, but for sets with exact duplicates, whose balls have no interior: there rounding decides in both. ValueError for
+    unequal dimensions, k not below both counts, or values that are not finite.
     """
+    real, fake = _checked(real, fake, k)
+    real_radius, fake_radius = _radii(real, k), _radii(fake, k)
+    inside = np.zeros(len(fake), int)  # of each fake, in how many real balls it lies
+    recall, coverage = np.zeros(len(real), bool), np.zeros(len(real), bool)
+    for rows in _blocks(real):
+        between = _squared(real[rows], fake)  # [block n]
+        in_real = between < real_radius[rows, None]
+        inside += in_real.sum(0)
+        coverage[rows] = in_real.any(1)
+        recall[rows] = (between < fake_radius).any(1)
+    return {
+        "precision": float((inside > 0).mean()),
+        "recall": float(recall.mean()),
+        "density": float(inside.mean() / k),
+        "coverage": float(coverage.mean()),
+    }
+
+
+def _checked(real: Array, fake: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
         raise ValueError(f"features must be [m d] and [n d] of one d; got {real.shape} and {fake.shape}")
@@ -34,13 +64,23 @@ def prdc(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: int = 5) -> di
         raise ValueError(
             f"k = {k} neighbours need more than {k} examples of each kind; got {len(real)} real and {len(fake)} fake"
         )
-    real_radius = np.partition(_distances(real, real), k, axis=1)[:, k]  # column 0 is the example itself
-    fake_radius = np.partition(_distances(fake, fake), k, axis=1)[:, k]
-    between = _distances(real, fake)  # [m n]
-    in_real = between < real_radius[:, None]
-    return {
-        "precision": float(in_real.any(0).mean()),
-        "recall": float((between < fake_radius[None]).any(1).mean()),
-        "density": float(in_real.sum(0).mean() / k),
-        "coverage": float(in_real.any(1).mean()),
-    }
+    middle = real.mean(0)  # about which the squares cancel least
+    return real - middle, fake - middle
+
+
+def _blocks(x: np.ndarray) -> list[slice]:
+    return [slice(begin, begin + BLOCK) for begin in range(0, len(x), BLOCK)]
+
+
+def _squared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[m n] squared distances, from |x|^2 + |y|^2 - 2 x.y."""
+    squared = x @ y.T
+    squared *= -2
+    squared += (x**2).sum(1)[:, None]
+    squared += (y**2).sum(1)
+    return squared
+
+
+def _radii(x: np.ndarray, k: int) -> np.ndarray:
+    """Of each example the squared distance of its k-th nearest other: column 0 is the example itself."""
+    return np.concatenate([np.partition(_squared(x[rows], x), k, axis=1)[:, k] for rows in _blocks(x)])

@@ -1,0 +1,88 @@
+"""What metrics look at: functions of images to features, each with the protocol that names it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gan_jax import cache
+from gan_jax.classify import Trained
+from gan_jax.images import to_uint8
+from gan_jax.types import Array, ImageSet
+
+Apply = Callable[[Array], tuple[np.ndarray, np.ndarray | None]]
+ROWS = 5_000  # images that are brought to memory at a time
+
+
+class Features(NamedTuple):
+    """images [n h w c], uint8 -> features [n d] float32, and a classifier's logits [n classes] or None."""
+
+    kind: str  # one word, which metrics on it are called by: "frechet_pixels"
+    apply: Apply
+    protocol: Mapping[str, Any]
+    classes: int = 0  # of the logits; 0: none
+
+    def __call__(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
+        """Of images in any form: those in [-1, 1] are rounded to 8 bits first, as pictures are saved."""
+        found = []
+        for begin in range(0, len(images), ROWS):
+            rows = np.asarray(images[begin : begin + ROWS])
+            found.append(self.apply(rows if rows.dtype == np.uint8 else to_uint8(rows)))
+        logits = [part[1] for part in found if part[1] is not None]
+        return np.concatenate([part[0] for part in found]), np.concatenate(logits) if logits else None
+
+    def of(self, images: ImageSet, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Of some rows of a set, kept in the user's cache under all that they depend on."""
+        what = {
+            **self.protocol,
+            "data": images.digest,
+            "rows": hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest(),
+        }
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24]
+
+        def make() -> dict[str, np.ndarray]:
+            features, logits = self(np.asarray(images.images[rows]))
+            return {"features": features} | ({} if logits is None else {"logits": logits})
+
+        kept = cache.arrays(f"features-{digest}", make)
+        return kept["features"], kept.get("logits")
+
+
+def pixels() -> Features:
+    """The pixels themselves, in [-1, 1]: no perceptual features, but they need nothing."""
+
+    def apply(images: Array) -> tuple[np.ndarray, None]:
+        return _flat(images), None
+
+    return Features("pixels", apply, {"features": "pixels in [-1, 1]"})
+
+
+def projection(dimensions: int, seed: int = 0) -> Features:
+    """Random projections of the pixels onto `dimensions` directions, N(0, 1 / pixels), which keep distances on average."""
+
+    def apply(images: Array) -> tuple[np.ndarray, None]:
+        x = _flat(images)
+        directions = np.random.default_rng(seed).normal(0, x.shape[1] ** -0.5, (x.shape[1], dimensions))
+        return x @ directions.astype(np.float32), None
+
+    return Features("projection", apply, {"features": f"{dimensions} random projections of the pixels, seed {seed}"})
+
+
+def classifier(network: Trained, name: str) -> Features:
+    """The last layer but one of a classifier of the domain (`classify.trained`), and its logits. `name` is the set's that
+    it was trained on.
+    """
+    told = f"classifier of {name}, {network.steps} steps, means over pixels of its last convolution"
+    return Features(
+        "classifier",
+        network.__call__,
+        {"features": told, "weights": network.digest, "resizer": "none"},
+        network.classes,
+    )
+
+
+def _flat(images: Array) -> np.ndarray:
+    x = np.asarray(images)
+    return x.reshape(len(x), -1).astype(np.float32) / 127.5 - 1
