@@ -166,8 +166,8 @@ def main():
         "i n // 10 to (i + 1) n // 10; images as float64 in 0..255 with data_range 255, one value for each pair",
         "packages": {name: importlib.metadata.version(name) for name in (*names, "scikit-learn")},
         "kid": KID,
-        "fid": "where covariances are singular (few, singular, digits) the packages take roots of rounding errors and are good to "
-        "1e-7 relative; near to 1e-11; small and wide to 1e-13",
+        "fid": "of singular covariances (few, singular) the packages take roots of rounding errors: good to 3e-8 relative there, "
+        "to 1e-12 elsewhere",
         "features": {name: of_features(*pair) for name, pair in cases().items()},
         "images": {name: of_images(*pair) for name, pair in images().items()},
     }
