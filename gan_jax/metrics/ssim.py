@@ -1,0 +1,146 @@
+"""Structural similarity at one and at several scales, and the variety of a set of images measured with it.
+
+Wang et al. 2004 (IEEE TIP 13(4)) and Wang et al. 2003 (multi-scale, Asilomar); Odena et al. 2017, arXiv:1610.09585,
+section 4.3. Images are taken to [0, 1], uint8 by /255 and floats in [-1, 1] by (x + 1) / 2, so the data range is 1:
+luminance is compared by ratios of means, which have no meaning around 0. In float64 on the host.
+"""
+
+from collections.abc import Callable
+from functools import reduce
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from gan_jax.metrics.inputs import images as checked
+from gan_jax.metrics.inputs import scaled
+from gan_jax.types import Array
+
+WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # finest first; they sum to 1.0001 as published
+WINDOW, SIGMA = 11, 1.5
+C1, C2 = 0.01**2, 0.03**2
+ENTRIES = 2**17  # of the images compared at a time
+
+
+def scales_for(h: int, w: int) -> int:
+    """The most scales, 1 to 5, for which the 11x11 window fits into the coarsest: min(h, w) > 10 * 2^(scales - 1).
+
+    5 above 160 pixels, 3 at 64, 2 at 28 and 32. Below 11 pixels it is 1, and the window shrinks to the shorter side.
+    ValueError for sides under 1.
+    """
+    if min(h, w) < 1:
+        raise ValueError(f"images of {h}x{w} pixels have no scale")
+    return max([1, *(s for s in range(2, len(WEIGHTS) + 1) if min(h, w) > (WINDOW - 1) * 2 ** (s - 1))])
+
+
+def ssim(x: Shaped[Array, "b h w c"], y: Shaped[Array, "b h w c"]) -> Float[np.ndarray, " b"]:
+    """Mean over pixels and channels of (2 mx my + C1)(2 sxy + C2) / ((mx^2 + my^2 + C1)(sx^2 + sy^2 + C2)).
+
+    Moments under an 11x11 Gaussian of sigma 1.5 (smaller images: as wide as their shorter side), weighted by it without
+    correction for the sample, at the pixels where the window lies within the image; C1 = .01^2, C2 = .03^2. In [-1, 1],
+    1 only for equal images; two constant ones are compared by their means alone, (2 mx my + C1) / (mx^2 + my^2 + C1).
+
+    Equal to pytorch-msssim's `ssim`, and to scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False)`, whose mean leaves the same border out: only its map (`full=True`) has one, reflected.
+    Both are equal for data of [0, 1] and data_range 1, or 0..255 and 255. ValueError as `ms_ssim`.
+    """
+    x, y = _pair(x, y)
+    return _blockwise(x, y, lambda x, y: _terms(x, y)[0].mean(1))
+
+
+def ms_ssim(x: Shaped[Array, "b h w c"], y: Shaped[Array, "b h w c"], scales: int) -> Float[np.ndarray, " b"]:
+    """prod_j CS_j^w_j * SSIM_last^w_last, in [0, 1]: SSIM's second factor at each scale but the coarsest, there SSIM.
+
+    Between scales images are halved by 2x2 means; an odd side gets a line of zeros in front, as pytorch-msssim has it. A
+    mean below 0 counts as 0. Powers are taken for each channel, then channels averaged. Weights as published for 5
+    scales; the first `scales` of them divided by their sum for fewer. Equal to pytorch-msssim's `ms_ssim`.
+
+    ValueError for unequal shapes, no images, values that are not finite or out of range, or more scales than
+    `scales_for` allows.
+    """
+    x, y = _pair(x, y)
+    most = scales_for(*x.shape[1:3])
+    if not 1 <= scales <= most:
+        raise ValueError(
+            f"{scales} scales of {x.shape[1]}x{x.shape[2]} images: 1 to {most} fit the {WINDOW}x{WINDOW} window"
+        )
+    weights = WEIGHTS if scales == len(WEIGHTS) else WEIGHTS[:scales] / WEIGHTS[:scales].sum()
+
+    def measure(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        product = np.ones(x.shape[:2])  # [b c]
+        for scale, weight in enumerate(weights):
+            whole, contrast = _terms(x, y)
+            last = scale == scales - 1
+            product *= np.maximum(whole if last else contrast, 0) ** weight
+            x, y = (x, y) if last else (_halved(x), _halved(y))
+        return product.mean(1)
+
+    return _blockwise(x, y, measure)
+
+
+def ms_ssim_pairs(images: Shaped[Array, "n h w c"], pairs: int, seed: int) -> float:
+    """The mean MS-SSIM of random pairs of different images, in [0, 1]: the higher, the less varied the set.
+
+    Drawn with replacement from `default_rng(seed)`, at `scales_for` scales. Odena et al. take 100 pairs a class and look
+    at images of one class only: hand over one class at a time for theirs. It says nothing alone: see `diversity`.
+    ValueError for fewer than two images or one pair, or images that `ms_ssim` refuses.
+    """
+    images = checked(images, "images", least=2)
+    if pairs < 1:
+        raise ValueError(f"at least 1 pair is needed; got {pairs}")
+    rng = np.random.default_rng(seed)
+    first = rng.integers(len(images), size=pairs)
+    second = (first + rng.integers(1, len(images), size=pairs)) % len(images)
+    scales, rows = scales_for(*images.shape[1:3]), max(1, ENTRIES // images[0].size)
+    blocks = [slice(i, i + rows) for i in range(0, pairs, rows)]
+    return float(np.concatenate([ms_ssim(images[first[b]], images[second[b]], scales) for b in blocks]).mean())
+
+
+def diversity(
+    real: Shaped[Array, "m h w c"], fake: Shaped[Array, "n h w c"], pairs: int, seed: int
+) -> dict[str, float]:
+    """`ms_ssim_pairs` of the fakes, "ms_ssim", and of the real images, "ms_ssim_real": fakes that are much more alike than
+    real images are have collapsed. ValueError also for images of unequal sizes.
+    """
+    real, fake = checked(real, "real", least=2), checked(fake, "fake", least=2)
+    if real.shape[1:] != fake.shape[1:]:
+        raise ValueError(f"real images are {real.shape[1:]} and fake ones {fake.shape[1:]}: make them of one size")
+    return {"ms_ssim": ms_ssim_pairs(fake, pairs, seed), "ms_ssim_real": ms_ssim_pairs(real, pairs, seed)}
+
+
+def _pair(x: Shaped[Array, "..."], y: Shaped[Array, "..."]) -> tuple[np.ndarray, np.ndarray]:
+    x, y = checked(x, "x"), checked(y, "y")
+    if x.shape != y.shape:
+        raise ValueError(f"images are compared one by one: shapes must be equal; got {x.shape} and {y.shape}")
+    return x, y
+
+
+def _blockwise(x: np.ndarray, y: np.ndarray, measure: Callable) -> np.ndarray:
+    """`measure` of [b c h w] in [0, 1] -> [b], a few images at a time: it holds some twenty arrays of their size."""
+    rows = max(1, ENTRIES // x[0].size)
+    pairs = ((x[i : i + rows], y[i : i + rows]) for i in range(0, len(x), rows))
+    return np.concatenate([measure(*(scaled(np.moveaxis(z, 3, 1).copy()) for z in pair)) for pair in pairs])
+
+
+def _mean(x: np.ndarray) -> np.ndarray:
+    """[b c h w] -> [b c h' w'], under the Gaussian window wherever it lies within the image."""
+    size = min(WINDOW, *x.shape[2:])
+    offsets = np.arange(size) - (size - 1) / 2
+    window = np.exp(-(offsets**2) / (2 * SIGMA**2))
+    window /= window.sum()
+    h, w = (side - size + 1 for side in x.shape[2:])
+    x = reduce(np.add, (weight * x[:, :, i : i + h] for i, weight in enumerate(window)))
+    return reduce(np.add, (weight * x[..., i : i + w] for i, weight in enumerate(window)))
+
+
+def _terms(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[b c h w] -> SSIM and its factor of contrast and structure, means over pixels: [b c] each."""
+    mx, my = _mean(x), _mean(y)
+    contrast = (2 * (_mean(x * y) - mx * my) + C2) / (_mean(x * x) - mx * mx + _mean(y * y) - my * my + C2)
+    whole = contrast * (2 * mx * my + C1) / (mx * mx + my * my + C1)
+    return whole.mean((2, 3)), contrast.mean((2, 3))
+
+
+def _halved(x: np.ndarray) -> np.ndarray:
+    b, c, h, w = x.shape
+    x = np.pad(x, ((0, 0), (0, 0), (h % 2, 0), (w % 2, 0)))
+    return x.reshape(b, c, -(-h // 2), 2, -(-w // 2), 2).mean((3, 5))
