@@ -32,7 +32,7 @@ DTYPES = {
 class _Storage(NamedTuple):
     dtype: np.dtype
     key: str
-    count: int  # elements
+    size: int  # elements
 
 
 class _Tensor(NamedTuple):
@@ -109,8 +109,8 @@ def _read_stream(file: IO[bytes]) -> dict[str, np.ndarray]:
         if key not in storages:
             raise _Refused(f"holds a storage {key!r} that no tensor is in: get it anew")
         (count,) = struct.unpack("<q", file.read(8))
-        if count != storages[key].count:
-            raise _Refused(f"says that storage {key!r} has {storages[key].count} elements, and {count}: get it anew")
+        if count != storages[key].size:
+            raise _Refused(f"says that storage {key!r} has {storages[key].size} elements, and {count}: get it anew")
         found[key] = file.read(count * storages[key].dtype.itemsize)
     return _arrays(tensors, lambda storage: found[storage.key])
 
@@ -129,7 +129,7 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch" and name in DTYPES:
             return np.dtype(DTYPES[name])
         raise _Refused(
-            f"asks for {module}.{name}, and only tensors of {', '.join(DTYPES)} in a dict are read here: a state dict, saved by torch.save(model.state_dict(), path)"
+            f"asks for {module}.{name}, and a state dict of tensors is read here, as torch.save(model.state_dict(), path) writes, of {', '.join(DTYPES)}"
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -146,9 +146,9 @@ def _rebuild(storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: A
     if not isinstance(storage, _Storage) or len(shape) != len(strides) or min(offset, *shape, *strides, 0) < 0:
         raise _Refused(f"has a tensor at {offset} of shape {shape} with strides {strides}: get it anew")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    if 0 not in shape and last >= storage.count:
+    if 0 not in shape and last >= storage.size:
         raise _Refused(
-            f"has a tensor at {offset} of shape {shape} with strides {strides} in a storage of {storage.count}: get it anew"
+            f"has a tensor at {offset} of shape {shape} with strides {strides} in a storage of {storage.size}: get it anew"
         )
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
@@ -169,7 +169,7 @@ def _arrays(tensors: dict[str, _Tensor], data: Callable[[_Storage], bytes]) -> d
     arrays = {}
     for name, (storage, offset, shape, strides) in tensors.items():
         if storage not in whole:  # by all of it: the bounds that were checked are those of this count
-            found, size = data(storage), storage.count * storage.dtype.itemsize
+            found, size = data(storage), storage.size * storage.dtype.itemsize  # bytes
             if len(found) != size:
                 raise _Refused(
                     f"is cut short: of storage {storage.key!r} it has {len(found)} of {size} bytes: get it anew"

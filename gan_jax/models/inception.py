@@ -21,7 +21,7 @@ SIDE = 299  # pixels
 EPSILON = 1e-3  # of batch norm
 
 
-def _unit(x: jax.Array, name: str, features: int, kernel: tuple[int, int], **options) -> jax.Array:
+def _unit(x: Array, name: str, features: int, kernel: tuple[int, int], **options) -> jax.Array:
     """Convolution, batch norm, ReLU; batch norm is a part of kernel and bias (`variables`)."""
     return nn.relu(Conv(features, kernel, name=name, **options)(x))
 
@@ -114,9 +114,8 @@ class BlockE(nn.Module):
         wide2, high2 = (_unit(double, f"branch3x3dbl_3{part}", 384, kernel) for part, kernel in CROSS)
         if self.max_pool:
             pool = _unit(nn.max_pool(x, (3, 3), padding="SAME"), "branch_pool", 192, (1, 1))
-        else:
-            pool = _pool_unit(x, 192)
-        return jnp.concatenate([one, wide, high, wide2, high2, pool], -1)
+            return jnp.concatenate([one, wide, high, wide2, high2, pool], -1)
+        return jnp.concatenate([one, wide, high, wide2, high2, _pool_unit(x, 192)], -1)
 
 
 CROSS = (("a", (1, 3)), ("b", (3, 1)))
@@ -188,7 +187,7 @@ def variables(state_dict: Mapping[str, np.ndarray]) -> PyTree:
             if names
         ]
         raise UserError(f"not the tensors of the FID Inception, {len(expected)} of them: it {'; it '.join(faults)}")
-    folded = {}
+    folded: dict[str, jax.Array] = {}
     for layer in sizes:
         part = {name: given[f"{layer}.{name}"].astype(np.float64) for name in _tensors(layer, sizes[layer])}
         if layer == "fc":
@@ -197,7 +196,7 @@ def variables(state_dict: Mapping[str, np.ndarray]) -> PyTree:
             scale = part["bn.weight"] / np.sqrt(part["bn.running_var"] + EPSILON)
             kernel = part["conv.weight"].transpose(2, 3, 1, 0) * scale  # [o i h w] -> [h w i o]
             bias = part["bn.bias"] - part["bn.running_mean"] * scale
-        folded |= {f"{layer}.kernel": np.float32(kernel), f"{layer}.bias": np.float32(bias)}
+        folded |= {f"{layer}.kernel": jnp.asarray(kernel, jnp.float32), f"{layer}.bias": jnp.asarray(bias, jnp.float32)}
     return {"params": unflatten_dict(folded, sep=".")}
 
 
