@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import os
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def _kept() -> Path:
         with filelock.FileLock(f"{file}.lock"):  # of several processes one downloads, and the others wait for it
             if not file.is_file():
                 _download(file)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, NotImplementedError) as error:  # the last: a file system without locks
         raise UserError(
             f"the Inception weights could not be downloaded ({error or type(error).__name__}). Where there is a network: get {URL}, "
             f"and put it at {file}, or name it by --inception PATH"
@@ -81,6 +82,9 @@ def _download(file: Path) -> None:
                 f"Run again, or put the file at {file}, or name it by --inception PATH"
             )
         os.replace(part, file)
+    except urllib.error.HTTPError as error:
+        error.close()  # it is the answer too, with its connection
+        raise
     finally:
         part.unlink(missing_ok=True)
 

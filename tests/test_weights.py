@@ -39,7 +39,7 @@ def server(monkeypatch, data):
         def do_GET(self):
             self.server.asked.append(self.path)
             self.send_response(self.server.status)
-            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(self.server.length or len(self.server.data)))
             self.end_headers()
             self.wfile.write(self.server.data)
 
@@ -47,7 +47,7 @@ def server(monkeypatch, data):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.data, server.status, server.asked = data, 200, []
+        server.data, server.status, server.length, server.asked = data, 200, 0, []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(weights, "URL", f"http://127.0.0.1:{server.server_port}/{NAME}")
         monkeypatch.setattr(weights, "SHA256", hashlib.sha256(data).hexdigest())
@@ -90,7 +90,11 @@ def test_downloaded_once(server, cached, capsys):
             {"data": b"<html>"},
             r"gave has 6 bytes and SHA-256 [0-9a-f]{64}, not [0-9a-f]{64}: cut short, or not the file",
         ),
-        ({"status": 404}, "HTTP Error 404: Not Found.* get http.* and put it at .*, or name it by --inception PATH"),
+        ({"data": b"half", "length": 8}, "gave has 4 bytes|IncompleteRead"),
+        (
+            {"data": b"no", "status": 404},
+            "HTTP Error 404: Not Found.* get http.* and put it at .*, or name it by --inception PATH",
+        ),
     ],
 )
 def test_what_is_not_the_file_is_not_kept(server, cached, answer, message):
