@@ -26,7 +26,20 @@ import pytest
 pytest_plugins = ["catalogue"]  # its fixtures
 
 # Where shapes are; not the state's classes, which also hold shapes and shardings in the place of arrays.
-SHAPED = ["losses", "penalties", "optim", "order", "layers", "models", "metrics", "images", "saved", "data", "report"]
+SHAPED = [
+    "losses",
+    "penalties",
+    "optim",
+    "order",
+    "layers",
+    "models",
+    "metrics",
+    "images",
+    "saved",
+    "data",
+    "report",
+    "resize",
+]
 jaxtyping.install_import_hook([f"gan_jax.{name}" for name in SHAPED], "typecheck.checked")
 
 # [b, 1] against [b] would give [b, b] and a plausible mean.
