@@ -200,7 +200,7 @@ class ImageRun(Run):
     final_samples: int = 10_000
     """Fakes that the last and the best checkpoint are measured with when the run is over."""
     features: str = ""
-    """What metrics look at: pixels; inception; by default a classifier of the data, trained in minutes, once, where it has labels."""
+    """What metrics look at: pixels; inception, or the path of its weights; by default a classifier of the data, trained once, where it has labels."""
     stream: bool = False
     """Read images from disk as they are needed (by Grain), as sets that would fill half of the memory are in any case."""
 
@@ -218,8 +218,6 @@ MAY_DIFFER = PLACE | {
     "best",
     "patience",
     "on_divergence",
-    "evaluate_samples",
     "final_samples",
-    "features",
     "data",
 }

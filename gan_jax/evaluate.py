@@ -3,11 +3,12 @@ taken.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gan_jax import classify, data
+from gan_jax import classify, data, resize
 from gan_jax import features as features_of
 from gan_jax.config import ImageRun
 from gan_jax.features import Features
@@ -44,26 +45,28 @@ def of(config: ImageRun, real: ImageSet, labels: str = "none") -> Evaluate:
     return images(
         real,
         chosen(config.features, real),
-        test=held_out(config),
+        test=held_out(config.data, config.size, config.fit, config.stream),
         few=config.evaluate_samples,
         many=config.final_samples,
         labels=labels,
     )
 
 
-def chosen(name: str, real: ImageSet) -> Features:
-    """The features that --features names: "" for a classifier of the set, or its pixels where it has no labels."""
+def chosen(name: str, real: ImageSet, resizer: Callable = resize.tensorflow) -> Features:
+    """The features that --features names: "" for a classifier of the set, or its pixels where it has no labels; else
+    pixels, inception, or the path of another Inception file.
+    """
     if name == "pixels" or (not name and not real.classes):
         return features_of.pixels()
     if not name:
         return features_of.classifier(classify.trained(real, CLASSIFIER_STEPS), real.name)
-    raise UserError(f"--features {name}: there are pixels, or nothing for a classifier of the data")
+    return features_of.inception("" if name == "inception" else name, resizer)
 
 
-def held_out(config: ImageRun) -> ImageSet | None:
+def held_out(name: str, size: int = 0, fit: str = "crop", stream: bool = False) -> ImageSet | None:
     """The data's test images, where it has some."""
     try:
-        return data.load(config.data, "test", size=config.size or None, fit=config.fit, stream=config.stream)
+        return data.load(name, "test", size=size or None, fit=fit, stream=stream)
     except UserError:
         return None
 

@@ -5,12 +5,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from gan_jax import cache
-from gan_jax.classify import Trained
+from gan_jax import cache, resize, weights
+from gan_jax.classify import Trained, chunks
 from gan_jax.images import to_uint8
-from gan_jax.types import Array, ImageSet
+from gan_jax.models.inception import Inception
+from gan_jax.types import Array, ImageSet, PyTree
 
 Apply = Callable[[Array], tuple[np.ndarray, np.ndarray | None]]
 ROWS = 5_000  # images that are brought to memory at a time
@@ -81,6 +83,27 @@ def classifier(network: Trained, name: str) -> Features:
         {"features": told, "weights": network.digest, "resizer": "none"},
         network.classes,
     )
+
+
+def inception(path: str = "", resizer: Callable = resize.tensorflow) -> Features:
+    """The network of the Fréchet inception distance and the inception score, as published (`weights.inception`): features
+    [n 2048] of its last pool and logits [n 1008] without their bias. `resizer` is one of `gan_jax.resize`, by default that
+    of the original.
+    """
+    variables, digest = weights.inception(path)
+    network = Inception(logit_bias=False)
+
+    @jax.jit
+    def forward(variables: PyTree, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return network.apply(variables, resizer(rows))  # type: ignore[return-value]
+
+    def apply(images: Array) -> tuple[np.ndarray, np.ndarray]:
+        parts = [(*forward(variables, rows), count) for rows, count in chunks(images, 50)]
+        features, logits = (np.concatenate([np.asarray(part[i])[: part[2]] for part in parts]) for i in range(2))
+        return features, logits
+
+    told = {"features": "FID Inception, 2015-12-05, last pool", "weights": digest[:16], "resizer": resizer.__name__}
+    return Features("inception", apply, told, 1_008)
 
 
 def _flat(images: Array) -> np.ndarray:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gan_jax import game, processes
+from gan_jax import game, processes, protocol
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import Run
 from gan_jax.log import Log, Value
@@ -84,6 +84,7 @@ class Judge:
         for i in range(len(self.rounds.members)):
             draw = functools.partial(self.samples.draw, state, i, 0)
             each.append({} if i in dead else measure(draw))
+            protocol.require(each[-1])
         records: Records = next(filter(None, each), {})
         lists = {f"{what}/{name}": [one[name].value if one else None for one in each] for name in records}
         values: Any = lists if self.rounds.population else {name: value[0] for name, value in lists.items()}

@@ -1,6 +1,7 @@
 """The notebook's door: the generator of a run, from its work directory alone."""
 
 import dataclasses
+import functools
 import importlib
 import json
 import sys
@@ -26,6 +27,10 @@ class Sampler(NamedTuple):
     """A trained generator: `sampler(z)` are samples [b ...] as float32, images in [-1, 1]."""
 
     apply: Any  # (z, label) -> samples, compiled
+    make: Any  # (generator, z, label) -> samples, compiled
+    recipe: Any  # as its experiment builds it
+    generator: Any  # its parameters and statistics
+    spec: Spec  # of its data
     z_dim: int
     classes: int
     step: int  # rounds it was trained for
@@ -48,6 +53,10 @@ class Sampler(NamedTuple):
                     f"{len(z)} labels in [0, {self.classes}) go with z {z.shape}; got {known.shape}, {known.ravel()[:8].tolist()}"
                 )
         return np.asarray(self.apply(z, label))
+
+    def with_generator(self, generator: Any) -> "Sampler":
+        """The same with other parameters and statistics, such as `standing.standing` makes."""
+        return self._replace(apply=functools.partial(self.make, generator), generator=generator)
 
     def latents(self, count: int, seed: int = 0) -> jax.Array:
         """[count z] from N(0, I)."""
@@ -126,8 +135,10 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
         gen = jax.tree.map(lambda x: x[member], gen)
 
     @jax.jit
-    def apply(z: jax.Array, label: jax.Array | None) -> jax.Array:
+    def make(gen: Any, z: jax.Array, label: jax.Array | None) -> jax.Array:
         with jax.default_matmul_precision(config.matmul_precision):
             return recipe.game.sample(gen.params, gen.stats, z, label)
 
-    return Sampler(apply, recipe.z_dim, recipe.classes, step, saved["config"])
+    return Sampler(
+        functools.partial(make, gen), make, recipe, gen, spec, recipe.z_dim, recipe.classes, step, saved["config"]
+    )

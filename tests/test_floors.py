@@ -29,7 +29,7 @@ FLOORS = {
         "torchfile",
         "resize",
     ],
-    1.25: ["compiled", "convolution", "monitors"],
+    1.25: ["compiled", "convolution", "monitors", "protocol"],
     1.5: ["layers"],
     1.75: ["metrics/inputs"],
     2: ["models/*", "metrics/*"],
@@ -41,7 +41,7 @@ FLOORS = {
     5.25: ["classify"],
     5.5: ["rounds"],
     5.75: ["samples", "features"],
-    5.9: ["judge"],
+    5.9: ["judge", "standing"],
     6: ["evaluate", "player", "saved", "cli"],
     7: ["loop"],
 }

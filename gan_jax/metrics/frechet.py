@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from gan_jax.metrics import inputs
 from gan_jax.types import Array
 
 BLOCK = 4_096  # rows that are brought to float64 at a time
@@ -26,7 +27,7 @@ class Moments(NamedTuple):
         return self.scatter / (self.n - 1)
 
 
-def moments(batches: Iterable[Float[Array, "n d"]]) -> Moments:
+def moments(batches: Iterable[Array]) -> Moments:
     """The moments of all rows of all batches, none of which is kept: of each block about its own mean, joined by the
     update of Chan et al. 1979, so that no digits are lost to a mean that is large beside the deviations.
 
@@ -40,7 +41,8 @@ def moments(batches: Iterable[Float[Array, "n d"]]) -> Moments:
             )
         for begin in range(0, len(batch), BLOCK):
             x = np.asarray(batch[begin : begin + BLOCK], np.float64)
-            check_finite("features", x)
+            if not np.isfinite(x).all():
+                raise ValueError(f"features hold {np.count_nonzero(~np.isfinite(x))} values that are not finite")
             if not count:
                 mean, scatter = np.zeros(x.shape[1]), np.zeros((x.shape[1],) * 2)
             own = x.mean(0)
@@ -76,9 +78,8 @@ def frechet(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
 
     ValueError for unequal dimensions, fewer than two rows, or values that are not finite.
     """
-    real, fake = checked(real, fake)
-    if min(len(real), len(fake)) < 2:
-        raise ValueError(f"a covariance needs at least two feature vectors; got {len(real)} real and {len(fake)} fake")
+    real, fake = inputs.features(real, "real", 2), inputs.features(fake, "fake", 2)
+    inputs.one_width(real=real, fake=fake)
     if real.shape[1] <= max(len(real), len(fake)):
         return frechet_distance(moments([real]), moments([fake]))
     means, centred = [], []
@@ -130,18 +131,3 @@ def intra_frechet(
             )
         found[int(label)] = frechet(*own)
     return found
-
-
-def checked(real: Array, fake: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Both as NumPy arrays; ValueError unless they are [m d] and [n d] of one d, and finite."""
-    real, fake = np.asarray(real), np.asarray(fake)
-    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
-        raise ValueError(f"features must be [m d] and [n d] of one d; got {real.shape} and {fake.shape}")
-    check_finite("real features", real)
-    check_finite("fake features", fake)
-    return real, fake
-
-
-def check_finite(who: str, x: np.ndarray) -> None:
-    if not np.isfinite(x).all():
-        raise ValueError(f"{who} hold {np.count_nonzero(~np.isfinite(x))} values that are not finite")

@@ -5,6 +5,7 @@ arXiv:1801.01401, section 4). Unbiased, so unlike the Fréchet distance it can b
 import numpy as np
 from jaxtyping import Float
 
+from gan_jax.metrics import inputs
 from gan_jax.spread import Estimate
 from gan_jax.types import Array
 
@@ -39,13 +40,9 @@ def mmd2(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
     In blocks, so that memory does not grow with m n. ValueError for unequal dimensions, fewer than two examples, or values
     that are not finite.
     """
-    real, fake = (np.asarray(x, np.float64) for x in (real, fake))
-    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
-        raise ValueError(f"features must be [m d] and [n d] of one d; got {real.shape} and {fake.shape}")
-    if min(len(real), len(fake)) < 2:
-        raise ValueError(f"the unbiased estimate needs two examples of each kind; got {len(real)} and {len(fake)}")
-    if not (np.isfinite(real).all() and np.isfinite(fake).all()):
-        raise ValueError("features hold values that are not finite")
+    real, fake = inputs.features(real, "real", 2), inputs.features(fake, "fake", 2)
+    inputs.one_width(real=real, fake=fake)
+    real, fake = real.astype(np.float64), fake.astype(np.float64)
     within = [(_total(x, x) - _cube((x**2).sum(1), x.shape[1]).sum()) / (len(x) * (len(x) - 1)) for x in (real, fake)]
     return float(sum(within) - 2 * _total(real, fake) / (len(real) * len(fake)))
 

@@ -5,6 +5,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from gan_jax.metrics import inputs
 from gan_jax.types import Array
 
 BLOCK = 1_000  # rows of a block of distances
@@ -54,18 +55,13 @@ def prdc(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: int = 5) -> di
 
 
 def _checked(real: Array, fake: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
-    real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
-    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
-        raise ValueError(f"features must be [m d] and [n d] of one d; got {real.shape} and {fake.shape}")
-    for name, x in (("real", real), ("fake", fake)):
-        if not np.isfinite(x).all():
-            raise ValueError(f"{name} features hold {np.count_nonzero(~np.isfinite(x))} values that are not finite")
+    real, fake = inputs.features(real, "real"), inputs.features(fake, "fake")
+    inputs.one_width(real=real, fake=fake)
     if not 1 <= k < min(len(real), len(fake)):
         raise ValueError(
             f"k = {k} neighbours need more than {k} examples of each kind; got {len(real)} real and {len(fake)} fake"
         )
-    middle = real.mean(0)  # about which the squares cancel least
-    return real - middle, fake - middle
+    return real.astype(np.float64), fake.astype(np.float64)
 
 
 def _blocks(x: np.ndarray) -> list[slice]:

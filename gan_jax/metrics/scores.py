@@ -5,6 +5,7 @@ arXiv:1606.03498, section 4).
 import numpy as np
 from jaxtyping import Float
 
+from gan_jax.metrics import inputs
 from gan_jax.spread import Estimate
 from gan_jax.types import Array
 
@@ -16,11 +17,9 @@ def inception_score(logits: Float[Array, "b n"], splits: int = 10, seed: int | N
 
     ValueError for values that are not finite, or fewer logits than splits.
     """
-    logits = np.asarray(logits, np.float64)
-    if logits.ndim != 2 or not 1 <= splits <= len(logits):
-        raise ValueError(f"logits must be [b n] with at least {splits} rows, one a split; got {logits.shape}")
-    if not np.isfinite(logits).all():
-        raise ValueError(f"logits hold {np.count_nonzero(~np.isfinite(logits))} values that are not finite")
+    if splits < 1:
+        raise ValueError(f"splits must be at least 1; got {splits}")
+    logits = inputs.features(logits, "logits as", splits).astype(np.float64)
     if seed is not None:
         logits = logits[np.random.RandomState(seed).permutation(len(logits))]
     shifted = logits - logits.max(1, keepdims=True)

@@ -1,0 +1,251 @@
+"""Measures saved runs, or folders of images, against a data set, or another folder, and says how.
+
+    python -m experiments.evaluate --workdir runs/dcgan_mnist --metrics fid,kid,prdc --samples 10000
+    python -m experiments.evaluate --workdir runs/one runs/two        # beside each other, if they can be compared
+    python -m experiments.evaluate --workdir pictures/ --data photos/ --features inception
+
+Of a run the averaged generator of its last checkpoint is measured, on the data that it was trained on. Values are printed
+with their protocol and, with --json, written with it. Values of several targets are set beside each other only where the
+protocols are the same; otherwise the fields that differ are named.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import gan_jax
+from gan_jax import cli, data, evaluate, protocol, record, resize, standing
+from gan_jax.features import Features
+from gan_jax.images import to_uint8
+from gan_jax.metrics import frechet, kernel, manifold, neighbours, scores, sliced, ssim
+from gan_jax.saved import Sampler
+from gan_jax.types import ImageSet, Record, UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    workdir: tuple[str, ...] = ()
+    """What is measured: directories of runs, folders of images, or an .npy or .npz of them."""
+    metrics: str = "fid,kid,is,prdc"
+    """Which, with commas: fid fid_infinity kid is precision_recall prdc intra_fid sliced ms_ssim neighbours two_sample."""
+    samples: int = 10_000
+    """Fakes of a run, or images of a folder."""
+    data: str = ""
+    """What it is measured against, as of an experiment: by default what the run was trained on."""
+    split: str = "train"
+    """Which part of it."""
+    size: int = 0
+    """Side that a folder's images are brought to."""
+    features: str = ""
+    """pixels; inception, or the path of its weights; by default a classifier of the data, where it has labels."""
+    resizer: Literal["tensorflow", "pytorch", "pillow"] = "tensorflow"
+    """How images are brought to the Inception network's size: as in the original and torch-fidelity, pytorch-fid, or clean-fid."""
+    raw: bool = False
+    """The generator that was trained, instead of the averaged one."""
+    best: bool = False
+    """The best checkpoint, instead of the last."""
+    batch_norm: Literal["running", "batch", "standing"] = "running"
+    """Statistics of batch norm: running averages, each batch of 100 its own, or gathered anew over 50 batches."""
+    member: int = 0
+    """Of a population which, from 0."""
+    seed: int = 0
+    """Of latents and subsets."""
+    json: str = ""
+    """Also write the values with their protocols to this file."""
+
+
+class Images:
+    """Both sides of a measurement, and their features, each computed once."""
+
+    def __init__(self, config: Config, features: Features, real: ImageSet, fake: np.ndarray, labels: np.ndarray | None):
+        self.config, self.real, self.fake, self.labels = config, real, fake, labels
+        self.count = len(fake)
+        self.order = np.random.default_rng(0).permutation(len(real.images))
+        self.real_features, _ = features.of(real, self.order)
+        self.fake_features, self.logits = features(fake)
+
+    def some_real(self) -> np.ndarray:
+        """As many images as there are fakes, or all."""
+        return np.asarray(self.real.images[self.order[: self.count]])
+
+
+Values = dict[str, tuple[float, bool]]  # and whether higher is better
+
+
+def _fid(x: Images) -> Values:
+    return {"fid": (frechet.frechet(x.real_features, x.fake_features), False)}
+
+
+def _fid_infinity(x: Images) -> Values:
+    moments = frechet.moments([x.real_features])
+    least = min(5_000, x.count // 2)
+    return {"fid_infinity": (frechet.frechet_infinity(moments, x.fake_features, least, seed=x.config.seed), False)}
+
+
+def _kid(x: Images) -> Values:
+    size = min(1_000, len(x.real_features), x.count)
+    found = kernel.kid(x.real_features, x.fake_features, 100, size)
+    return {"kid": (found.mean, False), "kid_std": (found.std, False)}
+
+
+def _inception_score(x: Images) -> Values:
+    if x.logits is None:
+        raise UserError("the Inception Score needs a classifier's logits: --features inception, or data with labels")
+    found = scores.inception_score(x.logits, 10)
+    return {"is": (found.mean, True), "is_std": (found.std, False)}
+
+
+def _precision_recall(x: Images) -> Values:
+    own = x.real_features[: x.count]
+    return {name: (value, True) for name, value in manifold.precision_recall(own, x.fake_features, 3).items()}
+
+
+def _prdc(x: Images) -> Values:
+    own = x.real_features[: x.count]
+    return {f"{name}_5": (value, True) for name, value in manifold.prdc(own, x.fake_features, 5).items()}
+
+
+def _intra_fid(x: Images) -> Values:
+    if x.labels is None or x.real.labels is None:
+        raise UserError("intra-class FID needs a conditional run and data with labels")
+    each = frechet.intra_frechet(x.real_features, x.real.labels[x.order], x.fake_features, x.labels)
+    return {"intra_fid": (float(np.mean(list(each.values()))), False)}
+
+
+def _sliced(x: Images) -> Values:
+    count = min(len(x.order), x.count)
+    found = sliced.patch_sliced_wasserstein(x.some_real()[:count], x.fake[:count], seed=x.config.seed)
+    return {f"swd_{level}": (value, False) for level, value in found.items()}
+
+
+def _ms_ssim(x: Images) -> Values:
+    scales = ssim.scales_for(*x.fake.shape[1:3])
+    values = {"": x.fake, "_real": x.some_real()}
+    return {
+        f"ms_ssim_{scales}{who}": (ssim.ms_ssim_pairs(images, 1_000, x.config.seed), False)
+        for who, images in values.items()
+    }
+
+
+def _neighbours(x: Images) -> Values:
+    half = len(x.real_features) // 2
+    found = neighbours.memorised(x.fake_features, x.real_features[:half], x.real_features[half:])
+    return {name: (float(value), False) for name, value in found._asdict().items() if np.ndim(value) == 0}
+
+
+def _two_sample(x: Images) -> Values:
+    count = min(len(x.real_features), x.count, 5_000)
+    found = neighbours.one_nearest_neighbour(x.real_features[:count], x.fake_features[:count])
+    test = neighbours.classifier_two_sample(x.real_features[:count], x.fake_features[:count], x.config.seed)
+    return {f"1nn_{k}": (v, False) for k, v in found.items()} | {f"c2st_{k}": (v, False) for k, v in test.items()}
+
+
+METRICS: dict[str, Callable[[Images], Values]] = {
+    "fid": _fid,
+    "fid_infinity": _fid_infinity,
+    "kid": _kid,
+    "is": _inception_score,
+    "precision_recall": _precision_recall,
+    "prdc": _prdc,
+    "intra_fid": _intra_fid,
+    "sliced": _sliced,
+    "ms_ssim": _ms_ssim,
+    "neighbours": _neighbours,
+    "two_sample": _two_sample,
+}
+
+
+def fakes(config: Config, target: str) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any], Sampler | None]:
+    """The images that are measured, uint8, their labels, how they were made, and of a run its generator."""
+    if not (Path(target).expanduser() / "config.json").exists():
+        images = data.load(target, size=config.size or None)
+        order = np.random.default_rng(config.seed).permutation(len(images.images))[: config.samples]
+        rows = np.asarray(images.images[np.sort(order)])
+        rows = rows if rows.dtype == np.uint8 else to_uint8(rows)
+        return rows, None, {"weights": "none", "batch_norm": "none", "labels": "none"}, None
+    sample = gan_jax.load(target, raw=config.raw, member=config.member, best=config.best)
+    made = {
+        "weights": "raw" if config.raw else "averaged (EMA)",
+        "batch_norm": config.batch_norm,
+        "sample_seed": config.seed,
+    }
+    made["labels"] = "every class as often, in turn" if sample.classes else "none"
+    labels = np.arange(config.samples) % sample.classes if sample.classes else None
+    if config.batch_norm == "batch":
+        drawn = standing.batch_samples(sample.recipe.game, sample.generator, sample.spec, config.samples, config.seed)
+        return to_uint8(drawn), labels, made, sample
+    generator = sample.generator
+    if config.batch_norm == "standing":
+        generator = standing.standing(sample.recipe.game, generator, sample.spec, config.seed)
+    z = np.asarray(sample.latents(config.samples, config.seed))
+    parts = [
+        to_uint8(sample.with_generator(generator)(z[i : i + 500], None if labels is None else labels[i : i + 500]))
+        for i in range(0, len(z), 500)
+    ]
+    return np.concatenate(parts), labels, made, sample
+
+
+def measured(config: Config, target: str, chosen: list[str]) -> dict[str, Record]:
+    fake, labels, made, sample = fakes(config, target)
+    name = config.data or (str(sample.config["data"]) if sample else "")
+    if not name:
+        raise UserError(f"{target} is a set of images: say by --data what it is measured against")
+    real = data.load(name, config.split, size=config.size or None)
+    if real.spec.shape != fake.shape[1:]:
+        raise UserError(
+            f"{target} has images {fake.shape[1:]} and {name} {real.spec.shape}: give --size, or other data"
+        )
+    features = evaluate.chosen(config.features, real, getattr(resize, config.resizer))
+    both = Images(config, features, real, fake, labels)
+    how = {
+        **features.protocol,
+        "real": len(real.images),
+        "real_split": config.split,
+        "fake": len(fake),
+        "pixels": "8 bits",
+        "data": real.name,
+        "data_digest": real.digest,
+        "checkpoint": "best" if config.best and sample else "last" if sample else "none",
+        **made,
+    }
+    records = {}
+    for metric in chosen:
+        for key, (value, higher) in METRICS[metric](both).items():
+            records[key] = Record(value, higher, {"metric": metric, **how})
+    return records
+
+
+def main(config: Config) -> dict[str, Any]:
+    chosen = config.metrics.split(",")
+    if unknown := set(chosen) - set(METRICS):
+        raise UserError(f"--metrics {','.join(sorted(unknown))}: there are {','.join(METRICS)}")
+    if not config.workdir:
+        raise UserError("--workdir is missing: the directory of a run, or a folder of images")
+    if config.samples < 20:
+        raise UserError(f"--samples {config.samples}: at least 20")
+    found = {target: measured(config, target, chosen) for target in config.workdir}
+    names = list(next(iter(found.values())))
+    for name in names:
+        protocol.require_same({target: records[name].protocol for target, records in found.items()})
+    width = max(map(len, names))
+    print("".join([" " * width, *(f"  {target[-24:]:>24}" for target in found)]))
+    for name in names:
+        print("".join([f"{name:<{width}}", *(f"  {records[name].value:>24.6g}" for records in found.values())]))
+    how = next(iter(found.values()))[names[0]].protocol
+    print("  ".join(f"{key}: {value}" for key, value in how.items() if key != "metric"))
+    result = {
+        "command": record.command(config, ("json",)),
+        **record.environment(),
+        "values": {target: {name: one._asdict() for name, one in records.items()} for target, records in found.items()},
+    }
+    if config.json:
+        Path(config.json).write_text(json.dumps(result, indent=2, default=dict) + "\n")
+    return result
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)
