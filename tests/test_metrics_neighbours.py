@@ -42,14 +42,17 @@ def test_nearest_is_scikit_learns(name, k, dtype):
     assert all(len(set(row)) == k for row in indices)
 
 
-def near_ties():
-    """Two clusters whose points differ by 1e-5 of what the clusters do: less than float32's rounding of |q|^2."""
-    side = np.repeat([[1.0], [-1.0]], 100, 0)
-    return side[::4] + 1e-5 * normal(50, 6, 1), side + 1e-5 * normal(200, 6, 0)
+def near_ties(spread):
+    """Two clusters whose points differ by little of what the clusters do: by 1e-5, less than float32's rounding of |q|^2;
+    by 3e-4, about as much, so that some orders come out right.
+    """
+    side = np.repeat([[1.0], [-1.0]], 300, 0)
+    return side[::2] + spread * normal(300, 6, 1), side + spread * normal(600, 6, 0)
 
 
 HARD = {
-    "near ties": near_ties(),
+    "near ties": near_ties(1e-5),
+    "ties at the rounding": near_ties(3e-4),
     "far from the origin": (1e4 + normal(60, 5, 0), 1e4 + normal(300, 5, 1)),
     "queries far away": (1e6 + normal(40, 5, 0), normal(300, 5, 1)),
     "huge": (1e30 * normal(40, 5, 0), 1e30 * normal(300, 5, 1)),

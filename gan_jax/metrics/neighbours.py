@@ -33,8 +33,8 @@ def nearest(
     k + 8 candidates are found with |q|^2 + |x|^2 - 2 q.x in float32 on centred features, and their distances computed
     from differences in float64. A query for which float32's rounding could have hidden a nearer key is done over in
     float64. Of keys at equal distances any may be named. A set's own rows are not left out: ask for k + 1.
-    Beside centred float32 copies of both sets it holds a few arrays of 2^24 entries. ValueError for unequal dimensions, k not in
-    1..n, or values that are not finite.
+    Beside a centred float32 copy of the keys (for the queries done over, a float64 one) it holds a few arrays of 2^24
+    entries. ValueError for unequal dimensions, k not in 1..n, or values that are not finite.
     """
     queries, keys = inputs.features(queries, "query"), inputs.features(keys, "key")
     inputs.one_width(query=queries, key=keys)
