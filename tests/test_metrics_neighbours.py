@@ -43,8 +43,8 @@ def test_nearest_is_scikit_learns(name, k, dtype):
 
 
 def near_ties(spread):
-    """Two clusters whose points differ by little of what the clusters do: by 1e-5, less than float32's rounding of |q|^2;
-    by 3e-4, about as much, so that some orders come out right.
+    """Two clusters whose points differ by little of what the clusters do: by 1e-5, less than float32's rounding of
+    |q|^2; by 3e-4, about as much, so that some orders come out right.
     """
     side = np.repeat([[1.0], [-1.0]], 300, 0)
     return side[::2] + spread * normal(300, 6, 1), side + spread * normal(600, 6, 0)
@@ -137,7 +137,7 @@ def test_memorised_at_the_ends(fake, ratio, share, sign):
 
 
 def test_one_nearest_neighbour_by_hand():
-    # 0 and 1 are nearest to each other; 4 to the fake at 4.5. Of the fakes 4.5 is nearest to the real 4, 9 to 10, 10 to 9.
+    # 0 and 1 are nearest to each other; 4 to 4.5. Of the fakes 4.5 is nearest to the real 4, 9 to 10, 10 to 9.
     got = one_nearest_neighbour(np.array([[0.0], [1.0], [4.0]]), np.array([[4.5], [9.0], [10.0]]))
     assert got == {"accuracy": pytest.approx(2 / 3), "real": pytest.approx(2 / 3), "fake": pytest.approx(2 / 3)}
 

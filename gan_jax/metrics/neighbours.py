@@ -1,5 +1,5 @@
-"""Nearest neighbours in bounded memory, and what they tell: whether samples repeat the training set, and whether they can
-be told from real ones.
+"""Nearest neighbours in bounded memory, and what they tell: whether samples repeat the training set, and whether they
+can be told from real ones.
 """
 
 import math
@@ -119,10 +119,10 @@ def classifier_two_sample(real: Float[Array, "n d"], fake: Float[Array, "n d"], 
     """The accuracy of a logistic regression of real against fake on the half it was not fitted to, 0.5 at best.
 
     "p_value": P(N(1/2, 1 / (4 n_test)) >= accuracy), the chance to be so accurate when both have one law (normal
-    approximation, Lopez-Paz and Oquab 2017, arXiv:1610.06545, section 3). n / 2 of each kind, by `default_rng(seed)`, are
-    fitted (standardised by their own mean and deviation; scikit-learn's L2 penalty, C = 1), the others tested. A linear
-    classifier sees differences of means: laws of equal means pass whatever else sets them apart.
-    ValueError for unequal counts or dimensions, fewer than four of each, or values that are not finite.
+    approximation, Lopez-Paz and Oquab 2017, arXiv:1610.06545, section 3). n / 2 of each kind, by `default_rng(seed)`,
+    are fitted (standardised by their own mean and deviation; scikit-learn's L2 penalty, C = 1), the others tested. A
+    linear classifier sees differences of means: laws of equal means pass whatever else sets them apart. ValueError for
+    unequal counts or dimensions, fewer than four of each, or values that are not finite.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
