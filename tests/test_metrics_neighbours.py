@@ -42,14 +42,17 @@ def test_nearest_is_scikit_learns(name, k, dtype):
     assert all(len(set(row)) == k for row in indices)
 
 
-def near_ties():
-    """Two clusters whose points differ by 1e-5 of what the clusters do: less than float32's rounding of |q|^2."""
-    side = np.repeat([[1.0], [-1.0]], 100, 0)
-    return side[::4] + 1e-5 * normal(50, 6, 1), side + 1e-5 * normal(200, 6, 0)
+def near_ties(spread):
+    """Two clusters whose points differ by little of what the clusters do: by 1e-5, less than float32's rounding of
+    |q|^2; by 3e-4, about as much, so that some orders come out right.
+    """
+    side = np.repeat([[1.0], [-1.0]], 300, 0)
+    return side[::2] + spread * normal(300, 6, 1), side + spread * normal(600, 6, 0)
 
 
 HARD = {
-    "near ties": near_ties(),
+    "near ties": near_ties(1e-5),
+    "ties at the rounding": near_ties(3e-4),
     "far from the origin": (1e4 + normal(60, 5, 0), 1e4 + normal(300, 5, 1)),
     "queries far away": (1e6 + normal(40, 5, 0), normal(300, 5, 1)),
     "huge": (1e30 * normal(40, 5, 0), 1e30 * normal(300, 5, 1)),
@@ -134,7 +137,7 @@ def test_memorised_at_the_ends(fake, ratio, share, sign):
 
 
 def test_one_nearest_neighbour_by_hand():
-    # 0 and 1 are nearest to each other; 4 to the fake at 4.5. Of the fakes 4.5 is nearest to the real 4, 9 to 10, 10 to 9.
+    # 0 and 1 are nearest to each other; 4 to 4.5. Of the fakes 4.5 is nearest to the real 4, 9 to 10, 10 to 9.
     got = one_nearest_neighbour(np.array([[0.0], [1.0], [4.0]]), np.array([[4.5], [9.0], [10.0]]))
     assert got == {"accuracy": pytest.approx(2 / 3), "real": pytest.approx(2 / 3), "fake": pytest.approx(2 / 3)}
 

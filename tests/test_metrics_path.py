@@ -63,7 +63,7 @@ def test_slerp_at_its_ends():
 
 
 def test_path_in_float32():
-    """What the docstring says is left of float32's rounding: about 2 u^2 |x|^2 / eps^2, u = 6e-8, over the true value."""
+    """What the docstring says float32 leaves: about 2 u^2 |x|^2 / eps^2, u = 6e-8, beside the true value."""
     start, end, t = latents(200, 16)
     weights = np.random.default_rng(2).normal(size=(16, 400)) / 4
 

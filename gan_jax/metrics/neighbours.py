@@ -1,5 +1,5 @@
-"""Nearest neighbours in bounded memory, and what they tell: whether samples repeat the training set, and whether they can
-be told from real ones.
+"""Nearest neighbours in bounded memory, and what they tell: whether samples repeat the training set, and whether they
+can be told from real ones.
 """
 
 import math
@@ -33,8 +33,8 @@ def nearest(
     k + 8 candidates are found with |q|^2 + |x|^2 - 2 q.x in float32 on centred features, and their distances computed
     from differences in float64. A query for which float32's rounding could have hidden a nearer key is done over in
     float64. Of keys at equal distances any may be named. A set's own rows are not left out: ask for k + 1.
-    Beside centred float32 copies of both sets it holds a few arrays of 2^24 entries. ValueError for unequal dimensions, k not in
-    1..n, or values that are not finite.
+    Beside a centred float32 copy of the keys (for the queries done over, a float64 one) it holds a few arrays of 2^24
+    entries. ValueError for unequal dimensions, k not in 1..n, or values that are not finite.
     """
     queries, keys = inputs.features(queries, "query"), inputs.features(keys, "key")
     inputs.one_width(query=queries, key=keys)
@@ -119,10 +119,10 @@ def classifier_two_sample(real: Float[Array, "n d"], fake: Float[Array, "n d"], 
     """The accuracy of a logistic regression of real against fake on the half it was not fitted to, 0.5 at best.
 
     "p_value": P(N(1/2, 1 / (4 n_test)) >= accuracy), the chance to be so accurate when both have one law (normal
-    approximation, Lopez-Paz and Oquab 2017, arXiv:1610.06545, section 3). n / 2 of each kind, by `default_rng(seed)`, are
-    fitted (standardised by their own mean and deviation; scikit-learn's L2 penalty, C = 1), the others tested. A linear
-    classifier sees differences of means: laws of equal means pass whatever else sets them apart.
-    ValueError for unequal counts or dimensions, fewer than four of each, or values that are not finite.
+    approximation, Lopez-Paz and Oquab 2017, arXiv:1610.06545, section 3). n / 2 of each kind, by `default_rng(seed)`,
+    are fitted (standardised by their own mean and deviation; scikit-learn's L2 penalty, C = 1), the others tested. A
+    linear classifier sees differences of means: laws of equal means pass whatever else sets them apart. ValueError for
+    unequal counts or dimensions, fewer than four of each, or values that are not finite.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -42,12 +42,13 @@ def patch_sliced_wasserstein(
 
     Sides are halved until the shorter one is under 32, so the last level has 16 to 31 pixels. Of each image and level
     128 patches at random places; each channel of all patches of one set is brought to mean 0 and deviation 1 (one that
-    does not vary, to 0); 4 x 128 directions. The paper takes 16,384 images. With any number of channels, 1 too, where the
-    published program takes 3. Values of few images are not small for equal laws: compare with those of two real halves.
+    does not vary, to 0); 4 x 128 directions. The paper takes 16,384 images. With any number of channels, 1 too, where
+    the published program takes 3. Values of few images are not small for equal laws: compare with those of two real
+    halves.
 
-    Of level l (0 the finest), `default_rng((seed, l))` gives first the rows, then the columns of the real patches, those
-    of the fake ones, and the directions: integers, integers and normals. Images are [-1, 1] or uint8. Pixels in float32,
-    sums in float64; of one level at a time the patches are held, 128 * 49 * c * 4 bytes for each image.
+    Of level l (0 the finest), `default_rng((seed, l))` gives first the rows, then the columns of the real patches,
+    those of the fake ones, and the directions: integers, integers and normals. Images are [-1, 1] or uint8. Pixels in
+    float32, sums in float64; of one level at a time the patches are held, 128 * 49 * c * 4 bytes for each image.
     ValueError for unequal shapes, a side under 16 or one that cannot be halved, values not finite or out of range.
     """
     real, fake = inputs.images(real, "real"), inputs.images(fake, "fake")

@@ -50,8 +50,8 @@ def ssim(x: Shaped[Array, "b h w c"], y: Shaped[Array, "b h w c"]) -> Float[np.n
 def ms_ssim(x: Shaped[Array, "b h w c"], y: Shaped[Array, "b h w c"], scales: int) -> Float[np.ndarray, " b"]:
     """prod_j CS_j^w_j * SSIM_last^w_last, in [0, 1]: SSIM's second factor at each scale but the coarsest, there SSIM.
 
-    Between scales images are halved by 2x2 means; an odd side gets a line of zeros in front, as pytorch-msssim has it. A
-    mean below 0 counts as 0. Powers are taken for each channel, then channels averaged. Weights as published for 5
+    Between scales images are halved by 2x2 means; an odd side gets a line of zeros in front, as pytorch-msssim has it.
+    A mean below 0 counts as 0. Powers are taken for each channel, then channels averaged. Weights as published for 5
     scales; the first `scales` of them divided by their sum for fewer. Equal to pytorch-msssim's `ms_ssim`.
 
     ValueError for unequal shapes, no images, values that are not finite or out of range, or more scales than
@@ -80,8 +80,8 @@ def ms_ssim(x: Shaped[Array, "b h w c"], y: Shaped[Array, "b h w c"], scales: in
 def ms_ssim_pairs(images: Shaped[Array, "n h w c"], pairs: int, seed: int) -> float:
     """The mean MS-SSIM of random pairs of different images, in [0, 1]: the higher, the less varied the set.
 
-    Drawn with replacement from `default_rng(seed)`, at `scales_for` scales. Odena et al. take 100 pairs a class and look
-    at images of one class only: hand over one class at a time for theirs. It says nothing alone: see `diversity`.
+    Drawn with replacement from `default_rng(seed)`, at `scales_for` scales. Odena et al. take 100 pairs a class and
+    look at images of one class only: hand over one class at a time for theirs. It says nothing alone: see `diversity`.
     ValueError for fewer than two images or one pair, or images that `ms_ssim` refuses.
     """
     images = checked(images, "images", least=2)
@@ -98,8 +98,8 @@ def ms_ssim_pairs(images: Shaped[Array, "n h w c"], pairs: int, seed: int) -> fl
 def diversity(
     real: Shaped[Array, "m h w c"], fake: Shaped[Array, "n h w c"], pairs: int, seed: int
 ) -> dict[str, float]:
-    """`ms_ssim_pairs` of the fakes, "ms_ssim", and of the real images, "ms_ssim_real": fakes that are much more alike than
-    real images are have collapsed. ValueError also for images of unequal sizes.
+    """`ms_ssim_pairs` of the fakes, "ms_ssim", and of the real images, "ms_ssim_real": fakes that are much more alike
+    than real images are have collapsed. ValueError also for images of unequal sizes.
     """
     real, fake = checked(real, "real", least=2), checked(fake, "fake", least=2)
     if real.shape[1:] != fake.shape[1:]:

@@ -35,8 +35,8 @@ def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By name: two batches [b h w c] of uint8, of which the second is the first, disturbed. Whole numbers throughout, so
-    that they are the same on every machine.
+    """By name: two batches [b h w c] of uint8, of which the second is the first, disturbed. Whole numbers throughout,
+    so that they are the same on every machine.
     """
     sizes = {  # b, h, w, c
         "even": (3, 176, 192, 3),

@@ -1,10 +1,11 @@
-"""Asks the published packages for the values that the tests of the metrics compare with, and keeps them in metrics.json.
+"""Asks the published packages for the values that the tests of the metrics compare with, and keeps them in
+metrics.json.
 
     python tests/references/metrics.py
 
 with torch (any build for the CPU), scipy<1.18, scikit-learn, scikit-image==0.26.0 and prdc==0.2, and, installed with
-`pip install --no-deps`, torch-fidelity==0.4.0, pytorch-fid==0.3.0, clean-fid==0.1.35 and pytorch-msssim==1.0.0. Not run by
-pytest. torchvision, which three of them import for networks and data sets that are not used here, is replaced.
+`pip install --no-deps`, torch-fidelity==0.4.0, pytorch-fid==0.3.0, clean-fid==0.1.35 and pytorch-msssim==1.0.0. Not run
+by pytest. torchvision, which three of them import for networks and data sets that are not used here, is replaced.
 """
 
 import importlib.metadata
