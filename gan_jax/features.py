@@ -80,7 +80,7 @@ def classifier(network: Trained, name: str) -> Features:
     return Features(
         "classifier",
         network.__call__,
-        {"features": told, "weights": network.digest, "resizer": "none"},
+        {"features": told, "network_weights": network.digest, "resizer": "none"},
         network.classes,
     )
 
@@ -102,7 +102,11 @@ def inception(path: str = "", resizer: Callable = resize.tensorflow) -> Features
         features, logits = (np.concatenate([np.asarray(part[i])[: part[2]] for part in parts]) for i in range(2))
         return features, logits
 
-    told = {"features": "FID Inception, 2015-12-05, last pool", "weights": digest[:16], "resizer": resizer.__name__}
+    told = {
+        "features": "FID Inception, 2015-12-05, last pool",
+        "network_weights": digest[:16],
+        "resizer": resizer.__name__,
+    }
     return Features("inception", apply, told, 1_008)
 
 
