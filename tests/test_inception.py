@@ -30,8 +30,9 @@ def blocks():
             for name, out in kept["intermediates"].items()
         }
         made = {name: out[0] for name, out in made.items()}
-        # A unit's convolution is captured before its ReLU.
+        # A unit's convolution is captured before its ReLU, and two of them before their border is cut.
         made |= {name: nn.relu(made[name]) for name in made if name.startswith("Conv")}
+        made |= {name: made[name][:, 1:-1, 1:-1] for name in ("Conv2d_2a_3x3", "Conv2d_4a_3x3")}
         unbiased = Inception(logit_bias=False).apply(variables, x)[1]
         return made | {"avgpool": features[:, None, None], "fc": logits, "unbiased": unbiased}
 

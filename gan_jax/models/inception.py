@@ -26,6 +26,13 @@ def _unit(x: Array, name: str, features: int, kernel: tuple[int, int], **options
     return nn.relu(Conv(features, kernel, name=name, **options)(x))
 
 
+def _inside(x: jax.Array) -> jax.Array:
+    """What a 3x3 convolution without padding makes, of what it makes with it: XLA's CPU backend runs one without at half
+    the speed or less.
+    """
+    return x[:, 1:-1, 1:-1]
+
+
 def _shrink(x: jax.Array) -> jax.Array:
     return nn.max_pool(x, (3, 3), (2, 2))
 
@@ -133,12 +140,12 @@ class Inception(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b 299 299 3"]) -> tuple[Float[Array, "b 2048"], Float[Array, "b 1008"]]:
         x = _unit(x, "Conv2d_1a_3x3", 32, (3, 3), strides=2, padding="VALID")  # [b 149 149 32]
-        x = _unit(x, "Conv2d_2a_3x3", 32, (3, 3), padding="VALID")  # [b 147 147 32]
+        x = _inside(_unit(x, "Conv2d_2a_3x3", 32, (3, 3)))  # [b 147 147 32]
         x = _unit(x, "Conv2d_2b_3x3", 64, (3, 3))
         x = _shrink(x)  # [b 73 73 64]
         self.sow("intermediates", "maxpool1", x)
         x = _unit(x, "Conv2d_3b_1x1", 80, (1, 1))
-        x = _unit(x, "Conv2d_4a_3x3", 192, (3, 3), padding="VALID")  # [b 71 71 192]
+        x = _inside(_unit(x, "Conv2d_4a_3x3", 192, (3, 3)))  # [b 71 71 192]
         x = _shrink(x)  # [b 35 35 192]
         self.sow("intermediates", "maxpool2", x)
         x = BlockA(32, name="Mixed_5b")(x)
