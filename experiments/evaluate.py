@@ -214,7 +214,11 @@ def measured(config: Config, target: str, chosen: list[str]) -> dict[str, Record
     }
     records = {}
     for metric in chosen:
-        for key, (value, higher) in METRICS[metric](both).items():
+        try:
+            values = METRICS[metric](both)
+        except ValueError as error:
+            raise UserError(f"{metric} of {target}: {error}") from error
+        for key, (value, higher) in values.items():
             records[key] = Record(value, higher, {"metric": metric, **how})
     return records
 

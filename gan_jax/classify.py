@@ -4,6 +4,7 @@ where the Inception network, of photographs of a thousand things, is far from ho
 
 import functools
 import hashlib
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -48,7 +49,16 @@ def trained(images: ImageSet, steps: int, seed: int = 0, *, flip: bool = False) 
     if not images.classes:
         raise UserError(f"{images.name} has no labels: a classifier needs some")
     name = f"classifier-{VERSION}-{images.digest}-{steps}-{seed}-{flip:d}"
-    flat = cache.arrays(name, lambda: _flat(_train(images, steps, seed, flip)))
+
+    def make() -> dict[str, np.ndarray]:
+        print(
+            f"training a classifier of {images.name} for its metrics, {steps:,} steps, once",
+            file=sys.stderr,
+            flush=True,
+        )
+        return _flat(_train(images, steps, seed, flip))
+
+    flat = cache.arrays(name, make)
     return Trained(unflatten_dict(flat, sep="/"), images.classes, _digest(flat), steps)
 
 
