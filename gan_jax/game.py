@@ -178,7 +178,7 @@ def make_update(
     def monitors(side: str, grads: PyTree, player: Player, step: jax.Array) -> Metrics:
         if not monitor_every:
             return {}
-        norm: Callable = optax.global_norm
+        norm: Callable = optax.tree.norm
         grad_norm, param_norm = jax.lax.cond(
             (step + 1) % monitor_every == 0,
             lambda trees: (norm(trees[0]), norm(trees[1])),
