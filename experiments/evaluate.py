@@ -202,7 +202,7 @@ def measured(config: Config, target: str, chosen: list[str]) -> dict[str, Record
     features = evaluate.chosen(config.features, real, getattr(resize, config.resizer))
     both = Images(config, features, real, fake, labels)
     how = {
-        **features.protocol,
+        **features.ready().protocol,
         "real": len(real.images),
         "real_split": config.split,
         "fake": len(fake),

@@ -40,7 +40,7 @@ class Trained(NamedTuple):
 
 
 def trained(images: ImageSet, steps: int, seed: int = 0, *, flip: bool = False) -> Trained:
-    """A classifier of the set, after `steps` steps of 128 images, each moved by at most a twelfth of its side in both
+    """A classifier of the set, after `steps` steps, or 40 epochs if they are fewer, of 128 images, each moved by at most a twelfth of its side in both
     directions, and with `flip` mirrored half of the time; kept in the user's cache by all that it depends on.
 
     AdamW (weight decay 1e-4) with a rate that rises to 3e-3 and falls to 0 (Smith and Topin 2018, arXiv:1708.07120), cross-entropy.
@@ -48,6 +48,7 @@ def trained(images: ImageSet, steps: int, seed: int = 0, *, flip: bool = False) 
     """
     if not images.classes:
         raise UserError(f"{images.name} has no labels: a classifier needs some")
+    steps = max(1, min(steps, 40 * len(images.images) // BATCH))
     name = f"classifier-{VERSION}-{images.digest}-{steps}-{seed}-{flip:d}"
 
     def make() -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax import classify, data, resize
+from gan_jax import data, resize
 from gan_jax import features as features_of
 from gan_jax.config import ImageRun
 from gan_jax.features import Features
@@ -58,7 +58,7 @@ def chosen(name: str, real: ImageSet, resizer: Callable = resize.tensorflow) -> 
     if name == "pixels" or (not name and not real.classes):
         return features_of.pixels()
     if not name:
-        return features_of.classifier(classify.trained(real, CLASSIFIER_STEPS), real.name)
+        return features_of.classifier(real, CLASSIFIER_STEPS)
     return features_of.inception("" if name == "inception" else name, resizer)
 
 
@@ -97,9 +97,9 @@ def images(
     else:
         reference, held, rows = order, test, np.random.default_rng(0).permutation(len(test.images))
         split = {"real": len(order), "real_split": "all"}
-    if min(len(reference), len(rows)) <= NEIGHBOURS + 1:
+    if min(len(reference), len(rows)) <= NEIGHBOURS:
         raise UserError(
-            f"{real.name} has {len(real.images)} images; to measure a generator at least {2 * (NEIGHBOURS + 2)} are needed"
+            f"{real.name} has {len(real.images)} images; to measure a generator at least {2 * (NEIGHBOURS + 1)} are needed"
         )
 
     @functools.cache
@@ -124,7 +124,7 @@ def images(
         count = min(count, len(reference), len(rows))
         values, least = score(*features(draw(count)), count), floor(count)
         protocol = {
-            **features.protocol,
+            **features.ready().protocol,
             "fake": count,
             **split,
             "k": NEIGHBOURS,
@@ -150,4 +150,5 @@ def images(
         lambda draw: measure(draw, few),
         (*(f"{name}_{features.kind}" for name in names), "collapsed"),
         (lambda draw: measure(draw, most)) if most > few else None,
+        features.ready,
     )

@@ -1,5 +1,6 @@
 """What metrics look at: functions of images to features, each with the protocol that names it."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -8,8 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gan_jax import cache, resize, weights
-from gan_jax.classify import Trained, chunks
+from gan_jax import cache, classify, resize, weights
 from gan_jax.images import to_uint8
 from gan_jax.models.inception import Inception
 from gan_jax.types import Array, ImageSet, PyTree
@@ -18,30 +18,33 @@ Apply = Callable[[Array], tuple[np.ndarray, np.ndarray | None]]
 ROWS = 5_000  # images that are brought to memory at a time
 
 
+class Ready(NamedTuple):
+    """A feature network that can be applied, and what tells it from others."""
+
+    apply: Apply
+    protocol: Mapping[str, Any]
+
+
 class Features(NamedTuple):
     """images [n h w c], uint8 -> features [n d] float32, and a classifier's logits [n classes] or None."""
 
     kind: str  # one word, which metrics on it are called by: "frechet_pixels"
-    apply: Apply
-    protocol: Mapping[str, Any]
+    ready: Callable[[], Ready]  # which may take a minute the first time: a classifier is trained
     classes: int = 0  # of the logits; 0: none
 
     def __call__(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
         """Of images in any form: those in [-1, 1] are rounded to 8 bits first, as pictures are saved."""
-        found = []
+        apply, found = self.ready().apply, []
         for begin in range(0, len(images), ROWS):
             rows = np.asarray(images[begin : begin + ROWS])
-            found.append(self.apply(rows if rows.dtype == np.uint8 else to_uint8(rows)))
+            found.append(apply(rows if rows.dtype == np.uint8 else to_uint8(rows)))
         logits = [part[1] for part in found if part[1] is not None]
         return np.concatenate([part[0] for part in found]), np.concatenate(logits) if logits else None
 
     def of(self, images: ImageSet, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Of some rows of a set, kept in the user's cache under all that they depend on."""
-        what = {
-            **self.protocol,
-            "data": images.digest,
-            "rows": hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest(),
-        }
+        which = hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()
+        what = {**self.ready().protocol, "data": images.digest, "rows": which}
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24]
 
         def make() -> dict[str, np.ndarray]:
@@ -58,7 +61,7 @@ def pixels() -> Features:
     def apply(images: Array) -> tuple[np.ndarray, None]:
         return _flat(images), None
 
-    return Features("pixels", apply, {"features": "pixels in [-1, 1]"})
+    return Features("pixels", lambda: Ready(apply, {"features": "pixels in [-1, 1]"}))
 
 
 def projection(dimensions: int, seed: int = 0) -> Features:
@@ -69,20 +72,20 @@ def projection(dimensions: int, seed: int = 0) -> Features:
         directions = np.random.default_rng(seed).normal(0, x.shape[1] ** -0.5, (x.shape[1], dimensions))
         return x @ directions.astype(np.float32), None
 
-    return Features("projection", apply, {"features": f"{dimensions} random projections of the pixels, seed {seed}"})
+    told = {"features": f"{dimensions} random projections of the pixels, seed {seed}"}
+    return Features("projection", lambda: Ready(apply, told))
 
 
-def classifier(network: Trained, name: str) -> Features:
-    """The last layer but one of a classifier of the domain (`classify.trained`), and its logits. `name` is the set's that
-    it was trained on.
-    """
-    told = f"classifier of {name}, {network.steps} steps, means over pixels of its last convolution"
-    return Features(
-        "classifier",
-        network.__call__,
-        {"features": told, "network_weights": network.digest, "resizer": "none"},
-        network.classes,
-    )
+def classifier(images: ImageSet, steps: int) -> Features:
+    """The last layer but one of a classifier of the set (`classify.trained`), and its logits."""
+
+    @functools.cache
+    def ready() -> Ready:
+        network = classify.trained(images, steps)
+        told = f"classifier of {images.name}, {network.steps} steps, the layer before the logits"
+        return Ready(network.__call__, {"features": told, "network_weights": network.digest, "resizer": "none"})
+
+    return Features("classifier", ready, images.classes)
 
 
 def inception(path: str = "", resizer: Callable = resize.tensorflow) -> Features:
@@ -98,7 +101,7 @@ def inception(path: str = "", resizer: Callable = resize.tensorflow) -> Features
         return network.apply(variables, resizer(rows))  # type: ignore[return-value]
 
     def apply(images: Array) -> tuple[np.ndarray, np.ndarray]:
-        parts = [(*forward(variables, rows), count) for rows, count in chunks(images, 50)]
+        parts = [(*forward(variables, rows), count) for rows, count in classify.chunks(images, 50)]
         features, logits = (np.concatenate([np.asarray(part[i])[: part[2]] for part in parts]) for i in range(2))
         return features, logits
 
@@ -107,7 +110,7 @@ def inception(path: str = "", resizer: Callable = resize.tensorflow) -> Features
         "network_weights": digest[:16],
         "resizer": resizer.__name__,
     }
-    return Features("inception", apply, told, 1_008)
+    return Features("inception", lambda: Ready(apply, told), 1_008)
 
 
 def _flat(images: Array) -> np.ndarray:

@@ -100,6 +100,8 @@ def run(
             return state
         together(lambda: record.begin(workdir, config, start))
         _greet(name, config, source, rounds, state, start, workdir)
+        if evaluate is not None and evaluate.prepare is not None:
+            evaluate.prepare()
         with _log(workdir, start, config, source, rounds) as log:
             player = Player(
                 config, rounds, source, Samples(rounds), evaluate, picture, pictured, workdir, log, checkpoints

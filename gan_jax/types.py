@@ -114,3 +114,4 @@ class Evaluate(NamedTuple):
     measure: Callable[[Draw], dict[str, Record]]
     names: tuple[str, ...]
     final: Callable[[Draw], dict[str, Record]] | None = None
+    prepare: Callable[[], Any] | None = None  # called when a run is about to begin

@@ -99,7 +99,7 @@ def test_flags(flags, text, capsys):
         ("gan_digits", "--size -1", "--size -1: it must be at least 0"),
         ("gan_digits", "--size big", "--size: .*'big'"),
         ("gan_digits", "--flip maybe", "Unrecognized options: maybe"),
-        ("gan_digits", "--best fid", "--best fid: the experiment measures frechet_classifier, kid_classifier"),
+        ("gan_digits", "--best fid", "--best fid: the experiment measures frechet_pixels, kid_pixels"),
         ("gan_digits", "--sweep b1=0.5,1", r"--sweep b1=0.5,1: --b1 1.0: it must be in \[0, 1\)"),
         ("wgan_gp_mnist", "--n-disc 0", "--n-disc 0: it must be at least 1"),
         ("wgan_gp_mnist", "--n-disc 6", r"a round takes 24 images \(--batch-size times .*small.npy has only 20"),
