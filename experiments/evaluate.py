@@ -168,6 +168,7 @@ def fakes(config: Config, target: str) -> tuple[np.ndarray, np.ndarray | None, d
         rows = rows if rows.dtype == np.uint8 else to_uint8(rows)
         return rows, None, {"weights": "none", "batch_norm": "none", "labels": "none"}, None
     sample = gan_jax.load(target, raw=config.raw, member=config.member, best=config.best)
+    assert sample.spec is not None
     made = {
         "weights": "raw" if config.raw else "averaged (EMA)",
         "batch_norm": config.batch_norm,

@@ -129,8 +129,8 @@ def _moved(images: jax.Array, key: Key) -> jax.Array:
     count, height, width, _ = images.shape
     most = (height // 12, width // 12)
     by = [jax.random.randint(k, (count, 1), -m, m + 1) for k, m in zip(jax.random.split(key), most, strict=True)]
-    rows = jnp.clip(jnp.arange(height) + by[0], 0, height - 1)  # [b h]
-    columns = jnp.clip(jnp.arange(width) + by[1], 0, width - 1)  # [b w]
+    rows = jnp.clip(jnp.arange(height)[None] + by[0], 0, height - 1)  # [b h]
+    columns = jnp.clip(jnp.arange(width)[None] + by[1], 0, width - 1)  # [b w]
     images = jnp.take_along_axis(images, rows[:, :, None, None], 1)
     return jnp.take_along_axis(images, columns[:, None, :, None], 2)
 

@@ -1,7 +1,7 @@
 """How a run measures its generators: on the way, which is best, whether it still improves, and once more at the end."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gan_jax import game, processes, protocol
@@ -14,6 +14,12 @@ from gan_jax.spread import best_of, shown
 from gan_jax.types import Draw, Evaluate, Record
 
 Records = dict[str, Record]
+EARLY = "run/stopped_early"  # stands in the row after which --patience, its value, ended the run
+
+
+def stopped(rows: Iterable[Mapping[str, Any]], step: int, patience: int) -> bool:
+    """Whether the run ended early at this step, and more patience has not been asked for since."""
+    return any(row["step"] == step and 0 < patience <= row.get(EARLY, 0) for row in rows)
 
 
 class Judge:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax import game, images, mesh, processes, record
+from gan_jax import game, images, judge, mesh, processes, record
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import MAY_DIFFER, PLACE, Run
 from gan_jax.lock import Lock
@@ -83,7 +83,8 @@ def run(
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
         together(functools.partial(_open, workdir, config, identity))
         start = together(lambda: checkpoints.sound(lambda text: print(text, file=sys.stderr, flush=True))) or 0
-        finished = start >= config.steps and processes.share((workdir / "result.json").exists())
+        early = together(lambda: judge.stopped(read_rows(workdir / "metrics.jsonl"), start, config.patience))
+        finished = (start >= config.steps or early) and processes.share((workdir / "result.json").exists())
         if processes.share(not start and (workdir / "result.json").exists()):
             raise UserError(
                 f"{workdir} holds a finished run whose checkpoints are gone from {workdir}/checkpoints: bring them back, or name another --workdir"

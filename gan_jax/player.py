@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax import game, images, monitors, processes, record, report
+from gan_jax import game, images, judge, monitors, processes, record, report
 from gan_jax.checkpoint import Checkpoints
 from gan_jax.config import PLACE, Run
 from gan_jax.judge import Judge
@@ -25,7 +25,6 @@ from gan_jax.stop import Stop
 from gan_jax.types import Evaluate, Record, Source, UserError, WriteError
 
 INFLIGHT = 8  # rounds that may be queued on the device: enough to keep it busy, few enough that a stop is prompt
-EARLY = "run/stopped_early"  # stands in the row after which --patience ended the run
 PATIENCE = 3  # times that a run goes back to one checkpoint before it gives up
 
 
@@ -69,7 +68,7 @@ class Player:
         records: dict[str, Record] = {}
         step, stopping, end = start, 0, config.steps
         self.forget_after(start)
-        if processes.together(lambda: any(row["step"] == start and EARLY in row for row in self.rows())):
+        if processes.together(lambda: judge.stopped(self.rows(), start, config.patience)):
             end = start
         if start == 0:
             self.draw(state, 0)
@@ -109,7 +108,7 @@ class Player:
                 records = self.measure(step, (state, watch), row)
                 better = self.improved(step, records, row)
                 if not last and self.judge.over([*processes.together(self.rows), row], records):
-                    end, row[EARLY] = step, 1.0
+                    end, row[judge.EARLY] = step, float(config.patience)
                     last = drawing = saving = True
                     log.say(
                         f"{self.judge.name} has not improved in {config.patience} evaluations: stopping at step {step:,}"

@@ -27,14 +27,14 @@ class Sampler(NamedTuple):
     """A trained generator: `sampler(z)` are samples [b ...] as float32, images in [-1, 1]."""
 
     apply: Any  # (z, label) -> samples, compiled
-    make: Any  # (generator, z, label) -> samples, compiled
-    recipe: Any  # as its experiment builds it
-    generator: Any  # its parameters and statistics
-    spec: Spec  # of its data
     z_dim: int
     classes: int
     step: int  # rounds it was trained for
     config: Mapping[str, Any]  # the flags of its run
+    make: Any = None  # (generator, z, label) -> samples, compiled
+    recipe: Any = None  # as its experiment builds it
+    generator: Any = None  # its parameters and statistics
+    spec: Spec | None = None  # of its data
 
     def __call__(self, z: Float[Array, "..."], label: Int[Array, "..."] | None = None) -> np.ndarray:
         """Without `label`, a conditional generator takes the classes in turn. ValueError for other shapes than z [b z] and
@@ -140,5 +140,5 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
             return recipe.game.sample(gen.params, gen.stats, z, label)
 
     return Sampler(
-        functools.partial(make, gen), make, recipe, gen, spec, recipe.z_dim, recipe.classes, step, saved["config"]
+        functools.partial(make, gen), recipe.z_dim, recipe.classes, step, saved["config"], make, recipe, gen, spec
     )

@@ -1,0 +1,162 @@
+"""How generators are measured: features, classifiers, the protocol of each value, what may be compared."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gan_jax import cache, classify, data, evaluate, features, protocol
+from gan_jax.images import to_uint8
+from gan_jax.metrics import frechet, kernel, manifold, scores
+from gan_jax.types import Record, UserError
+from gan_jax.validate import image_set
+
+DIGITS = data.load("digits")
+FAKES = image_set(DIGITS.images[::-1].copy(), None, "fakes")
+
+
+def some(count):
+    return np.float32(DIGITS.images[:count]) / 127.5 - 1
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+
+
+def test_every_value_is_the_metrics_of_the_features_it_says():
+    network = features.classifier(DIGITS, 40)
+    found = evaluate.images(DIGITS, network, few=300).measure(some)
+    order = np.random.default_rng(0).permutation(len(DIGITS.images))
+    half = len(order) // 2
+    reference, floor = network(DIGITS.images[order[:half]])[0], network(DIGITS.images[order[half : half + 300]])
+    fake = network(DIGITS.images[:300])
+    for (own, logits), pick in ((fake, lambda record: record.value), (floor, lambda record: record.protocol["floor"])):
+        expected = {
+            "frechet": frechet.frechet(reference, own),
+            "kid": kernel.mmd2(reference[:300], own),
+            "inception_score": scores.inception_score(logits).mean,
+            **manifold.prdc(reference[:300], own),
+        }
+        assert {name: pick(found[f"{name}_classifier"]) for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert found["collapsed"].value == 0.0
+    how = found["frechet_classifier"].protocol
+    assert how["network_weights"] == classify.trained(DIGITS, 40).digest and how["weights"] == "averaged (EMA)"
+    assert how["real"] == half and how["fake"] == 300 and how["data_digest"] == DIGITS.digest
+    assert found["precision_classifier"].higher_is_better and not found["kid_classifier"].higher_is_better
+
+
+def test_a_test_split_stands_in_for_the_floor():
+    train, test = (
+        image_set(part, None, name) for part, name in ((DIGITS.images[:900], "a"), (DIGITS.images[900:], "b"))
+    )
+    found = evaluate.images(train, features.pixels(), test=test, few=200).measure(some)
+    pixels = features.pixels()
+    rows = np.random.default_rng(0).permutation(897)[:200]
+    expected = frechet.frechet(pixels(train.images)[0], pixels(test.images[rows])[0])
+    record = found["frechet_pixels"]
+    assert record.protocol["floor"] == pytest.approx(expected, rel=1e-6)
+    assert record.protocol["real"] == 900 and record.protocol["real_split"] == "all"
+
+
+def test_a_constant_generator_is_collapsed():
+    found = evaluate.images(DIGITS, features.pixels(), few=100).measure(lambda n: np.zeros((n, 8, 8, 1), np.float32))
+    assert found["collapsed"].value == 1.0 and found["recall_pixels"].value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "final"), [(100, 400, 400), (100, 10_000, 898), (898, 10_000, None), (2_000, 10_000, None)]
+)
+def test_more_samples_at_the_end_as_far_as_there_are_real_images(few, many, final):
+    measures = evaluate.images(DIGITS, features.pixels(), few=few, many=many)
+    asked = []
+
+    def draw(count):
+        asked.append(count)
+        return some(count)
+
+    measures.measure(draw)
+    assert (measures.final is None) == (final is None)
+    if final:
+        assert measures.final(draw)["kid_pixels"].protocol["fake"] == final
+    assert asked == [min(few, 898), *([final] if final else [])]
+
+
+def test_fakes_are_rounded_to_eight_bits():
+    fine = some(5) + np.float32(0.001)
+    np.testing.assert_array_equal(features.pixels()(fine)[0], features.pixels()(to_uint8(fine))[0])
+
+
+def test_a_projection_keeps_distances_on_average():
+    x, y = (features.projection(4_000)(DIGITS.images[i : i + 20])[0] for i in (0, 20))
+    pixels = [features.pixels()(DIGITS.images[i : i + 20])[0] for i in (0, 20)]
+    np.testing.assert_allclose(
+        np.linalg.norm(x - y, axis=1) * 64**0.5 / 4_000**0.5, np.linalg.norm(pixels[0] - pixels[1], axis=1), rtol=0.1
+    )
+
+
+def test_features_of_a_set_are_kept_under_all_they_depend_on(tmp_path, monkeypatch):
+    network, calls = features.pixels(), []
+    spied = network._replace(
+        ready=lambda: features.Ready(
+            lambda x: calls.append(len(x)) or network.ready().apply(x), network.ready().protocol
+        )
+    )
+    rows = np.arange(30)
+    once, again = (spied.of(DIGITS, rows)[0] for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    assert calls == [30]
+    spied.of(DIGITS, rows[:29])
+    spied.of(FAKES, rows)
+    assert calls == [30, 29, 30] and len(list(cache.root().glob("arrays/features-*.npz"))) == 3
+
+
+def test_a_classifier_learns_and_is_the_same_the_next_time():
+    learnt = classify.trained(DIGITS, 400)
+    assert classify.accuracy(learnt, DIGITS) > 0.97
+    again = classify.trained(DIGITS, 400)
+    assert again.digest == learnt.digest and again.steps == 400
+    found, logits = learnt(DIGITS.images[:7])
+    other, _ = learnt(some(7))
+    assert found.shape == (7, 128) and logits.shape == (7, 10)
+    np.testing.assert_allclose(found, other, rtol=1e-4, atol=1e-4)
+    (path,) = cache.root().glob("arrays/classifier-*.npz")
+    path.unlink()
+    assert classify.trained(DIGITS, 400).digest == learnt.digest  # trained anew: the same bits
+    assert classify.trained(DIGITS, 5).digest != learnt.digest
+
+
+def test_a_classifier_needs_labels():
+    with pytest.raises(UserError, match="fakes has no labels"):
+        classify.trained(FAKES, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "labelled", "kind"), [("", True, "classifier"), ("", False, "pixels"), ("pixels", True, "pixels")]
+)
+def test_which_features_are_chosen(name, labelled, kind):
+    assert evaluate.chosen(name, DIGITS if labelled else FAKES).kind == kind
+
+
+def test_an_inception_file_that_is_not_there_is_told_at_once(tmp_path):
+    with pytest.raises(UserError, match="nowhere.pth"):
+        evaluate.chosen(str(tmp_path / "nowhere.pth"), DIGITS)
+
+
+def test_only_what_was_measured_in_one_way_can_be_compared():
+    one = {"network_weights": "a", "fake": 100, "floor": 1.0}
+    protocol.require_same({"first": one, "second": {**one, "floor": 2.0}})
+    assert protocol.differences(one, {**one, "fake": 200, "k": 5}) == ["fake: 100 and 200", "k: 'absent' and 5"]
+    with pytest.raises(UserError, match="first and third were not measured in one way: network_weights: 'a' and 'b'"):
+        protocol.require_same({"first": one, "second": one, "third": {**one, "network_weights": "b"}})
+
+
+@pytest.mark.parametrize("record", [3.5, Record(3.5, True, {})])
+def test_a_bare_number_is_refused(record):
+    with pytest.raises(UserError, match="fid = .* has no protocol"):
+        protocol.require({"fid": record})
+
+
+def test_protocols_are_json():
+    found = evaluate.images(DIGITS, features.pixels(), few=50).measure(some)
+    assert json.loads(json.dumps({name: record._asdict() for name, record in found.items()}))
