@@ -98,7 +98,7 @@ def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[s
     lines = ["| experiment | " + " | ".join(columns) + " | seeds | effort |", "|---" * (len(columns) + 3) + "|"]
     for name in names:
         result = read(name)
-        metrics = result["metrics"] if result else {}
+        metrics = result["metrics"] | result.get("final", {}) if result else {}
         lines.append(
             f"| `{name}` | "
             + " | ".join(_value(metrics.get(key), form) for key, form in columns.values())
@@ -107,14 +107,19 @@ def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[s
     return lines
 
 
+def _has(name: str, metric: str) -> bool:
+    result = read(name)
+    return result is not None and metric in result["metrics"]
+
+
 def _floor(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
     """What other real images score in the fakes' place, once for each data set."""
     lines, seen = [], set()
     for result in filter(None, map(read, names)):
-        digest = result["data"]["digest"]
-        if digest not in seen:
+        digest, metrics = result["data"]["digest"], result["metrics"] | result.get("final", {})
+        if digest not in seen and all(key in metrics for key, _ in columns.values()):
             seen.add(digest)
-            cells = [f"{result['metrics'][key]['protocol']['floor']:{form}}" for key, form in columns.values()]
+            cells = [f"{metrics[key]['protocol']['floor']:{form}}" for key, form in columns.values()]
             lines.append(f"| *real {result['data']['name']}* | " + " | ".join(cells) + " | | |")
     return lines
 
@@ -126,7 +131,14 @@ def tables() -> str:
         "high quality": ("high_quality", ".4f"),
         "reverse KL (nats)": ("reverse_kl", ".4f"),
     }
-    images = {
+    learnt = {
+        "Fréchet": ("frechet_classifier", ".2f"),
+        "KID": ("kid_classifier", ".4f"),
+        "Inception Score": ("inception_score_classifier", ".2f"),
+        "precision": ("precision_classifier", ".3f"),
+        "recall": ("recall_classifier", ".3f"),
+    }
+    pixels = {
         "Fréchet, pixels": ("frechet_pixels", ".2f"),
         "precision": ("precision_pixels", ".3f"),
         "recall": ("recall_pixels", ".3f"),
@@ -143,14 +155,21 @@ def tables() -> str:
         "",
         *_rows(MIXTURES, mixtures),
         "",
-        *_rows(IMAGES, images),
-        *_floor(IMAGES, images),
+        *_rows(tuple(name for name in IMAGES if not _has(name, "frechet_pixels")), learnt),
+        *_floor(IMAGES, learnt),
+        "",
+        "Measured on pixels, before there were classifiers:",
+        "",
+        *_rows(tuple(name for name in IMAGES if _has(name, "frechet_pixels")), pixels),
+        *_floor(IMAGES, pixels),
         "",
         *speed(),
         "",
         *torture(),
         "",
         *equivalence(),
+        "",
+        *references(),
     ]
     return "\n".join(lines)
 
@@ -244,6 +263,21 @@ def equivalence() -> list[str]:
     return lines + [
         f"| {name} | " + " | ".join(f"{row[key]:.0e}" for key in columns) + " |" for name, row in table.items()
     ]
+
+
+def references() -> list[str]:
+    """How far the metrics are from the published packages."""
+    result = read("metrics")
+    if result is None:
+        return ["Metrics beside the published packages: not run."]
+    lines = [
+        f"Metrics (`{result['command']}`): the largest difference from what the published packages say of the same features or images "
+        f"({', '.join(result['cases'])}), relative, of values under 1 absolute. Where covariances are singular the packages take roots of rounding errors.",
+        "",
+        "| metric, package | largest difference |",
+        "|---|---|",
+    ]
+    return lines + [f"| {name} | {value:.0e} |" for name, value in result["difference"].items()]
 
 
 def write_readme(path: Path) -> None:

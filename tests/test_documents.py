@@ -17,6 +17,7 @@ README = (ROOT / "README.md").read_text()
 MADE_BY = {  # what is no run of an experiment
     "torture": "python -m experiments.torture",
     "equivalence": "pytest tests/test_devices.py --write-results",
+    "metrics": "pytest tests/test_references.py --write-results",
 }
 KEPT = sorted((ROOT / "experiments" / "results").glob("*.json"))
 
@@ -59,7 +60,7 @@ def test_a_kept_result_says_how_it_was_made(path):
 
 
 def test_every_experiment_is_in_the_tables():
-    tools = {"__init__", "table", "benchmark", "measure", "torture"}
+    tools = {"__init__", "table", "benchmark", "measure", "torture", "classifier", "evaluate"}
     assert {path.stem for path in (ROOT / "experiments").glob("*.py")} - tools == {*table.MIXTURES, *table.IMAGES}
 
 

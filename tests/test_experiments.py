@@ -103,11 +103,11 @@ def test_two_steps(name, npz, capfd, monkeypatch):
     # Killed between its two steps, and started again: not one bit is another.
     fetch, calls = player.Player.fetch, []
 
-    def dies(self, metrics):
+    def dies(self, step, metrics):
         calls.append(metrics)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return fetch(self, metrics)
+        return fetch(self, step, metrics)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(player.Player, "fetch", dies)

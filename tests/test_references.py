@@ -9,18 +9,22 @@ from pathlib import Path
 import numpy as np
 import prdc as authors
 import pytest
-from references.data import cases
+from references.data import cases, images
 
 import experiments
+from gan_jax.metrics import frechet as frechet_module
+from gan_jax.metrics import kernel, manifold
 from gan_jax.metrics.frechet import frechet, frechet_distance, moments
 from gan_jax.metrics.kernel import kid, mmd2
 from gan_jax.metrics.manifold import prdc, precision_recall
 from gan_jax.metrics.scores import inception_score
+from gan_jax.metrics.ssim import ms_ssim, ssim
 from gan_jax.record import environment
 
 KEPT = json.loads((Path(__file__).parent / "references" / "metrics.json").read_text())
 RESULT = Path(experiments.__file__).parent / "results" / "metrics.json"
-DATA = cases()
+DATA, IMAGES = cases(), images()
+WINDOWS = {"ssim": "", "ms_ssim": "", "ssim_window_float64": ", its window in float64"}
 VERSIONS = KEPT["packages"]
 largest = {}  # (metric, package) -> the largest relative difference of all cases; of shares, absolute
 
@@ -80,13 +84,35 @@ def test_neighbours(case, k):
     assert ours == pytest.approx(authors.compute_prdc(real, fake, k), abs=1e-12)  # and as installed here
 
 
-def test_blocks_change_nothing(monkeypatch):
-    from gan_jax.metrics import frechet as f
-    from gan_jax.metrics import kernel, manifold
+@pytest.mark.parametrize("case", IMAGES)
+def test_structural_similarity(case):
+    x, y = IMAGES[case]
+    theirs = KEPT["images"][case]
+    for package, key in (
+        ("scikit-image", "ssim"),
+        ("pytorch-msssim", "ssim"),
+        ("pytorch-msssim", "ssim_window_float64"),
+    ):
+        for one, other in zip(ssim(x, y), theirs[package][key], strict=True):
+            compare("SSIM" + WINDOWS.get(key, ""), package, float(one), other)
+    for key, scales in (("ms_ssim", 5), ("ms_ssim_window_float64", 5), ("ms_ssim_3_scales_window_float64", 3)):
+        for one, other in zip(
+            ms_ssim(x, y, scales) if key in theirs["pytorch-msssim"] else (),
+            theirs["pytorch-msssim"].get(key, ()),
+            strict=True,
+        ):
+            compare(
+                f"MS-SSIM, {scales} scales" + WINDOWS.get(key, WINDOWS["ssim_window_float64"]),
+                "pytorch-msssim",
+                float(one),
+                other,
+            )
 
+
+def test_blocks_change_nothing(monkeypatch):
     real, fake = DATA["near"]
     whole = frechet(real, fake), mmd2(real, fake), prdc(real, fake), precision_recall(real, fake)
-    for module in (f, kernel, manifold):
+    for module in (frechet_module, kernel, manifold):
         monkeypatch.setattr(module, "BLOCK", 37)
     parts = frechet(real, fake), mmd2(real, fake), prdc(real, fake), precision_recall(real, fake)
     assert parts[2:] == whole[2:] and np.allclose(parts[:2], whole[:2], rtol=1e-12)
