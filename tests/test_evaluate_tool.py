@@ -1,0 +1,137 @@
+"""The tools that measure: python -m experiments.evaluate and experiments.classifier."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+from PIL import Image
+
+from experiments import classifier, dcgan_digits, evaluate
+from gan_jax import cli, data
+from gan_jax.metrics.frechet import frechet
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAN_JAX_CACHE", str(folder / "cache"))
+        config = dcgan_digits.Config(
+            workdir=str(folder / "run"), steps=2, batch_size=8, width=4, features="pixels", evaluate_samples=50
+        )
+        dcgan_digits.main(config)
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def here(run, monkeypatch):
+    monkeypatch.chdir(run)
+
+
+def start(*flags):
+    cli.run(evaluate.main, evaluate.Config, [str(flag) for flag in flags])
+
+
+def values(*flags):
+    return evaluate.main(tyro.cli(evaluate.Config, args=[str(flag) for flag in flags]))["values"]
+
+
+def test_a_run_is_measured_with_its_protocol(capsys):
+    start(
+        "--workdir", "run", "--samples", "60", "--features", "pixels", "--json", "out.json",
+        "--metrics", "fid,fid_infinity,kid,precision_recall,prdc,ms_ssim,neighbours,two_sample",
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    found = json.loads(Path("out.json").read_text())["values"]["run"]
+    assert {"fid", "fid_infinity", "kid", "precision", "recall", "density_5", "ms_ssim_1", "share", "1nn_accuracy"} <= {
+        *found
+    }
+    assert all(np.isfinite(one["value"]) and one["protocol"]["data"] == "digits" for one in found.values())
+    assert found["fid"]["protocol"]["fake"] == 60 and "weights: averaged (EMA)" in said
+
+
+@pytest.mark.parametrize("flags", [["--raw"], ["--best"], ["--batch-norm", "batch"], ["--batch-norm", "standing"]])
+def test_other_weights_and_statistics_are_other_protocols(flags):
+    own = ["--workdir", "run", "--samples", "60", "--features", "pixels", "--metrics", "fid"]
+    plain, other = (values(*own, *more)["run"]["fid"] for more in ([], flags))
+    assert plain["protocol"] != other["protocol"]
+    if "--batch-norm" in flags:  # after two steps the others are the same weights still
+        assert plain["value"] != other["value"]
+
+
+def test_a_folder_against_a_set(tmp_path):
+    digits = data.load("digits").images
+    (tmp_path / "pictures").mkdir()
+    for i in range(40):
+        Image.fromarray(digits[i, :, :, 0]).save(tmp_path / "pictures" / f"{i}.png")
+    np.save(tmp_path / "same.npy", digits[:40])
+    flags = ["--data", "digits", "--metrics", "fid", "--features", "pixels"]
+    found = values("--workdir", tmp_path / "pictures", tmp_path / "same.npy", *flags)
+    expected = frechet(*(x.reshape(len(x), -1) / 127.5 - 1 for x in (digits.astype(float), digits[:40].astype(float))))
+    assert [one["fid"]["value"] for one in found.values()] == pytest.approx([expected] * 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "--workdir is missing"),
+        (["--workdir", "run", "--metrics", "fid,beauty"], "--metrics beauty: there are fid,fid_infinity"),
+        (["--workdir", "run", "--samples", "3"], "--samples 3: at least 20"),
+        (
+            ["--workdir", "run", "--samples", "30", "--features", "pixels", "--metrics", "is"],
+            "needs a classifier's logits",
+        ),
+        (
+            ["--workdir", "run", "--samples", "30", "--features", "pixels", "--metrics", "intra_fid"],
+            "needs a conditional run",
+        ),
+        (
+            ["--workdir", "run", "--samples", "30", "--features", "pixels", "--metrics", "sliced"],
+            "sliced of run: .* at least 16",
+        ),
+        (["--workdir", "run", "--features", "nowhere.pth"], "nowhere.pth cannot be read"),
+        (["--workdir", "empty"], "empty"),
+        (["--workdir", "large.npy", "--data", "digits"], "large.npy has images .*16.* and digits .*8"),
+        (["--workdir", "large.npy"], "say by --data what it is measured against"),
+        (
+            [
+                "--workdir",
+                "run",
+                "few.npy",
+                "--data",
+                "digits",
+                "--features",
+                "pixels",
+                "--samples",
+                "30",
+                "--metrics",
+                "fid",
+            ],
+            "not measured in one way: .*fake: 30 and 25",
+        ),
+    ],
+)
+def test_what_cannot_be_measured(flags, said, run, capsys):
+    (run / "empty").mkdir(exist_ok=True)
+    np.save(run / "large.npy", np.zeros((30, 16, 16, 1), np.uint8))
+    np.save(run / "few.npy", data.load("digits").images[:25])
+    with pytest.raises(SystemExit):
+        start(*flags)
+    words = " ".join(capsys.readouterr().err.split())
+    assert re.search(said, words), words
+
+
+def test_the_classifier_says_how_good_it_is(capsys):
+    found = classifier.main(classifier.Config(data="digits", steps=300))
+    assert found["accuracy"] > 0.95 and found["held_out"] == 359
+    assert "of 359 held-out images right" in capsys.readouterr().out
+
+
+def test_a_classifier_without_labels(capsys):
+    np.save("plain.npy", np.zeros((70, 8, 8), np.uint8))
+    with pytest.raises(SystemExit):
+        cli.run(classifier.main, classifier.Config, ["--data", "plain.npy"])
+    assert "plain.npy has no labels" in capsys.readouterr().err
