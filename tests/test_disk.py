@@ -57,13 +57,13 @@ from experiments import gan_ring
 
 until = {until}
 play = player.Player.fetch
-def fetch(self, metrics):  # at each row of the log: from the one of step 4 on no file may grow, as on a full disk
+def fetch(self, step, metrics):  # at each row of the log: from the one of step 4 on no file may grow, as on a full disk
     self.seen = getattr(self, "seen", 0) + 2
     full = 4 <= self.seen < until
     if self.seen == 4:
         self.checkpoints.wait()
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 if full else resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    return play(self, metrics)
+    return play(self, step, metrics)
 player.Player.fetch = fetch
 cli.run(gan_ring.main, gan_ring.Config)
 """
@@ -133,7 +133,7 @@ def test_a_save_that_fails_is_told_and_tried_again(fails, straight, monkeypatch,
     monkeypatch.setattr(Checkpoints, "save", failing)
     values = dict(zip([2, 4, 6, 8], [2.0, 5.0, 4.0, 3.0], strict=True))
     step = iter(values)
-    measured = Evaluate(lambda draw: {"score": Record(values[next(step)], True, {})}, ("score",))
+    measured = Evaluate(lambda draw: {"score": Record(values[next(step)], True, {"how": "in turn"})}, ("score",))
     same(run(evaluator=measured, evaluate_every=2), straight[0])
     said = capfd.readouterr().err
     assert said.count("warning: could not save step 4 to c: No space left on device") == 1

@@ -122,10 +122,10 @@ def test_a_killed_save_leaves_nothing_behind(tmp_path):
 @pytest.mark.parametrize("higher, best", [(True, 4), (False, 2)])
 def test_the_best_checkpoint_is_kept(higher, best):
     values = dict(zip([2, 4, 6, 8, 10, 12], [1.0, 5.0, 2.0, 3.0, 2.0, 4.0], strict=True))
-    step = iter(values)
+    step, how = iter(values), {"how": "in turn"}
 
     def measure(draw):
-        return {"score": Record(values[next(step)], higher, {}), "other": Record(0.0, True, {})}
+        return {"score": Record(values[next(step)], higher, how), "other": Record(0.0, True, how)}
 
     measured = Evaluate(measure, ("score", "other"))
     run(evaluator=measured, steps=6, evaluate_every=2)
