@@ -11,7 +11,17 @@ from typing import Literal, NamedTuple
 from gan_jax.types import UserError
 
 MAY_BE_ZERO = frozenset(
-    {"seed", "steps_per_call", "devices", "size", "sample_every", "evaluate_every", "checkpoint_every", "num_processes"}
+    {
+        "seed",
+        "steps_per_call",
+        "devices",
+        "size",
+        "sample_every",
+        "evaluate_every",
+        "checkpoint_every",
+        "num_processes",
+        "unroll",
+    }
 )  # every other whole number is at least 1
 MAY_BE_NEGATIVE = frozenset({"process_id"})
 MOST = 1_000  # seeds

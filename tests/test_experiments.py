@@ -21,6 +21,7 @@ SMALL = {
     "gan_ring": ["--width", "8"],
     "gan_grid": ["--width", "8"],
     "pacgan_mixtures": ["--width", "8"],
+    "unrolled_ring": ["--width", "8", "--unroll", "2"],
     "gan_mnist": [],
     "gan_minimax_mnist": [],
     "gan_digits": [],

@@ -9,11 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax import game, losses, penalties
+from experiments import pacgan_mixtures
+from gan_jax import data, game, losses, mesh, penalties
 from gan_jax.game import Game
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.packed import pack, packed
 from gan_jax.models import dcgan, maxout, mlp
+from gan_jax.rounds import Rounds
 
 KEY = jax.random.key(3)
 POINTS = {"image": jax.random.normal(jax.random.key(1), (12, 2))}
@@ -143,6 +145,30 @@ def test_packs_of_images_with_batch_norm():
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_run_plays_what_its_recipe_says():
+    """PacGAN's experiment: packs of two as rows of the batch, and both players at once."""
+    config = pacgan_mixtures.Config(width=8, batch_size=6, packing=2, devices=1)
+    source = data.source(data.points(data.ring_centres(), 0.01, 100), 12, 0)
+    grid = mesh.make(1, 6)
+    with jax.set_mesh(grid):
+        rounds = Rounds(config, pacgan_mixtures.build, source, grid)
+        state, *_ = rounds.play(rounds.fresh(), rounds.watch(), 0, 3)
+        recipe, key = rounds.recipe(), jax.random.key(0)
+        ends = []
+        for simultaneous in (True, False):
+            end = rounds.fresh()
+            update = game.make_update(recipe.game, recipe.gen_tx, recipe.disc_tx, simultaneous=simultaneous)
+            for step in range(3):
+                end, _ = update(end, source[step], jax.random.fold_in(key, 1))
+            ends.append(end)
+
+    def distance(other):
+        pairs = zip(jax.tree.leaves(state.gen.params), jax.tree.leaves(other.gen.params), strict=True)
+        return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+    assert distance(ends[0]) < 1e-6 < 1e-5 < distance(ends[1])
 
 
 # ---- the networks of the paper's experiment
