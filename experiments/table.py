@@ -21,10 +21,10 @@ from gan_jax.types import UserError
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
 MARKS = ("<!-- results: written by `python -m experiments.table` -->", "<!-- end of results -->")
-MIXTURES = ("gan_ring", "gan_grid")
+MIXTURES = ("gan_ring", "gan_grid", "pacgan_mixtures", "unrolled_ring")
 IMAGES = (
     "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist", "wgan_mnist", "wgan_gp_mnist",
-    "cgan_mnist", "dcgan_fashion", "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10",
+    "cgan_mnist", "dcgan_fashion", "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10", "stacked_mnist", "stacked_mnist_dcgan",
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ MAY_BE_ZERO = frozenset(
         "evaluate_every",
         "checkpoint_every",
         "num_processes",
+        "unroll",
     }
 )  # every other whole number is at least 1
 MAY_BE_NEGATIVE = frozenset({"process_id"})

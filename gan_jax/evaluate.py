@@ -39,6 +39,35 @@ def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
     return Evaluate(evaluate, ("high_quality", "modes", "reverse_kl", "collapsed"))
 
 
+def stacked(digits: ImageSet, count: int = 26_000) -> Evaluate:
+    """Of images of three digits, one a channel, how many of the 1,000 combinations a classifier of `digits` sees, and the
+    reverse KL of their shares in nats; `floor` in the protocol is what `count` real triples score, `collapsed` is 1 where
+    fewer than half are there, else 0. The protocol of PacGAN, arXiv:1712.04086, section 4.2, but for the classifier.
+    """
+    network = features_of.classifier(digits, CLASSIFIER_STEPS)
+
+    def counted(channels: list[np.ndarray]) -> dict[str, float]:
+        first, second, third = (np.asarray(network(images)[1]).argmax(1) for images in channels)
+        return mode_count.categories(100 * first + 10 * second + third, 1_000)
+
+    @functools.cache
+    def floor() -> dict[str, float]:
+        rows = np.random.default_rng(0).integers(0, len(digits.images), (3, count))
+        return counted([np.asarray(digits.images[which]) for which in rows])
+
+    def evaluate(draw: Draw) -> dict[str, Record]:
+        fake = np.asarray(draw(count))
+        values, least = counted([fake[..., i : i + 1] for i in range(3)]), floor()
+        how = {**network.ready().protocol, "fake": count, "data": digits.name, "data_digest": digits.digest, **SAMPLES}
+        records = {
+            name: Record(value, name == "modes", {**how, "floor": least[name]}) for name, value in values.items()
+        }
+        rule = {"rule": COLLAPSED["modes"], **how}
+        return records | {"collapsed": Record(float(values["modes"] < 500), False, rule)}
+
+    return Evaluate(evaluate, ("modes", "reverse_kl", "collapsed"), None, network.ready)
+
+
 def of(config: ImageRun, real: ImageSet, labels: str = "none") -> Evaluate:
     """The measures of a run on the images it is trained on, as its flags say: features, numbers of samples."""
     return images(

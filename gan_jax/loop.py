@@ -45,9 +45,10 @@ def run(
     name = record.module_name(type(config)).rsplit(".", 1)[-1]
     workdir = Path(config.workdir or f"runs/{name}").expanduser().absolute()
     recipe = build(config, source.spec)
-    if source.rows != config.batch_size * recipe.n_disc:
+    if source.rows != config.batch_size * recipe.packing * recipe.n_disc:
         raise ValueError(
-            f"the source gives {source.rows} rows a step; batch_size x n_disc = {config.batch_size} x {recipe.n_disc} are needed"
+            f"the source gives {source.rows} rows a step; batch_size x packing x n_disc = "
+            f"{config.batch_size} x {recipe.packing} x {recipe.n_disc} are needed"
         )
     if (jax.random.key_data(source.key) != jax.random.key_data(jax.random.key(config.seed))).any():
         raise ValueError(f"the source's key is not that of the run's seed, {config.seed}")

@@ -38,6 +38,8 @@ class Recipe(NamedTuple):
     n_disc: int = 1
     ema_decay: float | Callable[[jax.Array], jax.Array] = 0.0
     classes: int = 0
+    simultaneous: bool = False  # G moves against the D that stood before its last step
+    packing: int = 1  # real examples that D takes for one row of its batch
 
 
 Build = Callable[[Any, Spec], Recipe]
@@ -239,6 +241,7 @@ class Rounds:
             recipe.disc_tx,
             n_disc=recipe.n_disc,
             ema_decay=recipe.ema_decay,
+            simultaneous=recipe.simultaneous,
             check=True,
             shard=self._config.shard_state,
             monitor_every=self._config.log_every,

@@ -214,7 +214,10 @@ def played(**change):
         ),
         (lambda: begun(adversarial(GEN, DISC, losses.hinge(), z_dim=0), {"image": POINTS}), "z_dim.*0"),
         # the loop
-        (lambda: played(rows=4), "the source gives 4 rows a step; batch_size x n_disc = 16 x 1 are needed"),
+        (
+            lambda: played(rows=4),
+            "the source gives 4 rows a step; batch_size x packing x n_disc = 16 x 1 x 1 are needed",
+        ),
         (lambda: played(seed=5), "the source's key is not that of the run's seed, 0"),
         # losses, penalties, optimisers
         (lambda: losses.minimax(real_label=0.5), r"real_label .* in \(0.5, 1\]; got 0.5"),

@@ -8,6 +8,7 @@ from PIL import Image
 
 from gan_jax import data
 from gan_jax.data import arrays, digits, folders
+from gan_jax.types import UserError
 from gan_jax.validate import image_set
 
 RNG = np.random.default_rng(0)
@@ -294,3 +295,36 @@ def test_load_paths(tmp_path, monkeypatch):
     assert data.load("faces").name == "faces"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert data.load("~/set.npz").spec == ((6, 5, 1), 0)
+
+
+# ---- fixed points
+
+
+@pytest.mark.parametrize(
+    ("centres", "std"), [(data.ring_centres(), 0.01), (data.grid_centres(), 0.05)], ids=["ring", "grid"]
+)
+def test_points_are_one_set_of_the_mixture(centres, std):
+    points = data.points(centres, std)
+    assert points.images.shape == (100_000, 2) and points.images.dtype == np.float32 and points.classes == len(centres)
+    away = (points.images - centres[points.labels]) / std
+    np.testing.assert_allclose(away.mean(0), 0, atol=5 / np.sqrt(1e5))
+    np.testing.assert_allclose(np.cov(away.T), np.eye(2), atol=5 * np.sqrt(2 / 1e5))
+    even = len(points.labels) / len(centres)
+    counts = np.bincount(points.labels, minlength=len(centres))
+    assert ((counts - even) ** 2 / even).sum() < len(centres) + 5 * np.sqrt(2 * len(centres))
+    assert data.points(centres, std).digest == points.digest != data.points(centres, std, seed=1).digest
+
+
+def test_batches_of_points_are_the_points_themselves():
+    """Not scaled to [-1, 1], each once an epoch."""
+    points = data.points(data.grid_centres(), 0.05, 60)
+    source = data.source(points, 20, seed=3)
+    batches = [source[step] for step in range(3)]
+    rows = np.concatenate([batch["image"] for batch in batches])
+    np.testing.assert_array_equal(np.sort(rows, 0), np.sort(points.images, 0))
+    assert np.abs(rows).max() > 3 and source.spec == ((2,), 25)
+
+
+def test_no_points():
+    with pytest.raises(UserError, match="a set of 0 points"):
+        data.points(data.ring_centres(), 0.01, 0)

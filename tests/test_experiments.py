@@ -15,14 +15,18 @@ import experiments
 from experiments import torture
 from gan_jax import cli, player
 
-TOOLS = {"benchmark", "measure", "table", "torture"}  # no runs
+TOOLS = {"benchmark", "classifier", "evaluate", "measure", "table", "torture"}  # no runs
 NAMES = sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - TOOLS)
 SMALL = {
     "gan_ring": ["--width", "8"],
     "gan_grid": ["--width", "8"],
+    "pacgan_mixtures": ["--width", "8"],
+    "unrolled_ring": ["--width", "8", "--unroll", "2"],
     "gan_mnist": [],
     "gan_minimax_mnist": [],
     "gan_digits": [],
+    "stacked_mnist": ["--width", "4", "--evaluate-samples", "64"],
+    "stacked_mnist_dcgan": ["--width", "4", "--evaluate-samples", "64"],
 }
 
 
@@ -35,7 +39,7 @@ def start(name, *flags):
 def npz(tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "images.npz"
-    np.savez(path, x_train=rng.integers(0, 256, (60, 8, 8, 1), np.uint8), y_train=np.arange(60) % 3)
+    np.savez(path, x_train=rng.integers(0, 256, (60, 8, 8, 1), np.uint8), y_train=np.arange(60) % 10)
     return path
 
 
@@ -67,8 +71,8 @@ def test_two_steps(name, npz, capfd, monkeypatch):
     start(name, *flags)
     run = Path("run")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    n_disc = getattr(module.Config(), "n_disc", 1)
-    assert [(row["step"], row["images"]) for row in rows] == [(1, 8 * n_disc), (2, 16 * n_disc)]
+    each = 8 * getattr(module.Config(), "n_disc", 1) * getattr(module.Config(), "packing", 1)
+    assert [(row["step"], row["images"]) for row in rows] == [(1, each), (2, 2 * each)]
     # null: of two steps' samples none lies in a mode, and their KL is infinite
     assert all(
         value is not None and np.isfinite(value)
@@ -77,9 +81,7 @@ def test_two_steps(name, npz, capfd, monkeypatch):
         if key != "eval/reverse_kl"
     )
     result = json.loads((run / "result.json").read_text())
-    assert (
-        result["name"] == name and result["steps"] == 2 and result["images"] == 16 * n_disc and result["seeds"] == [0]
-    )
+    assert result["name"] == name and result["steps"] == 2 and result["images"] == 2 * each and result["seeds"] == [0]
     assert result["command"].startswith(f"python -m experiments.{name} --steps 2")
     for key, metric in result["metrics"].items():
         assert (

@@ -296,6 +296,22 @@ def test_samples_are_made_in_evaluation_mode():
     np.testing.assert_allclose(alone, CONVOLUTIONS.sample(state.gen.params, state.gen.stats, z), atol=1e-6)
 
 
+def test_a_penaltys_weight_may_be_a_function_of_the_step():
+    """A schedule that stands at 0.3 at step 7 is 0.3 there, and its value is no part of the loss that is told."""
+
+    def disc_loss(weight):
+        g = adversarial(
+            mlp.Generator((8, 8, 1), (16,)), mlp.Discriminator((16,)), losses.hinge(), z_dim=4, penalties=[(weight, penalties.r1)]
+        )  # fmt: skip
+        state = game.init(g, optax.sgd(0.1), optax.sgd(0.1), KEY, IMAGES).replace(step=jnp.int32(7))
+        fake, _ = g.fakes(state.gen.params, state, IMAGES, KEY)
+        total, (_, _, metrics) = g.disc_loss(state.disc.params, state, IMAGES, KEY, fake)
+        return float(total), float(metrics["disc/loss"])
+
+    falling = optax.linear_schedule(1.0, 0.0, 10)
+    assert disc_loss(falling) == pytest.approx(disc_loss(0.3), rel=1e-6) and disc_loss(falling)[0] > disc_loss(0.0)[0]
+
+
 class _Shift(nn.Module):
     @nn.compact
     def __call__(self, z, label=None, *, train):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gan_jax.layers import halvings, leaky_relu
-from gan_jax.models import dcgan, mlp, resnet
+from gan_jax.models import dcgan, mlp, residual, resnet
 from gan_jax.types import UserError
 
 RNG = np.random.default_rng(0)
@@ -25,6 +25,8 @@ def networks(kind, shape, classes, batch_norm, dropout):
     if kind.startswith("resnet"):
         remat = kind.endswith("remat")
         return resnet.Generator(shape, 8, remat=remat), resnet.Discriminator(8, "sn" in kind, remat=remat)
+    if kind == "residual":
+        return residual.Generator(shape, 8, 2), residual.Discriminator(8, 2)
     gen = mlp.Generator(shape, (8, 8), leaky_relu, batch_norm=batch_norm, classes=classes)
     return gen, mlp.Discriminator((8, 8), leaky_relu, dropout, classes)
 
@@ -215,6 +217,9 @@ COUNTS = {
     # The tutorials' 100-256-512-1024-784: 25,856 + 131,584 + 525,312 + 803,600, and back: 803,840 + 524,800 + 131,328 +
     # 257.
     "mlp_gen": (mlp.Generator((28, 28, 1)), (ROWS, 100), 1_486_352),
+    # 2*128 + 128, 12 and 4 of 128*128 + 128, and 128*2 + 2 or 128 + 1.
+    "residual_gen": (residual.Generator((2,)), (ROWS, 2), 384 + 12 * 16_512 + 258),
+    "residual_disc": (residual.Discriminator(), (ROWS, 2), 384 + 4 * 16_512 + 129),
     "mlp_disc": (mlp.Discriminator(), (ROWS, 28, 28, 1), 1_460_225),
     # PacGAN's generator of points: 2*400 + 3 * 400*400 without biases, 4 * 2*400 of batch norm, 400*2 + 2.
     "pacgan_gen": (mlp.Generator((2,), (400,) * 4, nn.relu, None, batch_norm=True), (ROWS, 2), 484_802),
@@ -382,3 +387,19 @@ def test_labels_and_classes_go_together(module, side, classes):
         ValueError, match=rf"{who} has classes={classes} and was given {'no label' if classes else 'labels'}"
     ):
         network.init(jax.random.key(0), x, label, train=False)
+
+
+@pytest.mark.parametrize(
+    "network", [residual.Generator((2,), 16, 5), residual.Discriminator(16, 5)], ids=["gen", "disc"]
+)
+def test_residual_networks_start_as_shallow_ones(network):
+    """The second layer of each block starts at 0, and learns."""
+    x = jnp.float32(RNG.normal(size=(ROWS, 3)))
+    params = start(network, x)["params"]
+    first, last = params["Dense_0"], params["Dense_11"]
+    hidden = np.asarray(leaky_relu(x @ first["kernel"]))
+    expected = hidden @ np.asarray(last["kernel"])
+    got = network.apply({"params": params}, x, train=True)
+    np.testing.assert_allclose(got, expected if expected.shape[1] > 1 else expected[:, 0], rtol=1e-4, atol=1e-6)
+    slopes = jax.grad(lambda params: jnp.sum(jnp.sin(network.apply({"params": params}, x, train=True))))(params)
+    assert all(np.abs(slopes[f"Dense_{2 * i + 2}"]["kernel"]).max() > 1e-5 for i in range(5))

@@ -5,11 +5,25 @@ import re
 
 from gan_jax.data import arrays, digits, folders, tfds
 from gan_jax.data.resident import source
-from gan_jax.data.toy import grid, grid_centres, ring, ring_centres
+from gan_jax.data.stacked import stacked
+from gan_jax.data.toy import grid, grid_centres, points, ring, ring_centres
 from gan_jax.prepare import find
 from gan_jax.types import ImageSet, UserError
 
-__all__ = ["arrays", "digits", "folders", "grid", "grid_centres", "load", "ring", "ring_centres", "source", "tfds"]
+__all__ = [
+    "arrays",
+    "digits",
+    "folders",
+    "grid",
+    "grid_centres",
+    "load",
+    "points",
+    "ring",
+    "ring_centres",
+    "source",
+    "stacked",
+    "tfds",
+]
 
 
 def load(

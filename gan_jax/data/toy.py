@@ -1,10 +1,11 @@
-"""Mixtures of Gaussians in the plane, drawn afresh each step: data whose modes and densities are known exactly."""
+"""Mixtures of Gaussians in the plane, drawn afresh each step or once: data whose modes and densities are known exactly."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.types import Batch, Key, PyTree, Source, Spec, UserError
+from gan_jax.data.ondisk import digest_of
+from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, Spec, UserError
 
 # Folded into the key: with the step alone the data would be drawn from the very bits that draw a run's latents.
 DRAW = 2**32 - 3
@@ -15,7 +16,7 @@ def ring(rows: int, seed: int, modes: int = 8, radius: float = 1.0, std: float =
 
     Returns a `Source` of {"image": float32 [b 2], "label": int32 [b], the component}. It is not scaled to [-1, 1].
     """
-    return _mixture(rows, seed, ring_centres(modes, radius), std, f"ring of {modes}, radius {radius}, std {std}")
+    return _mixture(rows, seed, ring_centres(modes, radius), std, f"ring of {modes}, radius {radius:g}, std {std:g}")
 
 
 def grid(rows: int, seed: int, side: int = 5, spacing: float = 2.0, std: float = 0.05) -> Source:
@@ -25,7 +26,9 @@ def grid(rows: int, seed: int, side: int = 5, spacing: float = 2.0, std: float =
     Returns a `Source` of {"image": float32 [b 2], "label": int32 [b], the component, row by row}. It is not scaled to
     [-1, 1].
     """
-    return _mixture(rows, seed, grid_centres(side, spacing), std, f"grid of {side}x{side}, {spacing} apart, std {std}")
+    return _mixture(
+        rows, seed, grid_centres(side, spacing), std, f"grid of {side}x{side}, {spacing:g} apart, std {std:g}"
+    )
 
 
 def ring_centres(modes: int = 8, radius: float = 1.0) -> np.ndarray:
@@ -44,6 +47,21 @@ def grid_centres(side: int = 5, spacing: float = 2.0) -> np.ndarray:
         raise UserError(f"a grid of side {side}: 1 or more")
     line = spacing * (np.arange(side) - (side - 1) / 2)
     return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
+
+
+def points(centres: np.ndarray, std: float, count: int = 100_000, seed: int = 0) -> ImageSet:
+    """A fixed set of points for `data.source`: `count` draws of the mixture of equally likely Gaussians (PacGAN,
+    arXiv:1712.04086, section 4.1).
+
+    images float32 [count 2], not scaled to [-1, 1]; labels int32 [count], the component.
+    """
+    if count < 1:
+        raise UserError(f"a set of {count} points: 1 or more")
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, len(centres), count).astype(np.int32)
+    image = (centres[label] + std * rng.standard_normal((count, 2))).astype(np.float32)
+    digest = digest_of("points", image.tobytes(), label.tobytes())
+    return ImageSet(image, label, len(centres), f"{count:,} points of {len(centres)} modes, std {std:g}", digest)
 
 
 def _mixture(rows: int, seed: int, centres: np.ndarray, std: float, name: str) -> Source:

@@ -2,7 +2,7 @@
 conditional game.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -23,12 +23,13 @@ def adversarial(
     loss: Loss,
     *,
     z_dim: int,
-    penalties: Sequence[tuple[float, Penalty]] = (),
+    penalties: Sequence[tuple[float | jax.Array | Callable[[jax.Array], jax.Array], Penalty]] = (),
     classes: int = 0,
     accumulate: int = 1,
     one_pass: bool = False,
 ) -> Game:
-    """The game of `gen` and `disc` over `loss` plus the sum of weight times penalty, with z from N(0, I), [b z_dim].
+    """The game of `gen` and `disc` over `loss` plus the sum of weight times penalty, with z from N(0, I), [b z_dim]. A
+    weight is a number or, as an optax schedule, a function of the step.
 
     With `classes`, both networks are given the label, real images their own and fakes that of the real image of the
     same row (Mirza and Osindero 2014, arXiv:1411.1784, equation 2). G is judged on the fakes that D has just learnt from,
@@ -112,7 +113,7 @@ def adversarial(
                 lambda x: judge(params, stats, x, label, real_pass)[0], real, fake, jax.random.fold_in(penalty_key, i)
             )
             metrics[f"disc/{getattr(penalty, '__name__', f'penalty_{i}')}"] = value
-            total = total + weight * value
+            total = total + (weight(state.step) if callable(weight) else weight) * value
         return total, (stats, state.aux, metrics)
 
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:

@@ -1,0 +1,63 @@
+"""Stacked MNIST: three digits as the channels of one image, so that there are a thousand modes whose number is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data.ondisk import OnDisk, digest_of
+from gan_jax.order import epoch_index
+from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, Spec, UserError
+
+# Folded into the key: with the step alone the triples would be drawn from the very bits that draw a run's latents.
+ORDER, DRAW = 2**32 - 1, 2**32 - 3
+
+
+def stacked(digits: ImageSet, rows: int, seed: int, *, count: int = 0) -> Source:
+    """Triples of `digits`, [n h w 1] of ten classes, which stay on the device.
+
+    With `count`, so many fixed triples, each epoch in a new order (PacGAN, arXiv:1712.04086, section 4.2: 128,000);
+    they are the same for every seed. With 0 each step draws its triples afresh (Unrolled GAN, arXiv:1611.02163, section
+    3.3). A `Source` of {"image": float32 [b h w 3] in [-1, 1], "label": int32 [b], 100 a + 10 b + c of channels a, b, c}.
+    UserError for sets that are not of ten classes and one channel, that stay on disk, and for fewer than `rows` triples.
+    """
+    h, w, channels = digits.images.shape[1:]
+    if channels != 1 or digits.classes != 10 or digits.labels is None:
+        raise UserError(
+            f"{digits.name} has {channels} channels and {digits.classes} classes: stacked digits are made of grey images of ten classes, such as mnist"
+        )
+    if isinstance(digits.images, OnDisk):
+        raise UserError(f"{digits.name} stays on disk, and stacked digits are made on the device: leave --stream out")
+    if rows < 1 or count < 0 or 0 < count < rows:
+        raise UserError(
+            f"{rows} rows a step of {count} triples: 1 row or more, and as many triples, or 0 for fresh ones"
+        )
+    size = len(digits.images)
+    arrays = {"image": digits.images, "label": digits.labels}
+    if count:
+        arrays["triples"] = triples(size, count)
+
+    def fetch(key: Key, step: int, which: slice = slice(None)) -> PyTree:
+        return arrays
+
+    def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:
+        if count:
+            bits = jax.random.bits(jax.random.fold_in(key, ORDER), (2,), jnp.uint32)
+            position = jnp.asarray(step).astype(jnp.uint32) * jnp.uint32(rows) + jnp.arange(rows, dtype=jnp.uint32)
+            chosen = fetched["triples"][epoch_index(bits, position, count)]  # [b 3]
+        else:
+            draw = jax.random.fold_in(jax.random.fold_in(key, DRAW), step)
+            chosen = jax.random.randint(draw, (rows, 3), 0, size, jnp.int32)
+        image = jnp.moveaxis(jnp.asarray(fetched["image"])[chosen][..., 0], 1, -1)  # [b 3 h w] -> [b h w 3]
+        if image.dtype == jnp.uint8:
+            image = (image.astype(jnp.float32) * 2 - 255) * np.float32(1 / 255)  # rounded once, at the end
+        a, b, c = jnp.asarray(fetched["label"])[chosen].T
+        return {"image": image, "label": 100 * a + 10 * b + c}
+
+    name = f"{digits.name}, {f'{count:,} triples' if count else 'fresh triples'}"
+    digest = digest_of("stacked", digits.digest, count)
+    return Source(fetch, batch, jax.random.key(seed), rows, Spec((h, w, 3), 1000), count, True, name, digest)
+
+
+def triples(size: int, count: int) -> np.ndarray:
+    """int32 [count 3]: places in a set of `size`, drawn with replacement, the same ones every time."""
+    return np.random.default_rng(0).integers(0, size, (count, 3), dtype=np.int32)
