@@ -17,6 +17,7 @@ from gan_jax import cli, player
 
 TOOLS = {"benchmark", "classifier", "evaluate", "measure", "table", "torture"}  # no runs
 NAMES = sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - TOOLS)
+CLASSIFIED = {"dcgan_digits", "cgan_mnist", "stacked_mnist", "stacked_mnist_dcgan"}  # the others by pixels, for speed
 SMALL = {
     "gan_ring": ["--width", "8"],
     "gan_grid": ["--width", "8"],
@@ -68,6 +69,8 @@ def test_two_steps(name, npz, capfd, monkeypatch):
     ]
     if hasattr(module.Config(), "data"):
         flags += ["--data", npz]
+        if name not in CLASSIFIED:
+            flags += ["--features", "pixels"]
     start(name, *flags)
     run = Path("run")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
