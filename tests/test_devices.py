@@ -92,7 +92,8 @@ def test_sharded_state(name):
     found = collectives(text)
     params = len(jax.tree.leaves((state.gen.params, state.disc.params)))
     assert set(found) <= {"all-reduce", "all-gather", "reduce-scatter"}
-    assert 0 < found["all-gather"] <= 3 * params and found["all-reduce"] <= 16, found
+    # Two of the sums are of the norms of each side, in the rounds that tell them.
+    assert 0 < found["all-gather"] <= 3 * params and found["all-reduce"] <= 18, found
 
 
 def test_each_device_holds_its_rows():
