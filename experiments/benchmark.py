@@ -328,7 +328,7 @@ def main(settings: Config) -> dict[str, Any]:
         for what, rows in result["growth"].items():
             for row in rows:
                 size = ", ".join(f"{key} {value}" for key, value in row.items() if not key.startswith("ms"))
-                print(f"{what:<20}{size:<50}{row['ms']:>9.2f} ms")
+                print(f"{what:<40}{size:<48}{row['ms']:>9.2f} ms")
     if settings.json:
         Path(settings.json).write_text(json.dumps(result, indent=2) + "\n")
     return result

@@ -74,7 +74,7 @@ def main(config: Config) -> None:
         config,
         build,
         source,
-        evaluate.of(config, images, labels="every class as often, in turn"),
+        evaluate.of(config, images, labels=evaluate.IN_TURN),
         picture,
         pictured=8 * images.classes,
     )

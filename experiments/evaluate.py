@@ -13,17 +13,18 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 import gan_jax
-from gan_jax import cli, data, evaluate, protocol, record, resize, standing
+from gan_jax import classify, cli, data, evaluate, protocol, record, resize, standing
 from gan_jax.features import Features
 from gan_jax.images import to_uint8
-from gan_jax.metrics import frechet, kernel, manifold, neighbours, scores, sliced, ssim
+from gan_jax.metrics import frechet, kernel, manifold, neighbours, path, scores, sliced, ssim
 from gan_jax.saved import Sampler
 from gan_jax.types import ImageSet, Record, UserError
+from gan_jax.validate import image_set
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,8 @@ class Config:
     workdir: tuple[str, ...] = ()
     """What is measured: directories of runs, folders of images, or an .npy or .npz of them."""
     metrics: str = "fid,kid,is,prdc"
-    """Which, with commas: fid fid_infinity kid is precision_recall prdc intra_fid sliced ms_ssim neighbours two_sample."""
+    """Which, with commas: fid fid_infinity kid is precision_recall prdc intra_fid cas sliced ms_ssim path_length neighbours
+    two_sample."""
     samples: int = 10_000
     """Fakes of a run, or images of a folder."""
     data: str = ""
@@ -58,15 +60,25 @@ class Config:
     """Also write the values with their protocols to this file."""
 
 
+class Made(NamedTuple):
+    """What is measured: images, uint8, their labels, how they were made, and of a run its generator."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    how: dict[str, Any]
+    sampler: Sampler | None
+
+
 class Images:
     """Both sides of a measurement, and their features, each computed once."""
 
-    def __init__(self, config: Config, features: Features, real: ImageSet, fake: np.ndarray, labels: np.ndarray | None):
-        self.config, self.real, self.fake, self.labels = config, real, fake, labels
-        self.count = len(fake)
+    def __init__(self, config: Config, name: str, features: Features, real: ImageSet, made: "Made"):
+        self.config, self.name, self.features, self.real = config, name, features, real
+        self.fake, self.labels, self.sampler = made.images, made.labels, made.sampler
+        self.count = len(self.fake)
         self.order = np.random.default_rng(0).permutation(len(real.images))
         self.real_features, _ = features.of(real, self.order)
-        self.fake_features, self.logits = features(fake)
+        self.fake_features, self.logits = features(self.fake)
 
     def some_real(self) -> np.ndarray:
         """As many images as there are fakes, or all."""
@@ -116,6 +128,42 @@ def _intra_fid(x: Images) -> Values:
     return {"intra_fid": (float(np.mean(list(each.values()))), False)}
 
 
+def _cas(x: Images) -> Values:
+    """Classification accuracy score: of a classifier that has learnt the fakes alone, on real test images (Ravuri and Vinyals
+    2019, arXiv:1905.10887); beside it that of one that has learnt as many real images.
+    """
+    held = evaluate.held_out(x.name, x.config.size)
+    if x.labels is None or x.real.labels is None or held is None:
+        raise UserError(
+            "the classification accuracy score needs a conditional run, and data with labels and test images"
+        )
+    rows = x.order[: x.count]
+    learnt = {
+        "cas": image_set(x.fake, x.labels, "the fakes", x.real.classes),
+        "cas_real": image_set(np.asarray(x.real.images[rows]), x.real.labels[rows], "real images", x.real.classes),
+    }
+    steps = evaluate.CLASSIFIER_STEPS
+    return {key: (classify.accuracy(classify.trained(images, steps), held), True) for key, images in learnt.items()}
+
+
+def _path_length(x: Images) -> Values:
+    """Of whole paths, by squared Euclidean distances of features, of one class from end to end."""
+    sampler = x.sampler
+    if sampler is None:
+        raise UserError("path length needs a run: it is the generator's")
+    rng = np.random.default_rng(x.config.seed)
+    start, end = rng.standard_normal((2, x.count, sampler.z_dim))
+    apply = x.features.ready().apply
+
+    def moved(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return ((apply(one)[0].astype(np.float64) - apply(other)[0]) ** 2).sum(1)
+
+    value = path.path_length(
+        lambda z: sampler(z.astype(np.float32)), moved, start, end, rng.uniform(size=x.count), between=path.slerp
+    )
+    return {"path_length": (value, False)}
+
+
 def _sliced(x: Images) -> Values:
     count = min(len(x.order), x.count)
     found = sliced.patch_sliced_wasserstein(x.some_real()[:count], x.fake[:count], seed=x.config.seed)
@@ -152,21 +200,23 @@ METRICS: dict[str, Callable[[Images], Values]] = {
     "precision_recall": _precision_recall,
     "prdc": _prdc,
     "intra_fid": _intra_fid,
+    "cas": _cas,
     "sliced": _sliced,
     "ms_ssim": _ms_ssim,
+    "path_length": _path_length,
     "neighbours": _neighbours,
     "two_sample": _two_sample,
 }
 
 
-def fakes(config: Config, target: str) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any], Sampler | None]:
-    """The images that are measured, uint8, their labels, how they were made, and of a run its generator."""
+def fakes(config: Config, target: str) -> Made:
+    """A run's samples, or the images of a folder."""
     if not (Path(target).expanduser() / "config.json").exists():
         images = data.load(target, size=config.size or None)
         order = np.random.default_rng(config.seed).permutation(len(images.images))[: config.samples]
         rows = np.asarray(images.images[np.sort(order)])
         rows = rows if rows.dtype == np.uint8 else to_uint8(rows)
-        return rows, None, {"weights": "none", "batch_norm": "none", "labels": "none"}, None
+        return Made(rows, None, {"weights": "none", "batch_norm": "none", "labels": "none"}, None)
     sample = gan_jax.load(target, raw=config.raw, member=config.member, best=config.best)
     assert sample.spec is not None
     made = {
@@ -174,44 +224,44 @@ def fakes(config: Config, target: str) -> tuple[np.ndarray, np.ndarray | None, d
         "batch_norm": config.batch_norm,
         "sample_seed": config.seed,
     }
-    made["labels"] = "every class as often, in turn" if sample.classes else "none"
+    made["labels"] = evaluate.IN_TURN if sample.classes else "none"
     labels = np.arange(config.samples) % sample.classes if sample.classes else None
     if config.batch_norm == "batch":
         drawn = standing.batch_samples(sample.recipe.game, sample.generator, sample.spec, config.samples, config.seed)
-        return to_uint8(drawn), labels, made, sample
+        return Made(to_uint8(drawn), labels, made, sample)
     generator = sample.generator
     if config.batch_norm == "standing":
         generator = standing.standing(sample.recipe.game, generator, sample.spec, config.seed)
+    sample = sample.with_generator(generator)
     z = np.asarray(sample.latents(config.samples, config.seed))
     parts = [
-        to_uint8(sample.with_generator(generator)(z[i : i + 500], None if labels is None else labels[i : i + 500]))
-        for i in range(0, len(z), 500)
+        to_uint8(sample(z[i : i + 500], None if labels is None else labels[i : i + 500])) for i in range(0, len(z), 500)
     ]
-    return np.concatenate(parts), labels, made, sample
+    return Made(np.concatenate(parts), labels, made, sample)
 
 
 def measured(config: Config, target: str, chosen: list[str]) -> dict[str, Record]:
-    fake, labels, made, sample = fakes(config, target)
-    name = config.data or (str(sample.config["data"]) if sample else "")
+    made = fakes(config, target)
+    name = config.data or (str(made.sampler.config["data"]) if made.sampler else "")
     if not name:
         raise UserError(f"{target} is a set of images: say by --data what it is measured against")
     real = data.load(name, config.split, size=config.size or None)
-    if real.spec.shape != fake.shape[1:]:
+    if real.spec.shape != made.images.shape[1:]:
         raise UserError(
-            f"{target} has images {fake.shape[1:]} and {name} {real.spec.shape}: give --size, or other data"
+            f"{target} has images {made.images.shape[1:]} and {name} {real.spec.shape}: give --size, or other data"
         )
     features = evaluate.chosen(config.features, real, getattr(resize, config.resizer))
-    both = Images(config, features, real, fake, labels)
+    both = Images(config, name, features, real, made)
     how = {
         **features.ready().protocol,
         "real": len(real.images),
         "real_split": config.split,
-        "fake": len(fake),
+        "fake": len(made.images),
         "pixels": "8 bits",
         "data": real.name,
         "data_digest": real.digest,
-        "checkpoint": "best" if config.best and sample else "last" if sample else "none",
-        **made,
+        "checkpoint": "none" if made.sampler is None else "best" if config.best else "last",
+        **made.how,
     }
     records = {}
     for metric in chosen:

@@ -7,6 +7,7 @@ between the README's two marks. Without arguments only the tables are written.
 """
 
 import dataclasses
+import importlib
 import json
 import re
 import shutil
@@ -21,11 +22,47 @@ from gan_jax.types import UserError
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
 MARKS = ("<!-- results: written by `python -m experiments.table` -->", "<!-- end of results -->")
-MIXTURES = ("gan_ring", "gan_grid", "pacgan_mixtures", "unrolled_ring")
+MIXTURES = ("gan_ring", "gan_grid")
 IMAGES = (
     "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist", "wgan_mnist", "wgan_gp_mnist",
-    "cgan_mnist", "dcgan_fashion", "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10", "stacked_mnist", "stacked_mnist_dcgan",
+    "cgan_mnist", "dcgan_fashion", "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10",
 )  # fmt: skip
+# Runs of published protocols, kept apart by these flags, and with fewer --steps where the paper's take days.
+VARIANTS = {
+    "pacgan_mixtures": ("mixture", "packing"),
+    "unrolled_ring": ("unroll",),
+    "stacked_mnist": ("width", "packing"),
+    "stacked_mnist_dcgan": (),
+}
+# What was measured, what is kept of it, and what is published: modes, high quality, reverse KL. PacGAN, arXiv:1712.04086,
+# tables 1 to 3, mean ± standard error of 10 runs (stacked, tiny networks: 50); VEEGAN, arXiv:1705.07761, table 1, mean of 5.
+PACGAN, VEEGAN = "PacGAN's table", "VEEGAN's table"
+COLLAPSE = {
+    "ring": (
+        ("GAN", "pacgan_mixtures_ring_1", ("6.3 ± 0.5", ".982 ± .002", ".45 ± .09", PACGAN)),
+        ("PacGAN2", "pacgan_mixtures_ring_2", ("7.9 ± 0.1", ".956 ± .020", ".07 ± .03", PACGAN)),
+        ("PacGAN3", "pacgan_mixtures_ring_3", ("7.8 ± 0.1", ".977 ± .003", ".10 ± .02", PACGAN)),
+        ("PacGAN4", "pacgan_mixtures_ring_4", ("7.8 ± 0.1", ".959 ± .014", ".07 ± .02", PACGAN)),
+        ("unrolled GAN, 5 steps", "unrolled_ring_5", ("7.6", ".356", "", VEEGAN)),
+        ("VEEGAN", "", ("8", ".529", "", VEEGAN)),
+        ("relativistic, R1 + R2", "gan_ring", ("", "", "", "what gan_jax recommends")),
+    ),
+    "grid": (
+        ("GAN", "pacgan_mixtures_grid_1", ("17.3 ± 0.8", ".948 ± .007", ".70 ± .07", PACGAN)),
+        ("PacGAN2", "pacgan_mixtures_grid_2", ("23.8 ± 0.7", ".913 ± .008", ".13 ± .04", PACGAN)),
+        ("PacGAN3", "pacgan_mixtures_grid_3", ("24.6 ± 0.4", ".942 ± .004", ".06 ± .02", PACGAN)),
+        ("PacGAN4", "pacgan_mixtures_grid_4", ("24.8 ± 0.2", ".936 ± .006", ".04 ± .01", PACGAN)),
+        ("VEEGAN", "", ("24.6", ".40", "", VEEGAN)),
+        ("relativistic, R1 + R2", "gan_grid", ("", "", "", "what gan_jax recommends")),
+    ),
+    "stacked MNIST": (
+        ("GAN, tiny networks, D half of G", "stacked_mnist_4_1", ("487.7 ± 34.6", "", "2.24 ± .15", PACGAN)),
+        ("PacGAN2, tiny networks, D half of G", "stacked_mnist_4_2", ("840.7 ± 15.9", "", "1.00 ± .05", PACGAN)),
+        ("GAN, tiny networks, D a quarter of G", "stacked_mnist_2_1", ("78.5 ± 17.6", "", "5.21 ± .19", PACGAN)),
+        ("PacGAN2, tiny networks, D a quarter of G", "stacked_mnist_2_2", ("484.5 ± 33.0", "", "2.61 ± .22", PACGAN)),
+        ("DCGAN, relativistic, R1 + R2", "stacked_mnist_dcgan", ("", "", "", "what gan_jax recommends; PacGAN's packs of two: 1,000 and .06")),
+    ),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,19 +79,42 @@ def keep(workdir: Path) -> None:
     if not path.exists():
         raise UserError(f"{workdir} holds no result.json: it is no run's directory, or the run is not finished")
     result = json.loads(path.read_text())
-    if result["name"] not in MIXTURES + IMAGES:
-        raise UserError(f"{result['name']} has no row yet: add it to MIXTURES or IMAGES in {__file__}")
+    if result["name"] not in {*MIXTURES, *IMAGES, *VARIANTS}:
+        raise UserError(f"{result['name']} has no row yet: add it to MIXTURES, IMAGES or VARIANTS in {__file__}")
     commits = {start["commit"] for start in result.get("starts", [result])}
     if len(commits) > 1 or None in commits or any(commit.endswith("+") for commit in commits):
         raise UserError(
             f"{workdir} was not made by one commit, without changes, but by {', '.join(sorted(map(str, commits)))}: commit, and run it anew"
         )
-    if not re.fullmatch(r"\S+ -m \S+( --seeds \d+)?( --data \S+)?", result["command"]):
+    if not set(flags(result)) <= allowed(result["name"]):
         raise UserError(f"{workdir} was not made with the defaults, but by: {result['command']}")
     member = f"_{result['members'][0].replace(' ', '')}" if "members" in result else ""
     RESULTS.mkdir(exist_ok=True)
-    shutil.copy(path, RESULTS / f"{result['name']}.json")
-    shutil.copy(workdir / "samples" / f"{result['steps']:08d}{member}.png", RESULTS / f"{result['name']}.png")
+    name = kept_as(result)
+    shutil.copy(path, RESULTS / f"{name}.json")
+    shutil.copy(workdir / "samples" / f"{result['steps']:08d}{member}.png", RESULTS / f"{name}.png")
+
+
+def flags(result: dict[str, Any]) -> dict[str, str]:
+    """Those that the command was given."""
+    return dict(re.findall(r" --([a-z0-9-]+)(?: ((?!--)\S+))?", result["command"]))
+
+
+def _config(result: dict[str, Any]) -> Any:
+    """The experiment's defaults."""
+    return importlib.import_module(f"experiments.{result['name']}").Config()
+
+
+def allowed(name: str) -> set[str]:
+    """Flags that a kept run may be given."""
+    return {"seeds", "data"} | ({"steps", *VARIANTS[name]} if name in VARIANTS else set())
+
+
+def kept_as(result: dict[str, Any]) -> str:
+    """The name of a result's file: the experiment's, and the values of the flags that keep its runs apart."""
+    name, config = result["name"], _config(result)
+    values = {flag: str(getattr(config, flag)) for flag in VARIANTS.get(name, ())} | flags(result)
+    return "_".join([name, *(values[flag] for flag in VARIANTS.get(name, ()))])
 
 
 def read(name: str) -> dict[str, Any] | None:
@@ -87,11 +147,12 @@ def _seeds(result: dict[str, Any] | None) -> str:
 
 
 def _effort(result: dict[str, Any] | None) -> str:
-    return (
-        f"{result['steps']:,} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min"
-        if result
-        else "not run"
-    )
+    if result is None:
+        return "not run"
+    steps = f"{result['steps']:,}"
+    if "steps" in flags(result):
+        steps += f" of {_config(result).steps:,}"
+    return f"{steps} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min"
 
 
 def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
@@ -110,6 +171,27 @@ def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[s
 def _has(name: str, metric: str) -> bool:
     result = read(name)
     return result is not None and metric in result["metrics"]
+
+
+def collapse() -> list[str]:
+    """The benchmarks of mode collapse, beside what is published."""
+    lines = [
+        "| mode collapse | modes | high quality | reverse KL (nats) | seeds | effort | published: modes | high quality | reverse KL | by |"
+    ]
+    lines.append("|---" * 10 + "|")
+    for bench, rows in COLLAPSE.items():
+        for what, name, published in rows:
+            result = read(name) if name else None
+            metrics = result["metrics"] if result else {}
+            cells = [
+                _value(metrics.get(key), form)
+                for key, form in (("modes", ".1f"), ("high_quality", ".3f"), ("reverse_kl", ".3f"))
+            ]
+            if result and "high_quality" not in metrics:
+                cells[1] = ""
+            cells += [_seeds(result), _effort(result)] if name else ["", ""]
+            lines.append(f"| {bench}: {what} | " + " | ".join([*(cells if name else [""] * 5), *published]) + " |")
+    return lines
 
 
 def _floor(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
@@ -155,6 +237,8 @@ def tables() -> str:
         "",
         *_rows(MIXTURES, mixtures),
         "",
+        *collapse(),
+        "",
         *_rows(tuple(name for name in IMAGES if not _has(name, "frechet_pixels")), learnt),
         *_floor(IMAGES, learnt),
         "",
@@ -170,6 +254,8 @@ def tables() -> str:
         *equivalence(),
         "",
         *references(),
+        "",
+        *costs(),
     ]
     return "\n".join(lines)
 
@@ -278,6 +364,20 @@ def references() -> list[str]:
         "|---|---|",
     ]
     return lines + [f"| {name} | {value:.0e} |" for name, value in result["difference"].items()]
+
+
+def costs() -> list[str]:
+    """What metrics cost."""
+    result = read("benchmark_metrics")
+    if result is None:
+        return ["What metrics cost: not run."]
+    each = [
+        f"{name} {cost['seconds']:.0f} s ({cost['peak_mb'] / 1e3:.1f} GB)" for name, cost in result["metrics"].items()
+    ]
+    return [
+        f"What metrics cost (`{result['command']}`, {result['hardware']}; {result['count']:,} real and {result['count']:,} fake features of "
+        f"{result['dimensions']:,} dimensions, and the most memory of the whole process): {'; '.join(each)}."
+    ]
 
 
 def write_readme(path: Path) -> None:

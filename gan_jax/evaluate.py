@@ -16,8 +16,9 @@ from gan_jax.metrics import frechet, kernel, manifold, scores
 from gan_jax.metrics import modes as mode_count
 from gan_jax.types import Draw, Evaluate, ImageSet, Record, UserError
 
+IN_TURN = "every class as often, in turn"  # the labels that a conditional generator is given
 NEIGHBOURS = 5  # Naeem et al. 2020
-CLASSIFIER_STEPS = 2_500
+CLASSIFIER_STEPS = 5_000
 SPLITS = 10  # of the Inception Score
 COLLAPSED = {"modes": "fewer than half of the modes found", "recall": "recall under a quarter of the floor's"}
 SAMPLES = {"weights": "averaged (EMA)", "batch_norm": "running averages", "sample_seed": 0}
@@ -114,7 +115,9 @@ def images(
 
     The real images are all of `real`, for distances between neighbours as many of them as fakes; `floor` in the protocol
     is what the images of `test` score in the fakes' place. Without `test`, `real` is halved, by seed 0, and the second
-    half takes that place. `labels` tells which a conditional generator is given, `samples` how its samples are made.
+    half takes that place. `labels` tells which a conditional generator is given, `samples` how its samples are made; where
+    it is given every class in turn, and the floor's images are of every class, the Fréchet distance within classes is
+    taken too, intra_frechet, their mean.
     `collapsed` is 1 where recall is less than a quarter of the floor's, else 0. UserError for a set too small to be halved
     and measured.
     """
@@ -131,15 +134,22 @@ def images(
             f"{real.name} has {len(real.images)} images; to measure a generator at least {2 * (NEIGHBOURS + 1)} are needed"
         )
 
+    own_classes, held_classes = (
+        np.zeros(len(y), int) if x.labels is None else x.labels[y] for x, y in ((real, reference), (held, rows))
+    )
+    of_each = np.bincount(held_classes[: min(few, len(reference))], minlength=real.classes)
+    by_class = labels == IN_TURN and real.labels is not None and bool(of_each.min() >= 2)
+
     @functools.cache
     def moments() -> frechet.Moments:
         return frechet.moments([features.of(real, reference)[0]])
 
     @functools.cache
     def floor(count: int) -> dict[str, float]:
-        return score(*features.of(held, rows[:count]), count)
+        return score(*features.of(held, rows[:count]), held_classes[:count] if by_class else None)
 
-    def score(fake: np.ndarray, logits: np.ndarray | None, count: int) -> dict[str, float]:
+    def score(fake: np.ndarray, logits: np.ndarray | None, classes: np.ndarray | None) -> dict[str, float]:
+        count = len(fake)
         own = features.of(real, reference[:count])[0]
         values = {
             "frechet": frechet.frechet_distance(moments(), frechet.moments([fake])),
@@ -147,11 +157,15 @@ def images(
             **({} if logits is None else {"inception_score": scores.inception_score(logits, SPLITS).mean}),
             **manifold.prdc(own, fake, NEIGHBOURS),
         }
+        if classes is not None:
+            each = frechet.intra_frechet(features.of(real, reference)[0], own_classes, fake, classes)
+            values["intra_frechet"] = float(np.mean(list(each.values())))
         return values
 
     def measure(draw: Draw, count: int) -> dict[str, Record]:
         count = min(count, len(reference), len(rows))
-        values, least = score(*features(draw(count)), count), floor(count)
+        classes = np.arange(count) % real.classes if by_class else None
+        values, least = score(*features(draw(count)), classes), floor(count)
         protocol = {
             **features.ready().protocol,
             "fake": count,
@@ -173,7 +187,8 @@ def images(
         return records | {"collapsed": Record(float(values["recall"] < least["recall"] / 4), False, rule)}
 
     scored = ["inception_score"] if features.classes else []
-    names = ["frechet", "kid", *scored, "precision", "recall", "density", "coverage"]
+    within = ["intra_frechet"] if by_class else []
+    names = ["frechet", "kid", *scored, "precision", "recall", "density", "coverage", *within]
     most = min(many, len(reference), len(rows))
     return Evaluate(
         lambda draw: measure(draw, few),

@@ -21,7 +21,7 @@ ROWS = 5_000  # images that are brought to memory at a time
 class Ready(NamedTuple):
     """A feature network that can be applied, and what tells it from others."""
 
-    apply: Apply
+    apply: Apply  # of uint8, or of floats in [-1, 1] as they are
     protocol: Mapping[str, Any]
 
 
@@ -101,8 +101,7 @@ def inception(path: str = "", resizer: Callable = resize.tensorflow) -> Features
         return network.apply(variables, resizer(rows))  # type: ignore[return-value]
 
     def apply(images: Array) -> tuple[np.ndarray, np.ndarray]:
-        parts = [(*forward(variables, rows), count) for rows, count in classify.chunks(images, 50)]
-        features, logits = (np.concatenate([np.asarray(part[i])[: part[2]] for part in parts]) for i in range(2))
+        features, logits = classify.in_chunks(functools.partial(forward, variables), images, 50)
         return features, logits
 
     told = {
@@ -114,5 +113,5 @@ def inception(path: str = "", resizer: Callable = resize.tensorflow) -> Features
 
 
 def _flat(images: Array) -> np.ndarray:
-    x = np.asarray(images)
-    return x.reshape(len(x), -1).astype(np.float32) / 127.5 - 1
+    x = np.asarray(images).reshape(len(images), -1)
+    return x.astype(np.float32) / 127.5 - 1 if x.dtype == np.uint8 else x

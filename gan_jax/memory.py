@@ -5,28 +5,33 @@ import mmap
 import os
 import sys
 
+import jax
+
 # Of glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _MOST = 2**31 - 1  # mallopt takes an int
+_NEVER = -1
 _BLOCK = 2**30
 _PAGE = 2**21  # of the large kind
 
 
 def keep() -> bool:
-    """Makes glibc's malloc keep what is freed, in one arena of large pages, for the rest of the process; whether it could.
+    """Makes glibc's malloc keep what the main thread frees, in large pages, for the rest of the process, and JAX run the
+    CPU's programs in that thread; whether it could.
 
     XLA's CPU backend allocates the temporaries of a program anew each time it runs. glibc gives large blocks back to the
-    system, which hands them out again page by page and zeroed: at tens of thousands of page faults a round this took a
-    tenth to a fifth of the time of convolutional games. Only for a process that is ours, before JAX has allocated
-    anything: what is freed stays with it, up to its greatest use of memory. Elsewhere than on Linux with glibc it does
-    nothing.
+    system, which hands them out again page by page and zeroed: thousands of page faults a round. Only the main thread's
+    blocks can be kept. (All threads in its arena, M_ARENA_MAX = 1, keeps every block, but they then wait for each other
+    in each small allocation: small games took up to twice as long, the longer the more was in the arena.) Only for a
+    process that is ours, before JAX has allocated anything: what is freed stays with it, up to its greatest use of
+    memory. Elsewhere than on Linux with glibc it does nothing.
     """
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     if not all(hasattr(libc, name) for name in ("mallopt", "gnu_get_libc_version", "madvise")):
         return False
-    options = [(_TRIM_THRESHOLD, _MOST), (_MMAP_THRESHOLD, _MOST), (_ARENA_MAX, 1)]
+    options = [(_TRIM_THRESHOLD, _NEVER), (_MMAP_THRESHOLD, _MOST)]
     if not all([libc.mallopt(*option) for option in options]):
         return False
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -40,4 +45,5 @@ def keep() -> bool:
         libc.madvise(first, (block + _BLOCK - first) // _PAGE * _PAGE, mmap.MADV_HUGEPAGE)
     for block in reversed(blocks):
         libc.free(block)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     return True

@@ -47,6 +47,14 @@ def make(devices: int, rows: int, members: int = 1) -> Mesh:
     )
 
 
+def rows_here() -> NamedSharding:
+    """The leading axis split over the devices of this process."""
+    devices = jax.local_devices()
+    return NamedSharding(
+        jax.make_mesh((len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices), PartitionSpec(DATA)
+    )
+
+
 def whole(mesh: Mesh) -> NamedSharding:
     """The layout of what every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())

@@ -73,7 +73,8 @@ def _download(file: Path) -> None:
     print(f"downloading {URL} (96 MB, once) to {file}", file=sys.stderr, flush=True)
     part = file.with_suffix(".part")
     try:
-        with urllib.request.urlopen(URL, timeout=WAIT) as answer, open(part, "wb") as out:
+        # not urlopen, which keeps the proxies that its first call of the process found
+        with urllib.request.build_opener().open(URL, timeout=WAIT) as answer, open(part, "wb") as out:
             while block := answer.read(2**20):
                 out.write(block)
         if (found := _sha256(part)) != SHA256:

@@ -126,6 +126,19 @@ def test_a_classifier_learns_and_is_the_same_the_next_time():
     assert classify.trained(DIGITS, 5).digest != learnt.digest
 
 
+def test_the_classifiers_that_come_with_the_library(capsys):
+    """The digits' is used as it is; of every one the name says this version, and weights and statistics are finite."""
+    learnt = classify.trained(DIGITS, evaluate.CLASSIFIER_STEPS)
+    assert classify.accuracy(learnt, DIGITS) > 0.99 and learnt.steps == 561
+    assert capsys.readouterr().err == "" and not list(cache.root().glob("arrays/classifier-*"))
+    files = sorted(classify.SHIPPED.glob("*.npz"))
+    assert len(files) == 3
+    for path in files:
+        assert path.stem.startswith(f"classifier-{classify.VERSION}-") and path.stat().st_size < 1e6
+        with np.load(path) as kept:
+            assert all(kept[name].dtype == np.float16 and np.isfinite(kept[name]).all() for name in kept.files)
+
+
 def test_a_classifier_needs_labels():
     with pytest.raises(UserError, match="fakes has no labels"):
         classify.trained(FAKES, 10)

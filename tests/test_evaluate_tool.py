@@ -9,9 +9,12 @@ import pytest
 import tyro
 from PIL import Image
 
-from experiments import classifier, dcgan_digits, evaluate
+import gan_jax
+from experiments import cgan_mnist, classifier, dcgan_digits, evaluate
 from gan_jax import cli, data
+from gan_jax import evaluate as library
 from gan_jax.metrics.frechet import frechet
+from gan_jax.metrics.path import slerp
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,20 @@ def run(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def here(run, monkeypatch):
     monkeypatch.chdir(run)
+
+
+@pytest.fixture(scope="module")
+def conditional(run):
+    """A conditional run, and data with test images."""
+    digits = data.load("digits")
+    parts = {"x_train": digits.images[:1200], "y_train": digits.labels[:1200], "x_test": digits.images[1200:]}
+    np.savez(run / "digits.npz", **parts, y_test=digits.labels[1200:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAN_JAX_CACHE", str(run / "cache"))
+        patch.setattr(library, "CLASSIFIER_STEPS", 150)
+        where = {"workdir": str(run / "conditional"), "data": str(run / "digits.npz")}
+        cgan_mnist.main(cgan_mnist.Config(**where, steps=2, batch_size=8, evaluate_samples=600, final_samples=600))
+    return run
 
 
 def start(*flags):
@@ -51,6 +68,35 @@ def test_a_run_is_measured_with_its_protocol(capsys):
     }
     assert all(np.isfinite(one["value"]) and one["protocol"]["data"] == "digits" for one in found.values())
     assert found["fid"]["protocol"]["fake"] == 60 and "weights: averaged (EMA)" in said
+
+
+def test_by_class(conditional, monkeypatch):
+    """Within classes, in the run itself and by the tool: noise is as far from every class as it can be, and what has learnt
+    it alone guesses; what has learnt as many real images does not.
+    """
+    monkeypatch.setattr(library, "CLASSIFIER_STEPS", 150)
+    kept = json.loads(Path("conditional/result.json").read_text())["metrics"]["intra_frechet_classifier"]
+    assert kept["last"] > 10 * kept["protocol"]["floor"] > 0 and kept["protocol"]["labels"] == library.IN_TURN
+    flags = ["--workdir", "conditional", "--samples", "600", "--metrics", "fid,intra_fid,cas,path_length"]
+    found = values(*flags)["conditional"]
+    assert (
+        found["intra_fid"]["value"] == pytest.approx(kept["last"], rel=1e-4)
+        and found["intra_fid"]["value"] > found["fid"]["value"]
+    )
+    assert found["cas"]["value"] < 0.4 and found["cas_real"]["value"] > 0.9
+    assert 0 < found["path_length"]["value"] < np.inf
+
+
+def test_path_length_does_not_round_to_8_bits(run):
+    """A step of 1e-4 is far less than a level: of rounded images hardly any would move."""
+    flags = ["--workdir", "run", "--samples", "200", "--features", "pixels", "--metrics", "path_length"]
+    length = values(*flags)["run"]["path_length"]["value"]
+    sample = gan_jax.load("run")
+    rng = np.random.default_rng(0)
+    start, end = rng.standard_normal((2, 200, sample.z_dim))
+    z = [slerp(start, end, rng.uniform(size=200) * 0 + t) for t in (0.45, 0.55)]
+    moved = [np.asarray(sample(np.float32(one)), np.float64).reshape(200, -1) for one in z]
+    assert length == pytest.approx(((moved[1] - moved[0]) ** 2).sum(1).mean() / 0.1**2, rel=0.5)
 
 
 @pytest.mark.parametrize("flags", [["--raw"], ["--best"], ["--batch-norm", "batch"], ["--batch-norm", "standing"]])

@@ -57,8 +57,9 @@ def server(monkeypatch, data):
 
 @pytest.fixture(autouse=True)
 def cached(monkeypatch, tmp_path):
-    """An empty cache directory; where in it the file is to be."""
+    """An empty cache directory, and no proxy; where in the first the file is to be."""
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")  # the servers are here
     yield (file := tmp_path / "cache" / "weights" / NAME)
     file.unlink(missing_ok=True)  # pytest keeps directories of old runs
 

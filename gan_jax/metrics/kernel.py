@@ -48,11 +48,12 @@ def mmd2(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
 
 
 def _total(x: np.ndarray, y: np.ndarray) -> float:
-    """The sum of k over all pairs."""
-    total = 0.0
+    """The sum of k over all pairs; of one set with itself from half of them, as k(x, y) = k(y, x)."""
+    total, same = 0.0, x is y
     for i in range(0, len(x), BLOCK):
-        for j in range(0, len(y), BLOCK):
-            total += _cube(x[i : i + BLOCK] @ y[j : j + BLOCK].T, x.shape[1]).sum()
+        for j in range(i if same else 0, len(y), BLOCK):
+            block = _cube(x[i : i + BLOCK] @ y[j : j + BLOCK].T, x.shape[1]).sum()
+            total += 2 * block if same and j > i else block
     return total
 
 
