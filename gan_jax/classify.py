@@ -1,4 +1,4 @@
-"""A classifier of a labelled image set, trained in a minute or so and kept: the feature network of the set's own domain,
+"""A classifier of a labelled image set, trained in some minutes and kept: the feature network of the set's own domain,
 where the Inception network, of photographs of a thousand things, is far from home.
 """
 
@@ -23,7 +23,7 @@ from gan_jax.types import Array, ImageSet, PyTree, UserError
 VERSION = 2  # of network and training: another number, another classifier
 BATCH = 128
 CALL = 50  # steps in one call of the compiled program
-EVALUATED = 500  # images in one pass of evaluation
+EVALUATED, ROWS = 500, 5_000  # images in one pass of evaluation, and brought to memory at a time
 SHIPPED = Path(__file__).parent / "classifiers"  # of the sets that are most in use
 
 
@@ -37,9 +37,8 @@ class Trained(NamedTuple):
 
     def __call__(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
         """[n h w c], uint8 or in [-1, 1] -> features [n 128], logits [n classes]."""
-        features, logits = in_chunks(
-            functools.partial(_forward, self.variables, classes=self.classes), images, EVALUATED
-        )
+        forward = functools.partial(_forward, classes=self.classes)
+        features, logits = in_chunks(forward, self.variables, images, EVALUATED)
         return features, logits
 
 
@@ -54,7 +53,7 @@ def trained(images: ImageSet, steps: int, seed: int = 0) -> Trained:
     if not images.classes:
         raise UserError(f"{images.name} has no labels: a classifier needs some")
     steps = max(1, min(steps, 40 * len(images.images) // BATCH))
-    name = f"classifier-{VERSION}-{images.digest}-{steps}-{seed}"
+    name = f"classifier-{VERSION}-{images.digest}-{images.classes}-{steps}-{seed}"
 
     def make() -> dict[str, np.ndarray]:
         print(
@@ -62,10 +61,9 @@ def trained(images: ImageSet, steps: int, seed: int = 0) -> Trained:
             file=sys.stderr,
             flush=True,
         )
-        return {
-            key: np.asarray(value, np.float16)
-            for key, value in flatten_dict(_train(images, steps, seed), sep="/").items()
-        }
+        with mesh.apart(1):
+            learnt = flatten_dict(_train(images, steps, seed), sep="/")
+            return {key: np.asarray(value, np.float16) for key, value in learnt.items()}
 
     shipped = SHIPPED / f"{name}.npz"
     if shipped.exists():
@@ -78,22 +76,31 @@ def trained(images: ImageSet, steps: int, seed: int = 0) -> Trained:
 
 
 def accuracy(classifier: Trained, images: ImageSet) -> float:
-    """The share of the set's images that are classified as labelled, in [0, 1]."""
-    logits = np.asarray(classifier(np.asarray(images.images))[1])
-    return float((logits.argmax(1) == images.labels).mean())
+    """The share of the set's images that are classified as labelled, in [0, 1]. UserError for a set without labels."""
+    if images.labels is None:
+        raise UserError(f"{images.name} has no labels: no classification of it is right or wrong")
+    right = 0
+    for begin in range(0, len(images.images), ROWS):  # that are brought to memory at a time
+        _, logits = classifier(np.asarray(images.images[begin : begin + ROWS]))
+        right += int((np.asarray(logits).argmax(1) == images.labels[begin : begin + ROWS]).sum())
+    return right / len(images.images)
 
 
-def in_chunks(forward: Callable[[jax.Array], tuple[jax.Array, ...]], images: Array, size: int) -> list[np.ndarray]:
-    """forward(rows) for `size` rows at a time, each of its arrays joined. The rows of a chunk are split over the devices of
-    this process; the last is filled up with its first row, so that one program is compiled.
+def in_chunks(
+    forward: Callable[[PyTree, jax.Array], tuple[jax.Array, ...]], variables: PyTree, images: Array, size: int
+) -> list[np.ndarray]:
+    """forward(variables, rows) for `size` rows at a time, each of its arrays joined. The rows of a chunk are split over the
+    devices of this process; the last is filled up with its first row, so that one program is compiled.
     """
-    split = mesh.rows_here()
-    size = -(-size // split.num_devices) * split.num_devices
     found = []
-    for begin in range(0, len(images), size):
-        rows = np.asarray(images[begin : begin + size])
-        full = np.concatenate([rows, np.repeat(rows[:1], size - len(rows), 0)])
-        found.append([np.asarray(part)[: len(rows)] for part in forward(jax.device_put(full, split))])
+    with mesh.apart() as grid:
+        size = -(-size // grid.size) * grid.size
+        variables = jax.device_put(variables, mesh.whole(grid))
+        for begin in range(0, len(images), size):
+            rows = np.asarray(images[begin : begin + size])
+            full = np.concatenate([rows, np.repeat(rows[:1], size - len(rows), 0)])
+            parts = forward(variables, jax.device_put(full, mesh.rows(grid)))
+            found.append([np.asarray(part)[: len(rows)] for part in parts])
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 

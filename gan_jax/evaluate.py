@@ -14,7 +14,7 @@ from gan_jax.config import ImageRun
 from gan_jax.features import Features
 from gan_jax.metrics import frechet, kernel, manifold, scores
 from gan_jax.metrics import modes as mode_count
-from gan_jax.types import Draw, Evaluate, ImageSet, Record, UserError
+from gan_jax.types import Draw, Evaluate, ImageSet, NoSplit, Record, UserError
 
 IN_TURN = "every class as often, in turn"  # the labels that a conditional generator is given
 NEIGHBOURS = 5  # Naeem et al. 2020
@@ -82,21 +82,22 @@ def of(config: ImageRun, real: ImageSet, labels: str = "none") -> Evaluate:
 
 
 def chosen(name: str, real: ImageSet, resizer: Callable = resize.tensorflow) -> Features:
-    """The features that --features names: "" for a classifier of the set, or its pixels where it has no labels; else
-    pixels, inception, or the path of another Inception file.
+    """The features that --features names: "" for a classifier of the set, or where it has no labels its pixels, or of more
+    than 4,096 pixels 2,048 random projections; else pixels, inception, or the path of another Inception file.
     """
     if name == "pixels" or (not name and not real.classes):
-        return features_of.pixels()
+        many = not name and np.prod(real.spec.shape) > 4_096
+        return features_of.projection(2_048) if many else features_of.pixels()
     if not name:
         return features_of.classifier(real, CLASSIFIER_STEPS)
     return features_of.inception("" if name == "inception" else name, resizer)
 
 
 def held_out(name: str, size: int = 0, fit: str = "crop", stream: bool = False) -> ImageSet | None:
-    """The data's test images, where it has some."""
+    """The data's test images, where it has some. UserError where they cannot be read."""
     try:
         return data.load(name, "test", size=size or None, fit=fit, stream=stream)
-    except UserError:
+    except NoSplit:
         return None
 
 
@@ -137,8 +138,10 @@ def images(
     own_classes, held_classes = (
         np.zeros(len(y), int) if x.labels is None else x.labels[y] for x, y in ((real, reference), (held, rows))
     )
-    of_each = np.bincount(held_classes[: min(few, len(reference))], minlength=real.classes)
-    by_class = labels == IN_TURN and real.labels is not None and bool(of_each.min() >= 2)
+    least_of_each = min(
+        np.bincount(x, minlength=real.classes).min() for x in (own_classes, held_classes[: min(few, len(reference))])
+    )
+    by_class = labels == IN_TURN and real.labels is not None and bool(least_of_each >= 2)
 
     @functools.cache
     def moments() -> frechet.Moments:
@@ -179,8 +182,13 @@ def images(
             "data_digest": real.digest,
             **samples,
         }
+        between = {**protocol, "real": count}  # of as many reals as fakes
         records = {
-            f"{name}_{features.kind}": Record(value, HIGHER.get(name, False), {**protocol, "floor": least[name]})
+            f"{name}_{features.kind}": Record(
+                value,
+                HIGHER.get(name, False),
+                {**(protocol if "frechet" in name else between), "floor": least[name]},
+            )
             for name, value in values.items()
         }
         rule = {"rule": COLLAPSED["recall"], **protocol, "floor": 0.0}

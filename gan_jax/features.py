@@ -48,8 +48,10 @@ class Features(NamedTuple):
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24]
 
         def make() -> dict[str, np.ndarray]:
-            features, logits = self(np.asarray(images.images[rows]))
-            return {"features": features} | ({} if logits is None else {"logits": logits})
+            parts = [self(np.asarray(images.images[rows[i : i + ROWS]])) for i in range(0, len(rows), ROWS)]
+            logits = [part[1] for part in parts if part[1] is not None]
+            found = {"features": np.concatenate([part[0] for part in parts])}
+            return found | ({"logits": np.concatenate(logits)} if logits else {})
 
         kept = cache.arrays(f"features-{digest}", make)
         return kept["features"], kept.get("logits")
@@ -101,7 +103,7 @@ def inception(path: str = "", resizer: Callable = resize.tensorflow) -> Features
         return network.apply(variables, resizer(rows))  # type: ignore[return-value]
 
     def apply(images: Array) -> tuple[np.ndarray, np.ndarray]:
-        features, logits = classify.in_chunks(functools.partial(forward, variables), images, 50)
+        features, logits = classify.in_chunks(forward, variables, images, 50)
         return features, logits
 
     told = {

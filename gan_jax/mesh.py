@@ -5,8 +5,9 @@ The program is written for one device and compiled over the mesh, so losses and 
 construction.
 """
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -47,17 +48,25 @@ def make(devices: int, rows: int, members: int = 1) -> Mesh:
     )
 
 
-def rows_here() -> NamedSharding:
-    """The leading axis split over the devices of this process."""
-    devices = jax.local_devices()
-    return NamedSharding(
-        jax.make_mesh((len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices), PartitionSpec(DATA)
-    )
+@contextlib.contextmanager
+def apart(count: int | None = None) -> Iterator[Mesh]:
+    """For work of this process alone beside a run: its own devices, the first `count` or all, in place of the run's mesh,
+    and products in float32; gives their mesh.
+    """
+    devices = jax.local_devices()[:count]
+    grid = jax.make_mesh((len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices)
+    with jax.set_mesh(grid), jax.default_matmul_precision("float32"):
+        yield grid
 
 
 def whole(mesh: Mesh) -> NamedSharding:
     """The layout of what every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def rows(mesh: Mesh) -> NamedSharding:
+    """The layout whose leading axis is split over `data`."""
+    return NamedSharding(mesh, PartitionSpec(DATA))
 
 
 def layout(mesh: Mesh, state: PyTree, population: bool, shard: bool) -> PyTree:

@@ -326,7 +326,7 @@ def _stream(key: Key, stream: int) -> Key:
 
 def _rows_of_batch(fetch: Callable[[slice], PyTree], count: int, grid: Mesh) -> PyTree:
     """One step's `count` rows as a global array split over `data`; a process gathers only its own."""
-    split = NamedSharding(grid, P(mesh.DATA))
+    split = mesh.rows(grid)
     if jax.process_count() == 1:
         return jax.device_put(fetch(slice(None)), split)
 

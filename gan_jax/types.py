@@ -22,6 +22,10 @@ class UserError(Exception):
     shared = False
 
 
+class NoSplit(UserError):
+    """The set is there, and has no such split."""
+
+
 class WriteError(UserError):
     """What a run keeps could not be written: a full disk, a directory that is read-only."""
 

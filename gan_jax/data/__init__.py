@@ -8,7 +8,7 @@ from gan_jax.data.resident import source
 from gan_jax.data.stacked import stacked
 from gan_jax.data.toy import grid, grid_centres, points, ring, ring_centres
 from gan_jax.prepare import find
-from gan_jax.types import ImageSet, UserError
+from gan_jax.types import ImageSet, NoSplit, UserError
 
 __all__ = [
     "arrays",
@@ -57,7 +57,7 @@ def load(
     elif os.path.isdir(path):
         if find(path) is None:
             if split != "train":
-                raise UserError(f"{data}: a folder of images has no split {split!r}: name the folder of those images")
+                raise NoSplit(f"{data}: a folder of images has no split {split!r}: name the folder of those images")
             return folders.read(path, size=size, fit=fit, stream=stream)
         images = tfds.read_directory(path, split, stream=stream)
     elif os.path.exists(path):

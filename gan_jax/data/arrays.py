@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.format import MAGIC_PREFIX
 
 from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
-from gan_jax.types import ImageSet, UserError
+from gan_jax.types import ImageSet, NoSplit, UserError
 from gan_jax.validate import image_set
 
 # What an .npz calls its images and labels, the usual first.
@@ -39,7 +39,7 @@ def read(path: str | os.PathLike, split: str = "train", *, stream: bool = False)
     if not os.path.isfile(path):
         raise UserError(f"{name}: no such file ({os.path.abspath(path)})")
     if split not in NAMES:
-        raise UserError(f"{name}: no split {split!r}: an .npz has train (x_train) and test (x_test)")
+        raise NoSplit(f"{name}: no split {split!r}: an .npz has train (x_train) and test (x_test)")
     try:
         with open(path, "rb") as file:  # ours, so that it is closed whatever NumPy makes of it
             plain = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
@@ -80,7 +80,7 @@ def _mapped(images: np.ndarray, name: str) -> ImageSet:
 def _choose(loaded, split: str, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     if isinstance(loaded, np.ndarray):
         if split != "train":
-            raise UserError(f"{name}: an .npy has no split {split!r}: its images are all train")
+            raise NoSplit(f"{name}: an .npy has no split {split!r}: its images are all train")
         return loaded, None
     keys = list(loaded.keys())
     for image_key, label_key in NAMES[split]:
@@ -91,6 +91,6 @@ def _choose(loaded, split: str, name: str) -> tuple[np.ndarray, np.ndarray | Non
         if len(arrays) == 1:
             return arrays[0], None
     wanted = " or ".join(image_key for image_key, _ in NAMES[split])
-    raise UserError(
+    raise (UserError if split == "train" else NoSplit)(
         f"{name}: no images for {split}: expected {wanted}, found {', '.join(keys) or 'nothing'}; rename one with np.savez"
     )

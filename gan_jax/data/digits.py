@@ -4,7 +4,7 @@ train on.
 
 import numpy as np
 
-from gan_jax.types import ImageSet, UserError
+from gan_jax.types import ImageSet, NoSplit, UserError
 from gan_jax.validate import image_set
 
 
@@ -15,7 +15,7 @@ def read(split: str = "train") -> ImageSet:
       UserError: another split than "train", or scikit-learn is not installed.
     """
     if split != "train":
-        raise UserError(f"digits has no split {split!r}: its 1,797 images are all in train")
+        raise NoSplit(f"digits has no split {split!r}: its 1,797 images are all in train")
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

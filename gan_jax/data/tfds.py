@@ -17,7 +17,7 @@ from PIL import Image
 from gan_jax import cache
 from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
 from gan_jax.prepare import OURS, find, prepare, tfds_module
-from gan_jax.types import ImageSet, UserError
+from gan_jax.types import ImageSet, NoSplit, UserError
 from gan_jax.validate import image_set
 
 CHUNK = 2048  # records decoded at a time
@@ -112,7 +112,7 @@ def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
             records = builder.as_data_source(split, file_format="array_record", decoders=decoders)
             count = len(records)
         except (KeyError, ValueError, AssertionError) as error:
-            raise UserError(
+            raise NoSplit(
                 f"{name}: no split {split!r}: there are {', '.join(info.splits)}, and parts of them such as train[:10%]"
             ) from error
     if count == 0:
