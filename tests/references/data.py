@@ -2,6 +2,8 @@
 published packages and the tests that compare with their answers both make it here.
 """
 
+from pathlib import Path
+
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -10,7 +12,8 @@ def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By name: real features [m d] and fake ones [n d], float64.
 
     Gaussians with correlations and different means from `default_rng`, one generator a case, drawn in the order written
-    here; rows fewer than dimensions; covariances of rank 5 in 16 dimensions; the pixels of the digits, divided by 16.
+    here; rows fewer than dimensions; covariances of rank 5 in 16 dimensions; the pixels of the digits, divided by 16; and
+    what a classifier of MNIST makes of 500 of its training and 500 of its test images (features.py).
     """
 
     def correlated(rng: np.random.Generator, n: int, d: int, rank: int) -> np.ndarray:
@@ -31,6 +34,8 @@ def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     out["near"] = (rng.normal(size=(400, 12)) @ mixing, 0.9 * rng.normal(size=(350, 12)) @ mixing + 0.1)
     digits = load_digits().data / 16
     out["digits"] = (digits[:700], digits[700:1300])
+    with np.load(Path(__file__).parent / "mnist.npz") as kept:
+        out["mnist"] = (kept["train"].astype(float), kept["test"].astype(float))
     return out
 
 
