@@ -9,6 +9,8 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +57,12 @@ def main(config: Config) -> dict[str, Any]:
         )
     found = {}
     for name in METRICS:
-        with multiprocessing.get_context("spawn").Pool(1) as process:
-            found[name] = process.apply(cost, (name, config.count, config.dimensions))
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as process:
+            try:
+                found[name] = process.submit(cost, name, config.count, config.dimensions).result()
+            except BrokenProcessPool as error:
+                raise UserError(f"{name}: its process was killed, perhaps for memory: a smaller --count") from error
         print(f"{name:<36} {found[name]['seconds']:8.1f} s {found[name]['peak_mb']:8,.0f} MB", flush=True)
     result = {
         "name": "benchmark_metrics",

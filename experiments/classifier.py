@@ -36,12 +36,12 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     held = evaluate.held_out(config.data, config.size, config.fit, config.stream)
-    learnt, held = (images, held) if held else _fifth(images)
+    learnt, held = (images, held) if held and held.labels is not None else _fifth(images)
     measured = classify.trained(learnt, config.steps, config.seed)
     used = classify.trained(images, config.steps, config.seed)
     share = classify.accuracy(measured, held)
     print(
-        f"{images.name}: classifier {used.digest}, {config.steps:,} steps; {share:.2%} of {len(held.images):,} held-out images right"
+        f"{images.name}: classifier {used.digest}, {used.steps:,} steps; {share:.2%} of {len(held.images):,} held-out images right"
     )
     return {"data": images.name, "weights": used.digest, "accuracy": share, "held_out": len(held.images)}
 

@@ -69,15 +69,23 @@ class Made(NamedTuple):
     sampler: Sampler | None
 
 
+class Against(NamedTuple):
+    """What it is measured against: the split asked for, what a classifier may learn, and test images, where there are some."""
+
+    real: ImageSet
+    train: ImageSet
+    held: ImageSet | None
+
+
 class Images:
     """Both sides of a measurement, and their features, each computed once."""
 
-    def __init__(self, config: Config, name: str, features: Features, real: ImageSet, made: "Made"):
-        self.config, self.name, self.features, self.real = config, name, features, real
-        self.fake, self.labels, self.sampler = made.images, made.labels, made.sampler
+    def __init__(self, config: Config, features: Features, against: Against, made: Made):
+        self.config, self.features, self.against, self.real = config, features, against, against.real
+        self.fake, self.labels, self.made = made.images, made.labels, made
         self.count = len(self.fake)
-        self.order = np.random.default_rng(0).permutation(len(real.images))
-        self.real_features, _ = features.of(real, self.order)
+        self.order = np.random.default_rng(0).permutation(len(self.real.images))
+        self.real_features, _ = features.of(self.real, self.order)
         self.fake_features, self.logits = features(self.fake)
 
     def some_real(self) -> np.ndarray:
@@ -85,72 +93,84 @@ class Images:
         return np.asarray(self.real.images[self.order[: self.count]])
 
 
-Values = dict[str, tuple[float, bool]]  # and whether higher is better
+class Found(NamedTuple):
+    """Values, each with whether higher is better, and what their protocol has beyond that of the features."""
+
+    values: dict[str, tuple[float, bool]]
+    told: dict[str, Any]
 
 
-def _fid(x: Images) -> Values:
-    return {"fid": (frechet.frechet(x.real_features, x.fake_features), False)}
+def _fid(x: Images) -> Found:
+    return Found({"fid": (frechet.frechet(x.real_features, x.fake_features), False)}, {})
 
 
-def _fid_infinity(x: Images) -> Values:
+def _fid_infinity(x: Images) -> Found:
     moments = frechet.moments([x.real_features])
     least = min(5_000, x.count // 2)
-    return {"fid_infinity": (frechet.frechet_infinity(moments, x.fake_features, least, seed=x.config.seed), False)}
+    value = frechet.frechet_infinity(moments, x.fake_features, least, seed=x.config.seed)
+    return Found({"fid_infinity": (value, False)}, {"points": f"15 numbers of fakes, from {least}"})
 
 
-def _kid(x: Images) -> Values:
+def _kid(x: Images) -> Found:
     size = min(1_000, len(x.real_features), x.count)
     found = kernel.kid(x.real_features, x.fake_features, 100, size)
-    return {"kid": (found.mean, False), "kid_std": (found.std, False)}
+    return Found({"kid": (found.mean, False), "kid_std": (found.std, False)}, {"subsets": f"100 of {size}, seed 2020"})
 
 
-def _inception_score(x: Images) -> Values:
+def _inception_score(x: Images) -> Found:
     if x.logits is None:
         raise UserError("the Inception Score needs a classifier's logits: --features inception, or data with labels")
     found = scores.inception_score(x.logits, 10)
-    return {"is": (found.mean, True), "is_std": (found.std, False)}
+    return Found({"is": (found.mean, True), "is_std": (found.std, False)}, {"splits": 10})
 
 
-def _precision_recall(x: Images) -> Values:
+def _precision_recall(x: Images) -> Found:
     own = x.real_features[: x.count]
-    return {name: (value, True) for name, value in manifold.precision_recall(own, x.fake_features, 3).items()}
+    found = manifold.precision_recall(own, x.fake_features, 3)
+    return Found({name: (value, True) for name, value in found.items()}, {"k": 3, "real": len(own)})
 
 
-def _prdc(x: Images) -> Values:
+def _prdc(x: Images) -> Found:
     own = x.real_features[: x.count]
-    return {f"{name}_5": (value, True) for name, value in manifold.prdc(own, x.fake_features, 5).items()}
+    found = manifold.prdc(own, x.fake_features, 5)
+    return Found({f"{name}_5": (value, True) for name, value in found.items()}, {"k": 5, "real": len(own)})
 
 
-def _intra_fid(x: Images) -> Values:
+def _intra_fid(x: Images) -> Found:
     if x.labels is None or x.real.labels is None:
         raise UserError("intra-class FID needs a conditional run and data with labels")
     each = frechet.intra_frechet(x.real_features, x.real.labels[x.order], x.fake_features, x.labels)
-    return {"intra_fid": (float(np.mean(list(each.values()))), False)}
+    return Found({"intra_fid": (float(np.mean(list(each.values()))), False)}, {"classes": len(each)})
 
 
-def _cas(x: Images) -> Values:
+def _cas(x: Images) -> Found:
     """Classification accuracy score: of a classifier that has learnt the fakes alone, on real test images (Ravuri and Vinyals
     2019, arXiv:1905.10887); beside it that of one that has learnt as many real images.
     """
-    held = evaluate.held_out(x.name, x.config.size)
-    if x.labels is None or x.real.labels is None or held is None:
+    train, held = x.against.train, x.against.held
+    if x.labels is None or train.labels is None or held is None or held.labels is None:
         raise UserError(
-            "the classification accuracy score needs a conditional run, and data with labels and test images"
+            "the classification accuracy score needs a conditional run, and data with test images, all with labels"
         )
-    rows = x.order[: x.count]
+    rows = np.random.default_rng(0).permutation(len(train.images))[: x.count]
     learnt = {
-        "cas": image_set(x.fake, x.labels, "the fakes", x.real.classes),
-        "cas_real": image_set(np.asarray(x.real.images[rows]), x.real.labels[rows], "real images", x.real.classes),
+        "cas": image_set(x.fake, x.labels, "the fakes", train.classes),
+        "cas_real": image_set(np.asarray(train.images[rows]), train.labels[rows], "real images", train.classes),
     }
     steps = evaluate.CLASSIFIER_STEPS
-    return {key: (classify.accuracy(classify.trained(images, steps), held), True) for key, images in learnt.items()}
+    values = {key: (classify.accuracy(classify.trained(one, steps), held), True) for key, one in learnt.items()}
+    how = f"gan_jax's classifier, version {classify.VERSION}, {steps} steps"
+    told = {"real": len(held.images), "real_split": "test", "test_digest": held.digest, "real_learnt": len(rows)}
+    return Found(values, {"features": how, "network_weights": "learnt from what is measured", **told})
 
 
-def _path_length(x: Images) -> Values:
+def _path_length(x: Images) -> Found:
     """Of whole paths, by squared Euclidean distances of features, of one class from end to end."""
-    sampler = x.sampler
+    sampler = x.made.sampler
     if sampler is None:
         raise UserError("path length needs a run: it is the generator's")
+    if x.config.batch_norm == "batch":
+        raise UserError("path length needs a generator whose images do not hang on their batch: not --batch-norm batch")
     rng = np.random.default_rng(x.config.seed)
     start, end = rng.standard_normal((2, x.count, sampler.z_dim))
     apply = x.features.ready().apply
@@ -161,38 +181,45 @@ def _path_length(x: Images) -> Values:
     value = path.path_length(
         lambda z: sampler(z.astype(np.float32)), moved, start, end, rng.uniform(size=x.count), between=path.slerp
     )
-    return {"path_length": (value, False)}
+    how = f"whole paths in Z, slerp, epsilon {path.EPSILON:g}, squared Euclidean distances, 1st to 99th percentile"
+    return Found({"path_length": (value, False)}, {"paths": how, "pixels": "not rounded", "real": 0})
 
 
-def _sliced(x: Images) -> Values:
+def _sliced(x: Images) -> Found:
     count = min(len(x.order), x.count)
     found = sliced.patch_sliced_wasserstein(x.some_real()[:count], x.fake[:count], seed=x.config.seed)
-    return {f"swd_{level}": (value, False) for level, value in found.items()}
+    told = {**PIXELS, "real": count, "fake": count}
+    return Found({f"swd_{level}": (value, False) for level, value in found.items()}, told)
 
 
-def _ms_ssim(x: Images) -> Values:
+def _ms_ssim(x: Images) -> Found:
     scales = ssim.scales_for(*x.fake.shape[1:3])
     values = {"": x.fake, "_real": x.some_real()}
-    return {
+    found = {
         f"ms_ssim_{scales}{who}": (ssim.ms_ssim_pairs(images, 1_000, x.config.seed), False)
         for who, images in values.items()
     }
+    return Found(found, {**PIXELS, "pairs": "1000, of all classes"})
 
 
-def _neighbours(x: Images) -> Values:
+def _neighbours(x: Images) -> Found:
     half = len(x.real_features) // 2
     found = neighbours.memorised(x.fake_features, x.real_features[:half], x.real_features[half:])
-    return {name: (float(value), False) for name, value in found._asdict().items() if np.ndim(value) == 0}
+    values = {name: (float(value), False) for name, value in found._asdict().items() if np.ndim(value) == 0}
+    return Found(values, {"real": half, "held_out": len(x.real_features) - half})
 
 
-def _two_sample(x: Images) -> Values:
+def _two_sample(x: Images) -> Found:
     count = min(len(x.real_features), x.count, 5_000)
     found = neighbours.one_nearest_neighbour(x.real_features[:count], x.fake_features[:count])
     test = neighbours.classifier_two_sample(x.real_features[:count], x.fake_features[:count], x.config.seed)
-    return {f"1nn_{k}": (v, False) for k, v in found.items()} | {f"c2st_{k}": (v, False) for k, v in test.items()}
+    values = {f"1nn_{k}": (v, False) for k, v in found.items()} | {f"c2st_{k}": (v, False) for k, v in test.items()}
+    return Found(values, {"real": count, "fake": count})
 
 
-METRICS: dict[str, Callable[[Images], Values]] = {
+# Of metrics on the images themselves, whatever the features.
+PIXELS = {"features": "none: the images", "network_weights": "none", "resizer": "none"}
+METRICS: dict[str, Callable[[Images], Found]] = {
     "fid": _fid,
     "fid_infinity": _fid_infinity,
     "kid": _kid,
@@ -228,30 +255,61 @@ def fakes(config: Config, target: str) -> Made:
     labels = np.arange(config.samples) % sample.classes if sample.classes else None
     if config.batch_norm == "batch":
         drawn = standing.batch_samples(sample.recipe.game, sample.generator, sample.spec, config.samples, config.seed)
-        return Made(to_uint8(drawn), labels, made, sample)
+        if labels is not None:  # each batch has the classes in turn
+            labels = np.arange(config.samples) % standing.ROWS % sample.classes
+        return Made(_finite(drawn, target), labels, made, sample)
     generator = sample.generator
     if config.batch_norm == "standing":
         generator = standing.standing(sample.recipe.game, generator, sample.spec, config.seed)
     sample = sample.with_generator(generator)
     z = np.asarray(sample.latents(config.samples, config.seed))
     parts = [
-        to_uint8(sample(z[i : i + 500], None if labels is None else labels[i : i + 500])) for i in range(0, len(z), 500)
+        _finite(sample(z[i : i + 500], None if labels is None else labels[i : i + 500]), target)
+        for i in range(0, len(z), 500)
     ]
     return Made(np.concatenate(parts), labels, made, sample)
 
 
+def _finite(images: np.ndarray, target: str) -> np.ndarray:
+    """As uint8. UserError for values that are not finite, which would become black."""
+    if not np.isfinite(images).all():
+        raise UserError(f"{target}: of the generator's pixels {np.mean(~np.isfinite(images)):.2%} are not finite")
+    return to_uint8(images)
+
+
+def _against(config: Config, target: str, sampler: Sampler | None) -> Against:
+    """The data of the flags, or those that the run was trained on, read as it read them."""
+    if config.data or sampler is None:
+        name, size, how = config.data, config.size or None, {}
+        if not name:
+            raise UserError(f"{target} is a set of images: say by --data what it is measured against")
+    else:
+        flags = sampler.config
+        if "data" not in flags:
+            raise UserError(f"{target} was not trained on images: its own result.json has its measures")
+        name, size = str(flags["data"]), flags["size"] or None
+        how = {"fit": flags["fit"], "stream": flags["stream"]}
+    train = data.load(name, size=size, **how)
+    real = train if config.split == "train" else data.load(name, config.split, size=size, **how)
+    return Against(real, train, evaluate.held_out(name, size or 0, **how))
+
+
 def measured(config: Config, target: str, chosen: list[str]) -> dict[str, Record]:
     made = fakes(config, target)
-    name = config.data or (str(made.sampler.config["data"]) if made.sampler else "")
-    if not name:
-        raise UserError(f"{target} is a set of images: say by --data what it is measured against")
-    real = data.load(name, config.split, size=config.size or None)
+    against = _against(config, target, made.sampler)
+    real = against.real
     if real.spec.shape != made.images.shape[1:]:
         raise UserError(
-            f"{target} has images {made.images.shape[1:]} and {name} {real.spec.shape}: give --size, or other data"
+            f"{target} has images {made.images.shape[1:]} and {real.name} {real.spec.shape}: give --size, or other data"
         )
-    features = evaluate.chosen(config.features, real, getattr(resize, config.resizer))
-    both = Images(config, name, features, real, made)
+    digest = None if config.data or made.sampler is None else made.sampler.data_digest
+    if digest not in (None, against.train.digest):
+        raise UserError(
+            f"{real.name} is no longer what {target} was trained on: its digest was {digest} and is {against.train.digest}. "
+            "Say by --data what it is measured against"
+        )
+    features = evaluate.chosen(config.features, against.train, getattr(resize, config.resizer))
+    both = Images(config, features, against, made)
     how = {
         **features.ready().protocol,
         "real": len(real.images),
@@ -266,11 +324,11 @@ def measured(config: Config, target: str, chosen: list[str]) -> dict[str, Record
     records = {}
     for metric in chosen:
         try:
-            values = METRICS[metric](both)
+            found = METRICS[metric](both)
         except ValueError as error:
             raise UserError(f"{metric} of {target}: {error}") from error
-        for key, (value, higher) in values.items():
-            records[key] = Record(value, higher, {"metric": metric, **how})
+        for key, (value, higher) in found.values.items():
+            records[key] = Record(value, higher, {"metric": metric, **how, **found.told})
     return records
 
 
@@ -284,6 +342,11 @@ def main(config: Config) -> dict[str, Any]:
         raise UserError(f"--samples {config.samples}: at least 20")
     found = {target: measured(config, target, chosen) for target in config.workdir}
     names = list(next(iter(found.values())))
+    for target, records in found.items():
+        if [*records] != names:
+            raise UserError(
+                f"{config.workdir[0]} and {target} have not the same values: {', '.join({*records} ^ {*names})}"
+            )
     for name in names:
         protocol.require_same({target: records[name].protocol for target, records in found.items()})
     width = max(map(len, names))

@@ -176,7 +176,7 @@ def _has(name: str, metric: str) -> bool:
 def collapse() -> list[str]:
     """The benchmarks of mode collapse, beside what is published."""
     lines = [
-        "| mode collapse | modes | high quality | reverse KL (nats) | seeds | effort | published: modes | high quality | reverse KL | by |"
+        "| mode collapse | modes | high quality | reverse KL (nats) | seeds | effort | published, ± standard error: modes | high quality | reverse KL | by |"
     ]
     lines.append("|---" * 10 + "|")
     for bench, rows in COLLAPSE.items():

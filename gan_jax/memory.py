@@ -17,7 +17,7 @@ _PAGE = 2**21  # of the large kind
 
 def keep() -> bool:
     """Makes glibc's malloc keep what the main thread frees, in large pages, for the rest of the process, and JAX run the
-    CPU's programs in that thread; whether it could.
+    CPU's programs in that thread (of one device; those of several have threads of their own); whether it could.
 
     XLA's CPU backend allocates the temporaries of a program anew each time it runs. glibc gives large blocks back to the
     system, which hands them out again page by page and zeroed: thousands of page faults a round. Only the main thread's
@@ -37,7 +37,7 @@ def keep() -> bool:
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    # Addresses for as much as there is memory. None of it is used before it is written to.
+    # Addresses for half as much as there is memory. None of it is used before it is written to.
     count = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 // _BLOCK
     blocks = [block for block in (libc.malloc(_BLOCK) for _ in range(count)) if block]
     for block in blocks:

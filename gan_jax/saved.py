@@ -35,6 +35,7 @@ class Sampler(NamedTuple):
     recipe: Any = None  # as its experiment builds it
     generator: Any = None  # its parameters and statistics
     spec: Spec | None = None  # of its data
+    data_digest: str = ""  # of the data as they were
 
     def __call__(self, z: Float[Array, "..."], label: Int[Array, "..."] | None = None) -> np.ndarray:
         """Without `label`, a conditional generator takes the classes in turn. ValueError for other shapes than z [b z] and
@@ -140,5 +141,14 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
             return recipe.game.sample(gen.params, gen.stats, z, label)
 
     return Sampler(
-        functools.partial(make, gen), recipe.z_dim, recipe.classes, step, saved["config"], make, recipe, gen, spec
+        functools.partial(make, gen),
+        recipe.z_dim,
+        recipe.classes,
+        step,
+        saved["config"],
+        make,
+        recipe,
+        gen,
+        spec,
+        identity.get("data_digest", ""),
     )

@@ -2,19 +2,22 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tyro
 from PIL import Image
 
 import gan_jax
-from experiments import cgan_mnist, classifier, dcgan_digits, evaluate
+from experiments import cgan_mnist, classifier, dcgan_digits, evaluate, gan_ring
 from gan_jax import cli, data
 from gan_jax import evaluate as library
 from gan_jax.metrics.frechet import frechet
 from gan_jax.metrics.path import slerp
+from gan_jax.validate import image_set
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,36 @@ def test_by_class(conditional, monkeypatch):
     assert 0 < found["path_length"]["value"] < np.inf
 
 
+def test_by_class_of_real_images(conditional, monkeypatch):
+    """Other real digits in the fakes' place: near to each class, and good to learn from; with labels in another order not."""
+    monkeypatch.setattr(library, "CLASSIFIER_STEPS", 150)
+    digits = data.load("digits")
+    parts = [
+        image_set(digits.images[rows], digits.labels[rows], "digits", 10)
+        for rows in (slice(0, 700), slice(700, 1400), slice(1400, None))
+    ]
+    real, other, held = parts
+    features = library.chosen("", real)
+
+    def found(labels):
+        made = evaluate.Made(other.images, labels, {}, None)
+        both = evaluate.Images(evaluate.Config(), features, evaluate.Against(real, real, held), made)
+        values = {**evaluate._intra_fid(both).values, **evaluate._cas(both).values}
+        return {name: value for name, (value, _) in values.items()}
+
+    right, wrong = found(other.labels), found(np.roll(other.labels, 1))
+    assert right["cas"] == pytest.approx(right["cas_real"], abs=0.05) and right["cas"] > 0.9 > 0.3 > wrong["cas"]
+    assert wrong["intra_fid"] > 5 * right["intra_fid"]
+
+
+def test_labels_of_batches(conditional, monkeypatch):
+    """With --batch-norm batch each batch of 100 has the classes in turn, and so have the labels; here of 7."""
+    sample = gan_jax.load("conditional")._replace(classes=7)
+    monkeypatch.setattr(evaluate.gan_jax, "load", lambda *_, **__: sample)
+    drawn = evaluate.fakes(evaluate.Config(samples=230, batch_norm="batch"), "conditional")
+    np.testing.assert_array_equal(drawn.labels, [*np.arange(100) % 7] * 2 + [*np.arange(30) % 7])
+
+
 def test_path_length_does_not_round_to_8_bits(run):
     """A step of 1e-4 is far less than a level: of rounded images hardly any would move."""
     flags = ["--workdir", "run", "--samples", "200", "--features", "pixels", "--metrics", "path_length"]
@@ -139,6 +172,20 @@ def test_a_folder_against_a_set(tmp_path):
             "sliced of run: .* at least 16",
         ),
         (["--workdir", "run", "--features", "nowhere.pth"], "nowhere.pth cannot be read"),
+        (["--workdir", "points"], "points was not trained on images"),
+        (["--workdir", "infinite", "--samples", "30"], "of the generator's pixels 100.00% are not finite"),
+        (
+            ["--workdir", "changed", "--samples", "30"],
+            "digits is no longer what changed was trained on: its digest was 0123",
+        ),
+        (
+            ["--workdir", "run", "--samples", "30", "--metrics", "path_length", "--batch-norm", "batch"],
+            "path length needs a generator whose images do not hang on their batch",
+        ),
+        (
+            ["--workdir", "run", "--samples", "30", "--metrics", "cas"],
+            "needs a conditional run, and data with test images",
+        ),
         (["--workdir", "empty"], "empty"),
         (["--workdir", "large.npy", "--data", "digits"], "large.npy has images .*16.* and digits .*8"),
         (["--workdir", "large.npy"], "say by --data what it is measured against"),
@@ -160,10 +207,26 @@ def test_a_folder_against_a_set(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_measured(flags, said, run, capsys):
+def test_what_cannot_be_measured(flags, said, run, capsys, monkeypatch):
     (run / "empty").mkdir(exist_ok=True)
     np.save(run / "large.npy", np.zeros((30, 16, 16, 1), np.uint8))
     np.save(run / "few.npy", data.load("digits").images[:25])
+    if not (run / "points").exists():
+        gan_ring.main(gan_ring.Config(workdir=str(run / "points"), steps=1, batch_size=8))
+        shutil.copytree(run / "run", run / "changed")
+        kept = json.loads((run / "changed/config.json").read_text())
+        kept["identity"]["data_digest"] = "0123"
+        (run / "changed/config.json").write_text(json.dumps(kept))
+        shutil.copytree(run / "run", run / "infinite")
+
+    def load(target, **how):
+        sample = loaded(target, **how)
+        if target != "infinite":
+            return sample
+        return sample.with_generator(jax.tree.map(lambda x: x * np.nan, sample.generator))
+
+    loaded = gan_jax.load
+    monkeypatch.setattr(evaluate.gan_jax, "load", load)
     with pytest.raises(SystemExit):
         start(*flags)
     words = " ".join(capsys.readouterr().err.split())

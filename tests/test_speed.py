@@ -228,6 +228,8 @@ for line in open("/proc/self/smaps"):
     elif line.startswith("VmFlags:"):
         total, flagged = total + size, flagged + size * ("hg" in line.split())
 print(total // 1024, flagged / total)
+import jax
+assert not jax.config.jax_cpu_enable_async_dispatch
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
