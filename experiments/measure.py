@@ -1,5 +1,6 @@
 """What the benchmark measures with: the device's rates, a program's operations and memory, and other programs in turn."""
 
+import collections
 import json
 import math
 import shlex
@@ -83,12 +84,19 @@ def memory(recipe: Any, update: Callable, state: game.State, batch: Any) -> dict
     first = jax.tree.map(lambda x: x[:: recipe.n_disc], batch)
 
     def kept(loss: Callable, params: PyTree) -> Any:
-        """What the way back through `loss` holds; the parameters, which are in the state already, are among it."""
+        """What the way back through `loss` holds, but for the parameters, which are in the state already."""
 
         def back(params: PyTree, state: game.State, batch: Any) -> Any:
             return jax.vjp(lambda params: loss(params, state, batch, key), params, has_aux=True)[1]
 
-        return jax.tree.leaves(jax.eval_shape(back, params, state, first))
+        there = collections.Counter((x.shape, x.dtype) for x in jax.tree.leaves(params))
+        held = []
+        for x in jax.tree.leaves(jax.eval_shape(back, params, state, first)):
+            if there[x.shape, x.dtype]:
+                there[x.shape, x.dtype] -= 1
+            else:
+                held.append(x)
+        return held
 
     def disc_loss(params: PyTree, state: game.State, batch: Any, key: Any) -> Any:
         return recipe.game.disc_loss(params, state, batch, key, jnp.zeros_like(batch["image"]))

@@ -27,11 +27,11 @@ def devices(count):
     return {**os.environ, "PYTHONPATH": ROOT, "XLA_FLAGS": flags}
 
 
-def launch(*flags, second=()):
+def launch(*flags, second=(), experiment="gan_ring"):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    words = [sys.executable, "-m", "experiments.gan_ring", *FLAGS, *flags, "--coordinator", address]
+    words = [sys.executable, "-m", f"experiments.{experiment}", *FLAGS, *flags, "--coordinator", address]
     return [
         subprocess.Popen(
             [*words, "--num-processes", "2", "--process-id", str(i), *(second if i else ())],
@@ -88,6 +88,17 @@ def test_two_processes_play_the_run_of_one_and_go_on_after_a_stop():
     assert codes == [0, 0] and "going on at step 12 of 16" in said, said
     assert [row["step"] for row in rows("both")] == [2, 4, 6, 8, 10, 12, 14, 16]
     assert gan_jax.load("both").step == 16
+
+
+def test_two_processes_measure_by_a_classifier_as_one_does():
+    """Features are each process's own: its devices are not those of the run's mesh."""
+    flags = ["--steps", "2", "--evaluate-every", "2", "--evaluate-samples", "100"]
+    codes, said, _ = finish(launch(*flags, "--workdir", "both", experiment="dcgan_digits"))
+    assert codes == [0, 0], said
+    alone = [sys.executable, "-m", "experiments.dcgan_digits", *FLAGS, *flags, "--workdir", "alone"]
+    subprocess.run(alone, env=devices(1), capture_output=True, check=True)
+    close(rows("both"), rows("alone"))
+    assert rows("both")[-1]["final/frechet_classifier"] > 0
 
 
 def until(process, text):

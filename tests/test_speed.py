@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 import numpy as np
+import optax
 import pytest
 
 import experiments
-from experiments import benchmark, dcgan_digits, gan_digits, gan_ring, measure, wgan_gp_mnist
-from gan_jax import cache, cli, compiled, data, game, losses, mesh, penalties
+from experiments import benchmark, benchmark_metrics, dcgan_digits, gan_digits, gan_ring, measure, wgan_gp_mnist
+from gan_jax import cache, cli, compiled, data, game, loop, losses, mesh, penalties
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan, mlp
 from gan_jax.rounds import Rounds
@@ -249,6 +250,29 @@ assert not jax.config.jax_cpu_enable_async_dispatch
 
 
 # -- the benchmark
+
+
+def test_a_state_that_is_donated_counts_once():
+    """Of parameters that are many beside a batch: the round holds them, Adam's moments and their average, and not twice."""
+    gen, disc = mlp.Generator((8, 8, 1), (512, 512)), mlp.Discriminator((512, 512))
+    recipe = loop.Recipe(
+        adversarial(gen, disc, losses.non_saturating(), z_dim=8), optax.adam(1e-3), optax.adam(1e-3), 8
+    )
+    update = game.make_update(recipe.game, recipe.gen_tx, recipe.disc_tx)
+    batch = {"image": jnp.zeros((4, 8, 8, 1))}
+    state = jax.eval_shape(lambda: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), batch))
+    held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) / 2**20
+    found = measure.memory(recipe, update, state, batch)
+    assert held < found["peak_mb"] < 1.6 * held and held < found["needed_mb"] < 1.4 * held
+
+
+def test_what_metrics_cost(capsys):
+    found = benchmark_metrics.main(benchmark_metrics.Config(count=1_000, dimensions=4))
+    assert found["command"] == "python -m experiments.benchmark_metrics --count 1000 --dimensions 4"
+    assert set(found["metrics"]) == set(benchmark_metrics.METRICS)
+    assert all(one["seconds"] > 0 and one["peak_mb"] > 10 for one in found["metrics"].values())
+    with pytest.raises(UserError, match="at least 1,000"):
+        benchmark_metrics.main(benchmark_metrics.Config(count=10))
 
 
 def test_operations_are_counted():
