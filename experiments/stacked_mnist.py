@@ -12,7 +12,7 @@ import dataclasses
 import optax
 
 from gan_jax import cli, data, evaluate, loop, losses
-from gan_jax.config import ImageRun
+from gan_jax.config import SetRun
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.packed import packed
 from gan_jax.models import tiny
@@ -20,7 +20,7 @@ from gan_jax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ImageRun):
+class Config(SetRun):
     data: str = "mnist"
     """A set of grey images of ten classes, three of which make an image: mnist, digits, an .npz."""
     steps: int = 500_000

@@ -13,7 +13,7 @@ import dataclasses
 import optax
 
 from gan_jax import cli, data, evaluate, loop, losses, penalties
-from gan_jax.config import ImageRun
+from gan_jax.config import SetRun
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan
@@ -21,7 +21,7 @@ from gan_jax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ImageRun):
+class Config(SetRun):
     data: str = "mnist"
     """A set of grey images of ten classes, three of which make an image: mnist, digits, an .npz."""
     steps: int = 100_000

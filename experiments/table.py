@@ -16,7 +16,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from gan_jax import cli
+from gan_jax import cli, protocol
 from gan_jax.types import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -155,7 +155,20 @@ def _effort(result: dict[str, Any] | None) -> str:
     return f"{steps} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min"
 
 
+def _require_one_way(names: tuple[str, ...], metric: str) -> None:
+    """UserError where two results on one set were not measured in one way; a conditional generator's labels apart."""
+    by_set: dict[str, dict[str, Any]] = {}
+    for result in filter(None, map(read, names)):
+        metrics = result["metrics"] | result.get("final", {})
+        if metric in metrics:
+            how = {key: value for key, value in metrics[metric]["protocol"].items() if key != "labels"}
+            by_set.setdefault(result["data"]["name"], {})[result["name"]] = how
+    for protocols in by_set.values():
+        protocol.require_same(protocols)
+
+
 def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
+    _require_one_way(names, next(iter(columns.values()))[0])
     lines = ["| experiment | " + " | ".join(columns) + " | seeds | effort |", "|---" * (len(columns) + 3) + "|"]
     for name in names:
         result = read(name)

@@ -183,7 +183,7 @@ def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageRun(Run):
+class SetRun(Run):
     """And where the images come from."""
 
     data: str = "digits"
@@ -194,6 +194,12 @@ class ImageRun(Run):
     """Side, in pixels, that a folder's images are brought to; 0: they have one size already."""
     fit: Literal["crop", "stretch", "pad"] = "crop"
     """How they are brought to it: shorter side then centre crop, both sides, or longer side then padding."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageRun(SetRun):
+    """And how they are read, and what is made of them measured."""
+
     flip: bool = False
     """Mirror each image left to right with probability 1/2."""
     evaluate_samples: int = 2_000
