@@ -16,6 +16,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
+from experiments.published import COLLAPSE
 from gan_jax import cli, protocol
 from gan_jax.types import UserError
 
@@ -34,35 +35,6 @@ VARIANTS = {
     "stacked_mnist": ("width", "packing"),
     "stacked_mnist_dcgan": (),
 }
-# What was measured, what is kept of it, and what is published: modes, high quality, reverse KL. PacGAN, arXiv:1712.04086,
-# tables 1 to 3, mean ± standard error of 10 runs (stacked, tiny networks: 50); VEEGAN, arXiv:1705.07761, table 1, mean of 5.
-PACGAN, VEEGAN = "PacGAN's table", "VEEGAN's table"
-COLLAPSE = {
-    "ring": (
-        ("GAN", "pacgan_mixtures_ring_1", ("6.3 ± 0.5", ".982 ± .002", ".45 ± .09", PACGAN)),
-        ("PacGAN2", "pacgan_mixtures_ring_2", ("7.9 ± 0.1", ".956 ± .020", ".07 ± .03", PACGAN)),
-        ("PacGAN3", "pacgan_mixtures_ring_3", ("7.8 ± 0.1", ".977 ± .003", ".10 ± .02", PACGAN)),
-        ("PacGAN4", "pacgan_mixtures_ring_4", ("7.8 ± 0.1", ".959 ± .014", ".07 ± .02", PACGAN)),
-        ("unrolled GAN, 5 steps", "unrolled_ring_5", ("7.6", ".356", "", VEEGAN)),
-        ("VEEGAN", "", ("8", ".529", "", VEEGAN)),
-        ("relativistic, R1 + R2", "gan_ring", ("", "", "", "what gan_jax recommends")),
-    ),
-    "grid": (
-        ("GAN", "pacgan_mixtures_grid_1", ("17.3 ± 0.8", ".948 ± .007", ".70 ± .07", PACGAN)),
-        ("PacGAN2", "pacgan_mixtures_grid_2", ("23.8 ± 0.7", ".913 ± .008", ".13 ± .04", PACGAN)),
-        ("PacGAN3", "pacgan_mixtures_grid_3", ("24.6 ± 0.4", ".942 ± .004", ".06 ± .02", PACGAN)),
-        ("PacGAN4", "pacgan_mixtures_grid_4", ("24.8 ± 0.2", ".936 ± .006", ".04 ± .01", PACGAN)),
-        ("VEEGAN", "", ("24.6", ".40", "", VEEGAN)),
-        ("relativistic, R1 + R2", "gan_grid", ("", "", "", "what gan_jax recommends")),
-    ),
-    "stacked MNIST": (
-        ("GAN, tiny networks, D half of G", "stacked_mnist_4_1", ("487.7 ± 34.6", "", "2.24 ± .15", PACGAN)),
-        ("PacGAN2, tiny networks, D half of G", "stacked_mnist_4_2", ("840.7 ± 15.9", "", "1.00 ± .05", PACGAN)),
-        ("GAN, tiny networks, D a quarter of G", "stacked_mnist_2_1", ("78.5 ± 17.6", "", "5.21 ± .19", PACGAN)),
-        ("PacGAN2, tiny networks, D a quarter of G", "stacked_mnist_2_2", ("484.5 ± 33.0", "", "2.61 ± .22", PACGAN)),
-        ("DCGAN, relativistic, R1 + R2", "stacked_mnist_dcgan", ("", "", "", "what gan_jax recommends; PacGAN's packs of two: 1,000 and .06")),
-    ),
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

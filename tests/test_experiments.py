@@ -15,7 +15,16 @@ import experiments
 from experiments import torture
 from gan_jax import cli, player
 
-TOOLS = {"benchmark", "benchmark_metrics", "classifier", "evaluate", "measure", "table", "torture"}  # no runs
+TOOLS = {
+    "benchmark",
+    "benchmark_metrics",
+    "classifier",
+    "evaluate",
+    "measure",
+    "published",
+    "table",
+    "torture",
+}  # no runs
 NAMES = sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - TOOLS)
 CLASSIFIED = {"dcgan_digits", "cgan_mnist", "stacked_mnist", "stacked_mnist_dcgan"}  # the others by pixels, for speed
 SMALL = {
