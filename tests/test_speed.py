@@ -230,7 +230,7 @@ for line in open("/proc/self/smaps"):
         total, flagged = total + size, flagged + size * ("hg" in line.split())
 print(total // 1024, flagged / total)
 import jax
-assert not jax.config.jax_cpu_enable_async_dispatch
+assert jax.config.values["jax_cpu_enable_async_dispatch"] is False
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
