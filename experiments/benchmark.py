@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import math
 import os
 import resource
 import statistics
@@ -104,9 +105,16 @@ def random_source(config: Run, shape: tuple[int, ...]) -> Source:
     return data.source(image_set(images, None, "random images"), rows, config.seed)
 
 
-def played(module: ModuleType, config: Run, source: Source, steps: int, devices: int = 1) -> Iterator[float]:
-    """Yields milliseconds a round, of a population of each member, measured anew each time it is asked."""
-    grid = mesh.make(devices, config.batch_size, len(config.members()))
+def split(config: Run) -> int:
+    """The devices of a game: one, and of a population as many as split its members evenly."""
+    return math.gcd(len(jax.devices()), len(config.members()))
+
+
+def played(module: ModuleType, config: Run, source: Source, steps: int, devices: int = 0) -> Iterator[float]:
+    """Yields milliseconds a round, of a population of each member, measured anew each time it is asked; `devices` = 0 is
+    `split`.
+    """
+    grid = mesh.make(devices or split(config), config.batch_size, len(config.members()))
     precision = jax.default_matmul_precision(config.matmul_precision)
     with jax.set_mesh(grid), precision:
         rounds = Rounds(config, module.build, source, grid)
@@ -137,7 +145,7 @@ def looped(module: ModuleType, config: Run, source: Source, steps: int) -> Itera
                 "steps": 2 * steps,
                 "log_every": steps,
                 "sample_every": 0,
-                "devices": 1,
+                "devices": split(config),
             }
             config = dataclasses.replace(config, checkpoint_every=0, **own)
             loop.run(config, module.build, source, picture=lambda samples: np.zeros((8, 8, 1), np.uint8))
@@ -335,4 +343,5 @@ def main(settings: Config) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    mesh.core_each(GAMES["ring_16"][2]["seeds"])  # as a run does it
     cli.run(main, Config)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import jax
 import tyro
 
-from gan_jax import compiled, memory, processes
+from gan_jax import compiled, memory, mesh, processes
 from gan_jax.config import Run
 from gan_jax.record import module_name
 from gan_jax.types import UserError, WriteError
@@ -36,6 +36,8 @@ def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | N
             compiled.keep()
         if isinstance(given, Run):
             processes.initialize(given.coordinator, given.num_processes, given.process_id)
+            if args is None and given.devices != 1:
+                mesh.core_each(len(given.members()))
         main(given)
     except UserError as error:
         if processes.first() or not error.shared:

@@ -7,6 +7,7 @@ construction.
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -46,6 +47,25 @@ def make(devices: int, rows: int, members: int = 1) -> Mesh:
     return jax.make_mesh(
         (apart, count // apart), (MEMBER, DATA), axis_types=(AxisType.Auto,) * 2, devices=there[:count]
     )
+
+
+def core_each(members: int) -> int:
+    """Makes JAX take this machine's CPU for several devices, for the rest of the process: as many as it has cores, and no
+    more than split the `members` of a population evenly; how many, 1 where it is left as it is.
+
+    XLA's threads share each operation of a program and wait for each other after it, which of small ones costs more than
+    it gains; a program of its own on each core waits for nobody. Before any other use of JAX. What JAX_NUM_CPU_DEVICES or
+    XLA_FLAGS say of the number stands, and one process among several is left alone.
+    """
+    settled = jax.config.jax_num_cpu_devices >= 0  # type: ignore[attr-defined]  # as JAX documents it
+    given = settled or "device_count" in os.environ.get("XLA_FLAGS", "")
+    if given or jax.distributed.is_initialized():
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = max(n for n in range(1, min(cores, members) + 1) if members % n == 0)
+    if count > 1:
+        jax.config.update("jax_num_cpu_devices", count)
+    return count
 
 
 @contextlib.contextmanager

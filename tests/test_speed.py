@@ -249,6 +249,54 @@ assert jax.config.values["jax_cpu_enable_async_dispatch"] is False
     assert large > 0.99 or not Path("/sys/kernel/mm/transparent_hugepage").exists()
 
 
+def test_members_are_split_over_cores():
+    program = """
+import os, jax
+from gan_jax import mesh
+for cores, members, flags, said in [
+    (2, 16, "", 2), (2, 1, "", 1), (2, 3, "", 1), (8, 6, "", 6), (4, 6, "", 3), (1, 4, "", 1),
+    (4, 4, "--xla_force_host_platform_device_count=8", 1), (4, 4, "", 4),
+]:
+    os.sched_getaffinity, os.environ["XLA_FLAGS"] = (lambda pid: set(range(cores))), flags
+    jax.config.update("jax_num_cpu_devices", -1)
+    assert mesh.core_each(members) == said, (cores, members, flags)
+assert mesh.core_each(2) == 1 and len(jax.devices()) == 4  # it is settled
+"""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("flags", "seeds", "settled", "devices"), [
+    ([], 4, "", 0), (["--devices", "1"], 4, "", 1), ([], 4, "2", 2), ([], 1, "", 1),
+])  # fmt: skip
+def test_a_population_uses_every_core(flags, seeds, settled, devices, tmp_path):
+    """And comes to the same bits."""
+    cores = len(os.sched_getaffinity(0))
+    devices = devices or max(n for n in range(1, cores + 1) if seeds % n == 0)
+    given = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": settled}
+    environment = {name: value for name, value in given.items() if value and name != "XLA_FLAGS"}
+
+    def rows(name, *flags):
+        program = "from experiments import gan_ring; from gan_jax import cli; cli.run(gan_ring.main, gan_ring.Config)"
+        own = ["--workdir", name, "--seeds", str(seeds), "--steps", "40", "--log-every", "20"]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *own, *flags],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        text = (tmp_path / name / "metrics.jsonl").read_text()
+        return done.stdout, [{k: v for k, v in json.loads(row).items() if k != "seconds"} for row in text.splitlines()]
+
+    said, found = rows("a", *flags)
+    assert f"on {devices} x cpu" in said
+    assert found == rows("b", "--devices", "1")[1]
+
+
 # -- the benchmark
 
 
