@@ -117,14 +117,14 @@ def test_sigma_is_the_largest_of_spectral_norms():
 
 
 def test_accuracies_gap_and_diversity():
-    """Against a D whose logit is the first coordinate, and a G that halves the data's deviation."""
+    """Against a D whose logit is the first coordinate and a constant, as a critic's may be, and a G that halves the data's deviation."""
     real = jnp.array([[1.0, 0.0], [2.0, 0.0], [3.0, 4.0], [-1.0, 4.0]])
     fake = jnp.array([[-1.0, 1.0], [1.0, 1.0], [-1.0, 2.0], [1.0, 2.0]])
     played = tiny()
 
     class First(mlp.Discriminator):
         def __call__(self, x, label=None, *, train):
-            return x[:, 0]
+            return x[:, 0] + 10
 
     played = tiny(First())
     tx, batch = optax.sgd(0.1), {"image": real}

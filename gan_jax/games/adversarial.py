@@ -43,7 +43,8 @@ def adversarial(
     section 4).
 
     The metric "disc/loss" is the loss without the penalties, each of which is a metric of its own, unweighted;
-    "disc/real_accuracy" and "disc/fake_accuracy" are the shares of logits above and below 0, "gen/diversity" is the
+    "disc/real_accuracy" and "disc/fake_accuracy" are the shares of real logits above and of fake ones below the middle of
+    their two means, since the zero of a Wasserstein critic or a relativistic D means nothing; "gen/diversity" is the
     variance of the fakes' pixels, taken from pairs of rows, beside that of the real images.
     """
 
@@ -99,13 +100,15 @@ def adversarial(
             real_logits, stats = judge(params, state.disc.stats, real, label, real_pass)
             fake_logits, stats = judge(params, stats, fake, label, fake_pass)
         total = loss.disc(real=real_logits, fake=fake_logits)
+        real_mean, fake_mean = jnp.mean(real_logits), jnp.mean(fake_logits)
+        middle = (real_mean + fake_mean) / 2
         metrics = {
             "disc/loss": total,
-            "disc/real": jnp.mean(real_logits),
-            "disc/fake": jnp.mean(fake_logits),
-            "disc/gap": jnp.mean(real_logits) - jnp.mean(fake_logits),
-            "disc/real_accuracy": jnp.mean(real_logits > 0),
-            "disc/fake_accuracy": jnp.mean(fake_logits < 0),
+            "disc/real": real_mean,
+            "disc/fake": fake_mean,
+            "disc/gap": real_mean - fake_mean,
+            "disc/real_accuracy": jnp.mean(real_logits > middle),
+            "disc/fake_accuracy": jnp.mean(fake_logits < middle),
             "gen/diversity": _variance(fake) / jnp.maximum(_variance(real), 1e-12),
         }
         for i, (weight, penalty) in enumerate(penalties):
