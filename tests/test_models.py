@@ -231,8 +231,8 @@ COUNTS = {
     "dcgan_disc_64": (dcgan.Discriminator(), (ROWS, 64, 64, 3), 2_765_568 + 65),
     # 28 -> 14 -> 7. G: 100 * 7*7*128 + 2*128 + 16*128*64 + 2*64 + 16*64 + 1. D: 16*64 + 64 + 16*64*128 + 2*128 +
     # 7*7*128 + 1.
-    "dcgan_gen_28": (dcgan.Generator((28, 28, 1)), (ROWS, 100), 759_681),
-    "dcgan_disc_28": (dcgan.Discriminator(), (ROWS, 28, 28, 1), 138_689),
+    "dcgan_gen_28": (dcgan.Generator((28, 28, 1)), (ROWS, 100), 1_066_881),
+    "dcgan_disc_28": (dcgan.Discriminator(), (ROWS, 28, 28, 1), 661_313),
     # 32 -> 16 -> 8 -> 4. G: 100 * 4*4*256 + 16 (256*128 + 128*64 + 64*3) + 3 + 2 (256 + 128 + 64). D: 16 (3*64 + 64*128
     # + 128*256) + 64 + 2 (128 + 256) + 4*4*256 + 1.
     "dcgan_gen_32": (dcgan.Generator((32, 32, 3)), (ROWS, 100), 1_068_931),
@@ -301,8 +301,8 @@ def test_parameters_of_labels():
         jax.ShapeDtypeStruct(shape, dtype)
         for shape, dtype in (((2, 100), "float32"), ((2, 28, 28, 1), "float32"), ((2,), "int32"))
     )
-    assert count(dcgan.Generator((28, 28, 1), classes=10), z, label) == 759_681 + 10 * 100 + 100 * 7 * 7 * 128
-    assert count(dcgan.Discriminator(classes=10), x, label) == 138_689 + 10 * 28 * 28 + 16 * 64
+    assert count(dcgan.Generator((28, 28, 1), classes=10), z, label) == 1_066_881 + 10 * 100 + 100 * 4 * 4 * 256
+    assert count(dcgan.Discriminator(classes=10), x, label) == 661_313 + 10 * 28 * 28 + 16 * 64
     assert count(mlp.Generator((28, 28, 1), classes=10), z, label) == 1_486_352 + 10 * 100 + 100 * 256
     assert count(mlp.Discriminator(classes=10), x, label) == 1_460_225 + 10 * 64 + 64 * 1024
 
@@ -359,6 +359,33 @@ def test_the_last_activation_is_chosen(last):
 )
 def test_halvings(sides, times):
     assert halvings(*sides, "DCGAN") == times
+
+
+@pytest.mark.parametrize(
+    ("image", "inside"),
+    [
+        ((28, 28), [14, 7, 4]),
+        ((32, 32), [16, 8, 4]),
+        ((20, 20), [10, 5, 3]),
+        ((24, 24), [12, 6, 3]),
+        ((8, 8), [4, 2]),
+        ((4, 4), [2, 1]),
+    ],
+)
+def test_the_sizes_inside_dcgan(image, inside):
+    assert dcgan.sides(*image) == [image, *((n, n) for n in inside)]
+    x = jnp.zeros((2, *image, 1))
+    disc, gen = dcgan.Discriminator(4), dcgan.Generator((*image, 1), 4)
+    _, seen = jax.eval_shape(
+        lambda: disc.init_with_output(jax.random.key(0), x, train=False, capture_intermediates=True)
+    )
+    made = jax.eval_shape(
+        lambda: gen.init_with_output(jax.random.key(0), jnp.zeros((2, Z)), train=False, capture_intermediates=True)
+    )[1]
+    down = [seen["intermediates"][f"Conv_{i}"]["__call__"][0].shape[1] for i in range(len(inside))]
+    up = [made["intermediates"][f"ConvTranspose_{i}"]["__call__"][0].shape[1] for i in range(len(inside))]
+    assert down == inside
+    assert up == [2 * n for n in reversed(inside)]  # of which 8 is cut to 7
 
 
 @pytest.mark.parametrize(

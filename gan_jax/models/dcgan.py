@@ -1,9 +1,8 @@
 """DCGAN for any image whose sides are multiples of 4 (Radford et al. 2016, arXiv:1511.06434, section 3 and figure 1).
 
-A side is halved twice, and then as long as it is even and above 4: 28 -> 14 -> 7; 32 -> 16 -> 8 -> 4; 8 -> 4 -> 2. The
-discriminator's channels double with
-every halving, from `width`; the generator is its mirror image. Kernels are 4x4 with stride 2, weights start as N(0,
-0.02^2), batch-norm scales as N(1, 0.02^2).
+A side is halved twice, and then as long as the smaller is above 4: 32 -> 16 -> 8 -> 4; 28 -> 14 -> 7 -> 4, whose way back
+is 4 -> 8, cut to 7; 8 -> 4 -> 2. The discriminator's channels double with every halving, from `width`; the generator is its
+mirror image. Kernels are 4x4 with stride 2, weights start as N(0, 0.02^2), batch-norm scales as N(1, 0.02^2).
 """
 
 import functools
@@ -23,6 +22,17 @@ def _batch_norm(train: bool, dtype: Any) -> nn.BatchNorm:
         return 1 + dcgan_init(key, shape, dtype)
 
     return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=near_one, dtype=dtype)
+
+
+def sides(height: int, width: int) -> list[tuple[int, int]]:
+    """The sizes inside the networks, from the images' to the smallest, halves rounded up. UserError unless both sides are
+    multiples of 4.
+    """
+    count = halvings(height, width, "DCGAN")
+    found = [(height >> i, width >> i) for i in range(count + 1)]
+    while min(found[-1]) > 4:
+        found.append((-(-found[-1][0] // 2), -(-found[-1][1] // 2)))
+    return found
 
 
 class Generator(nn.Module):
@@ -45,18 +55,20 @@ class Generator(nn.Module):
     ) -> Float[Array, "b h w c"]:
         require_label(label, self.classes, "dcgan.Generator")
         height, width, channels = self.shape
-        ups = halvings(height, width, "DCGAN")
+        smallest, *larger = reversed(sides(height, width))
         if label is not None:
             z = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1], dtype=self.dtype)(label)], axis=-1)  # [b 2z]
-        base = (height >> ups, width >> ups, self.width << (ups - 1))
+        base = (*smallest, self.width << (len(larger) - 1))
         dense = functools.partial(nn.Dense, kernel_init=dcgan_init, dtype=self.dtype)
         x = dense(base[0] * base[1] * base[2], use_bias=not self.batch_norm)(z)
         x = x.reshape(-1, *base)  # [b hwc] -> [b h w c]
-        for up in reversed(range(ups)):
+        for i, (high, wide) in enumerate(larger):
+            last = i == len(larger) - 1
             x = nn.relu(_batch_norm(train, self.dtype)(x) if self.batch_norm else x)
-            features = self.width << (up - 1) if up else channels
-            use_bias = not self.batch_norm or not up
+            features = channels if last else self.width << (len(larger) - 2 - i)
+            use_bias = not self.batch_norm or last
             x = ConvTranspose(features, (4, 4), (2, 2), use_bias=use_bias, kernel_init=dcgan_init, dtype=self.dtype)(x)
+            x = x[:, :high, :wide]  # 4 -> 8 -> 7
         return jnp.tanh(x.astype(jnp.float32))
 
 
@@ -88,7 +100,7 @@ class Discriminator(nn.Module):
         if label is not None:
             plane = nn.Embed(self.classes, height * width, dtype=self.dtype)(label)  # [b hw]
             x = jnp.concatenate([x, plane.reshape(-1, height, width, 1)], axis=-1)
-        for down in range(halvings(height, width, "DCGAN")):
+        for down in range(len(sides(height, width)) - 1):
             norm = self.batch_norm and down > 0
             x = Conv(self.width << down, (4, 4), (2, 2), use_bias=not norm, kernel_init=dcgan_init, dtype=self.dtype)(x)
             x = leaky_relu(_batch_norm(train, self.dtype)(x) if norm else x)
