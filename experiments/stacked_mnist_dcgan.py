@@ -39,7 +39,7 @@ class Config(SetRun):
     z_dim: int = 100
     """Size of the latent z."""
     width: int = 64
-    """Channels beside the images; the innermost layer has twice as many."""
+    """Channels beside the images; the innermost layer has four times as many."""
     lr: float = 2e-4
     """Adam's learning rate, both sides, falling to 0 along a cosine over --steps: a run of more steps is another run."""
     gamma: float = 1.0

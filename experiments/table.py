@@ -213,7 +213,8 @@ def tables() -> str:
         "coverage": ("coverage_pixels", ".3f"),
     }
     kept = [result for result in map(read, MIXTURES + IMAGES) if result]
-    hardware = sorted({result["hardware"] for result in kept})
+    # A population has one virtual device a core; the cores are the same.
+    hardware = sorted({re.sub(r"^\d+ x cpu, ", "", result["hardware"]) for result in kept})
     lines = [
         "Last value, and in brackets the best of the run's evaluations; of several seeds the mean ± standard deviation, "
         "and how many collapsed. Steps and images are those of each seed; minutes are wall-clock of all together on "
