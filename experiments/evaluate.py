@@ -10,6 +10,7 @@ protocols are the same; otherwise the fields that differ are named.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -78,15 +79,29 @@ class Against(NamedTuple):
 
 
 class Images:
-    """Both sides of a measurement, and their features, each computed once."""
+    """Both sides of a measurement, and their features, each computed once, when a metric asks for them."""
 
     def __init__(self, config: Config, features: Features, against: Against, made: Made):
         self.config, self.features, self.against, self.real = config, features, against, against.real
         self.fake, self.labels, self.made = made.images, made.labels, made
         self.count = len(self.fake)
         self.order = np.random.default_rng(0).permutation(len(self.real.images))
-        self.real_features, _ = features.of(self.real, self.order)
-        self.fake_features, self.logits = features(self.fake)
+
+    @functools.cached_property
+    def real_features(self) -> np.ndarray:
+        return self.features.of(self.real, self.order)[0]
+
+    @functools.cached_property
+    def _of_fakes(self) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.features(self.fake)
+
+    @property
+    def fake_features(self) -> np.ndarray:
+        return self._of_fakes[0]
+
+    @property
+    def logits(self) -> np.ndarray | None:
+        return self._of_fakes[1]
 
     def some_real(self) -> np.ndarray:
         """As many images as there are fakes, or all."""
@@ -203,10 +218,18 @@ def _ms_ssim(x: Images) -> Found:
 
 
 def _neighbours(x: Images) -> Found:
-    half = len(x.real_features) // 2
-    found = neighbours.memorised(x.fake_features, x.real_features[:half], x.real_features[half:])
+    """Whether fakes stand nearer to the images that the generator has learnt than others do that it has not seen."""
+    train, held = x.against.train, x.against.held
+    if held is None:
+        raise UserError(
+            f"memorised neighbours need images that the generator has not seen: {train.name} has no test images"
+        )
+    learnt, other = (x.features.of(one, np.arange(len(one.images)))[0] for one in (train, held))
+    found = neighbours.memorised(x.fake_features, learnt, other)
     values = {name: (float(value), False) for name, value in found._asdict().items() if np.ndim(value) == 0}
-    return Found(values, {"real": half, "held_out": len(x.real_features) - half})
+    return Found(
+        values, {"real": len(learnt), "real_split": "train", "held_out": len(other), "test_digest": held.digest}
+    )
 
 
 def _two_sample(x: Images) -> Found:
@@ -285,8 +308,10 @@ def _against(config: Config, target: str, sampler: Sampler | None) -> Against:
             raise UserError(f"{target} is a set of images: say by --data what it is measured against")
     else:
         flags = sampler.config
-        if "data" not in flags:
-            raise UserError(f"{target} was not trained on images: its own result.json has its measures")
+        if not {"data", "fit", "stream"} <= set(flags):
+            raise UserError(
+                f"{target} was not trained on the images of a set: its own result.json has its measures, and --data names another set"
+            )
         name, size = str(flags["data"]), flags["size"] or None
         how = {"fit": flags["fit"], "stream": flags["stream"]}
     train = data.load(name, size=size, **how)
@@ -311,7 +336,6 @@ def measured(config: Config, target: str, chosen: list[str]) -> dict[str, Record
     features = evaluate.chosen(config.features, against.train, getattr(resize, config.resizer))
     both = Images(config, features, against, made)
     how = {
-        **features.ready().protocol,
         "real": len(real.images),
         "real_split": config.split,
         "fake": len(made.images),
@@ -328,7 +352,8 @@ def measured(config: Config, target: str, chosen: list[str]) -> dict[str, Record
         except ValueError as error:
             raise UserError(f"{metric} of {target}: {error}") from error
         for key, (value, higher) in found.values.items():
-            records[key] = Record(value, higher, {"metric": metric, **how, **found.told})
+            network = {} if "features" in found.told else features.ready().protocol
+            records[key] = Record(value, higher, {"metric": metric, **network, **how, **found.told})
     return records
 
 
@@ -353,8 +378,14 @@ def main(config: Config) -> dict[str, Any]:
     print("".join([" " * width, *(f"  {target[-24:]:>24}" for target in found)]))
     for name in names:
         print("".join([f"{name:<{width}}", *(f"  {records[name].value:>24.6g}" for records in found.values())]))
-    how = next(iter(found.values()))[names[0]].protocol
-    print("  ".join(f"{key}: {value}" for key, value in how.items() if key != "metric"))
+    told = {name: one.protocol for name, one in next(iter(found.values())).items()}
+    shared = {
+        key: value for key, value in told[names[0]].items() if all(how.get(key) == value for how in told.values())
+    }
+    print("  ".join(f"{key}: {value}" for key, value in shared.items()))
+    for name, how in told.items():
+        if own := {key: value for key, value in how.items() if key not in shared and key != "metric"}:
+            print(f"{name}:  " + "  ".join(f"{key}: {value}" for key, value in own.items()))
     result = {
         "command": record.command(config, ("json",)),
         **record.environment(),

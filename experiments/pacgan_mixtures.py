@@ -69,7 +69,7 @@ def main(config: Config) -> None:
     centres, std = (data.ring_centres(), 0.01) if ring else (data.grid_centres(), 0.05)
     picture = functools.partial(images.scatter, real=centres)
     source = data.source(data.points(centres, std), config.batch_size * config.packing, config.seed)
-    loop.run(config, build, source, evaluate.mixture(centres, std), picture, pictured=2_500)
+    loop.run(config, build, source, evaluate.mixture(centres, std, samples=evaluate.RAW), picture, pictured=2_500)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     digits = data.load(config.data, size=config.size or None, fit=config.fit)
     source = data.stacked(digits, config.batch_size * config.packing, config.seed)
-    loop.run(config, build, source, evaluate.stacked(digits, config.evaluate_samples))
+    loop.run(config, build, source, evaluate.stacked(digits, config.evaluate_samples, evaluate.RAW))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def _config(result: dict[str, Any]) -> Any:
 
 def allowed(name: str) -> set[str]:
     """Flags that a kept run may be given."""
-    return {"seeds", "data"} | ({"steps", *VARIANTS[name]} if name in VARIANTS else set())
+    return {"seeds"} | ({"steps", *VARIANTS[name]} if name in VARIANTS else set())
 
 
 def kept_as(result: dict[str, Any]) -> str:
@@ -105,6 +105,10 @@ def _value(metric: dict[str, Any] | None, form: str) -> str:
         spread = f" ± {metric[f'{which}_std']:{form}}" if f"{which}_std" in metric else ""
         return f"{metric[which]:{form}}{spread}"
 
+    last = [one["last"] for one in metric.get("members", {}).values()]
+    if 0 < last.count(None) < len(last):  # which the mean leaves out
+        return f"{told('last')} ({told('best')}), of {len(last) - last.count(None)} seeds, else infinite"
+
     return f"{told('last')} ({told('best')})"
 
 
@@ -121,10 +125,13 @@ def _seeds(result: dict[str, Any] | None) -> str:
 def _effort(result: dict[str, Any] | None) -> str:
     if result is None:
         return "not run"
-    steps = f"{result['steps']:,}"
+    default, steps = _config(result).steps, f"{result['steps']:,}"
     if "steps" in flags(result):
-        steps += f" of {_config(result).steps:,}"
-    return f"{steps} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min"
+        steps += f" of {default:,}"
+    told = f"{steps} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min"
+    if "steps" not in flags(result) and result["steps"] != default:
+        return f"{told}; of an earlier recipe, now {default:,} steps"
+    return told
 
 
 def _require_one_way(names: tuple[str, ...], metric: str) -> None:
@@ -176,6 +183,10 @@ def collapse() -> list[str]:
                 cells[1] = ""
             cells += [_seeds(result), _effort(result)] if name else ["", ""]
             lines.append(f"| {bench}: {what} | " + " | ".join([*(cells if name else [""] * 5), *published]) + " |")
+        found = filter(None, (read(name) for _, name, _ in rows))
+        floors = [one["metrics"]["reverse_kl"]["protocol"].get("floor") for one in found]
+        if floor := next(filter(None, floors), None):
+            lines.append(f"| {bench}: *real images* | | | {floor:.3f} |" + " |" * 6)
     return lines
 
 

@@ -68,7 +68,7 @@ def main(config: Config) -> None:
     centres = data.ring_centres()
     picture = functools.partial(images.scatter, real=centres)
     source = data.ring(config.batch_size, config.seed, std=STD)
-    loop.run(config, build, source, evaluate.mixture(centres, STD), picture, pictured=2_500)
+    loop.run(config, build, source, evaluate.mixture(centres, STD, samples=evaluate.RAW), picture, pictured=2_500)
 
 
 if __name__ == "__main__":

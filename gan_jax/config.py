@@ -118,6 +118,10 @@ class Run:
             raise UserError(
                 f"--accumulate {self.accumulate} cannot split --batch-size {self.batch_size} evenly; try --batch-size {even}"
             )
+        if self.patience and not self.evaluate_every:
+            raise UserError(
+                f"--patience {self.patience} counts evaluations while training: give --evaluate-every, in steps"
+            )
         self._check_processes()
         self.members()
 

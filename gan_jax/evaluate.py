@@ -22,16 +22,20 @@ CLASSIFIER_STEPS = 5_000
 SPLITS = 10  # of the Inception Score
 COLLAPSED = {"modes": "fewer than half of the modes found", "recall": "recall under a quarter of the floor's"}
 SAMPLES = {"weights": "averaged (EMA)", "batch_norm": "running averages", "sample_seed": 0}
+RAW = {
+    **SAMPLES,
+    "weights": "raw",
+}  # of an experiment that keeps no average: what stands in its place is the generator itself
 HIGHER = {"inception_score": True, "precision": True, "recall": True, "density": True, "coverage": True}  # is better
 
 
-def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
+def mixture(centres: np.ndarray, std: float, count: int = 2_500, samples: dict[str, Any] = SAMPLES) -> Evaluate:
     """Modes found, share of high quality (3 std) and reverse KL of `count` samples, as PacGAN counts them; `collapsed` is 1
     where fewer than half of the modes are found, else 0.
     """
 
     def evaluate(draw: Draw) -> dict[str, Record]:
-        protocol = {"fake": count, "reach": "3 std", "std": std, "modes": len(centres), **SAMPLES}
+        protocol = {"fake": count, "reach": "3 std", "std": std, "modes": len(centres), **samples}
         values = mode_count.modes(centres, draw(count), std)
         records = {name: Record(value, name != "reverse_kl", protocol) for name, value in values.items()}
         collapsed = float(values["modes"] < len(centres) / 2)
@@ -40,7 +44,7 @@ def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
     return Evaluate(evaluate, ("high_quality", "modes", "reverse_kl", "collapsed"))
 
 
-def stacked(digits: ImageSet, count: int = 26_000) -> Evaluate:
+def stacked(digits: ImageSet, count: int = 26_000, samples: dict[str, Any] = SAMPLES) -> Evaluate:
     """Of images of three digits, one a channel, how many of the 1,000 combinations a classifier of `digits` sees, and the
     reverse KL of their shares in nats; `floor` in the protocol is what `count` real triples score, `collapsed` is 1 where
     fewer than half are there, else 0. The protocol of PacGAN, arXiv:1712.04086, section 4.2, but for the classifier.
@@ -59,7 +63,7 @@ def stacked(digits: ImageSet, count: int = 26_000) -> Evaluate:
     def evaluate(draw: Draw) -> dict[str, Record]:
         fake = np.asarray(draw(count))
         values, least = counted([fake[..., i : i + 1] for i in range(3)]), floor()
-        how = {**network.ready().protocol, "fake": count, "data": digits.name, "data_digest": digits.digest, **SAMPLES}
+        how = {**network.ready().protocol, "fake": count, "data": digits.name, "data_digest": digits.digest, **samples}
         records = {
             name: Record(value, name == "modes", {**how, "floor": least[name]}) for name, value in values.items()
         }
@@ -83,13 +87,17 @@ def of(config: ImageRun, real: ImageSet, labels: str = "none") -> Evaluate:
 
 def chosen(name: str, real: ImageSet, resizer: Callable = resize.tensorflow) -> Features:
     """The features that --features names: "" for a classifier of the set, or where it has no labels its pixels, or of more
-    than 4,096 pixels 2,048 random projections; else pixels, inception, or the path of another Inception file.
+    than 4,096 pixels 2,048 random sums of them; else pixels, inception, or the path of another Inception file.
     """
     if name == "pixels" or (not name and not real.classes):
         many = not name and np.prod(real.spec.shape) > 4_096
         return features_of.projection(2_048) if many else features_of.pixels()
     if not name:
         return features_of.classifier(real, CLASSIFIER_STEPS)
+    if real.spec.shape[-1] not in (1, 3):
+        raise UserError(
+            f"--features {name}: the Inception network takes images of 1 or 3 channels, and {real.name} has {real.spec.shape[-1]}"
+        )
     return features_of.inception("" if name == "inception" else name, resizer)
 
 
@@ -130,10 +138,13 @@ def images(
     else:
         reference, held, rows = order, test, np.random.default_rng(0).permutation(len(test.images))
         split = {"real": len(order), "real_split": "all"}
-    if min(len(reference), len(rows)) <= NEIGHBOURS:
+    fewest = max(NEIGHBOURS + 1, SPLITS if features.classes else 0)
+    if min(len(reference), len(rows)) < fewest:
         raise UserError(
-            f"{real.name} has {len(real.images)} images; to measure a generator at least {2 * (NEIGHBOURS + 1)} are needed"
+            f"{real.name} has {len(reference)} images to measure with and {len(rows)} beside them; at least {fewest} of each are needed"
         )
+    if few < fewest:
+        raise UserError(f"--evaluate-samples {few}: at least {fewest}, for the neighbours and splits of the metrics")
 
     own_classes, held_classes = (
         np.zeros(len(y), int) if x.labels is None else x.labels[y] for x, y in ((real, reference), (held, rows))
@@ -145,7 +156,11 @@ def images(
 
     @functools.cache
     def moments() -> frechet.Moments:
-        return frechet.moments([features.of(real, reference)[0]])
+        return features.moments(real, reference)
+
+    @functools.cache
+    def near(count: int) -> np.ndarray:
+        return features.of(real, reference[:count])[0]
 
     @functools.cache
     def floor(count: int) -> dict[str, float]:
@@ -153,7 +168,7 @@ def images(
 
     def score(fake: np.ndarray, logits: np.ndarray | None, classes: np.ndarray | None) -> dict[str, float]:
         count = len(fake)
-        own = features.of(real, reference[:count])[0]
+        own = near(count)
         values = {
             "frechet": frechet.frechet_distance(moments(), frechet.moments([fake])),
             "kid": kernel.mmd2(own, fake),
@@ -161,7 +176,7 @@ def images(
             **manifold.prdc(own, fake, NEIGHBOURS),
         }
         if classes is not None:
-            each = frechet.intra_frechet(features.of(real, reference)[0], own_classes, fake, classes)
+            each = frechet.intra_frechet(near(len(reference)), own_classes, fake, classes)
             values["intra_frechet"] = float(np.mean(list(each.values())))
         return values
 

@@ -3,7 +3,8 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +12,13 @@ import numpy as np
 
 from gan_jax import cache, classify, resize, weights
 from gan_jax.images import to_uint8
+from gan_jax.metrics import frechet
 from gan_jax.models.inception import Inception
 from gan_jax.types import Array, ImageSet, PyTree
 
 Apply = Callable[[Array], tuple[np.ndarray, np.ndarray | None]]
-ROWS = 5_000  # images that are brought to memory at a time
+ROWS, ENTRIES = 5_000, 2**26  # images, and their values, that are brought to memory at a time
+FAR = 8.0  # from [-1, 1], where a generator without a last tanh may stray, and 8-bit values as floats go at once
 
 
 class Ready(NamedTuple):
@@ -33,28 +36,60 @@ class Features(NamedTuple):
     classes: int = 0  # of the logits; 0: none
 
     def __call__(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
-        """Of images in any form: those in [-1, 1] are rounded to 8 bits first, as pictures are saved."""
-        apply, found = self.ready().apply, []
-        for begin in range(0, len(images), ROWS):
-            rows = np.asarray(images[begin : begin + ROWS])
-            found.append(apply(rows if rows.dtype == np.uint8 else to_uint8(rows)))
-        logits = [part[1] for part in found if part[1] is not None]
-        return np.concatenate([part[0] for part in found]), np.concatenate(logits) if logits else None
+        """Of images in any form: those in [-1, 1] are rounded to 8 bits first, as pictures are saved. ValueError for values
+        that are not finite, and for those of another range, such as 0 to 255.
+        """
+        return _joined([self._part(images[part]) for part in _parts(images.shape, len(images))])
+
+    def _part(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
+        rows = np.asarray(images)
+        if rows.dtype != np.uint8:
+            if not np.abs(rows).max(initial=0) < FAR:  # NaN is not less either
+                raise ValueError(f"images are uint8, or finite floats in [-1, 1]; got {rows.min():g} to {rows.max():g}")
+            rows = to_uint8(rows)
+        return self.ready().apply(rows)
+
+    def batches(self, images: ImageSet, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Of some rows of a set, a part at a time."""
+        for part in _parts(images.spec.shape, len(rows)):
+            yield self._part(np.asarray(images.images[rows[part]]))
+
+    def name(self, images: ImageSet, rows: np.ndarray) -> str:
+        """What tells features of these rows from all others: a hash of all that they depend on."""
+        which = hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()
+        what = {**self.ready().protocol, "data": images.digest, "rows": which}
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24]
 
     def of(self, images: ImageSet, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Of some rows of a set, kept in the user's cache under all that they depend on."""
-        which = hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()
-        what = {**self.ready().protocol, "data": images.digest, "rows": which}
-        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24]
 
         def make() -> dict[str, np.ndarray]:
-            parts = [self(np.asarray(images.images[rows[i : i + ROWS]])) for i in range(0, len(rows), ROWS)]
-            logits = [part[1] for part in parts if part[1] is not None]
-            found = {"features": np.concatenate([part[0] for part in parts])}
-            return found | ({"logits": np.concatenate(logits)} if logits else {})
+            features, logits = _joined(list(self.batches(images, rows)))
+            return {"features": features} | ({} if logits is None else {"logits": logits})
 
-        kept = cache.arrays(f"features-{digest}", make)
+        kept = cache.arrays(f"features-{self.name(images, rows)}", make)
         return kept["features"], kept.get("logits")
+
+    def moments(self, images: ImageSet, rows: np.ndarray) -> frechet.Moments:
+        """Of some rows of a set, whose features are never all in memory; kept in the user's cache likewise."""
+
+        def make() -> dict[str, np.ndarray]:
+            found = frechet.moments(part[0] for part in self.batches(images, rows))
+            return {"n": np.array(found.n), "mean": found.mean, "scatter": found.scatter}
+
+        kept = cache.arrays(f"moments-{self.name(images, rows)}", make)
+        return frechet.Moments(int(kept["n"]), kept["mean"], kept["scatter"])
+
+
+def _parts(shape: tuple[int, ...], count: int) -> list[slice]:
+    """Of `count` images of this shape [h w c] as many at a time as may be in memory."""
+    each = min(ROWS, max(1, ENTRIES // max(1, math.prod(shape[-3:]))))
+    return [slice(begin, begin + each) for begin in range(0, count, each)]
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray | None]]) -> tuple[np.ndarray, np.ndarray | None]:
+    logits = [part[1] for part in parts if part[1] is not None]
+    return np.concatenate([part[0] for part in parts]), np.concatenate(logits) if logits else None
 
 
 def pixels() -> Features:
@@ -67,14 +102,20 @@ def pixels() -> Features:
 
 
 def projection(dimensions: int, seed: int = 0) -> Features:
-    """Random projections of the pixels onto `dimensions` directions, N(0, 1 / pixels), which keep distances on average."""
+    """Random projections of the pixels: each pixel, by a random sign, is added to one of `dimensions` sums, which keeps
+    squared distances on average, in no memory of its own whatever the images' size (Charikar et al. 2002, count sketch).
+    """
 
     def apply(images: Array) -> tuple[np.ndarray, None]:
-        x = _flat(images)
-        directions = np.random.default_rng(seed).normal(0, x.shape[1] ** -0.5, (x.shape[1], dimensions))
-        return x @ directions.astype(np.float32), None
+        import scipy.sparse  # here alone
 
-    told = {"features": f"{dimensions} random projections of the pixels, seed {seed}"}
+        x = _flat(images)
+        rng, pixels = np.random.default_rng(seed), np.arange(x.shape[1])
+        signs, places = rng.choice(np.array([-1, 1], np.float32), len(pixels)), rng.integers(0, dimensions, len(pixels))
+        sums = scipy.sparse.csr_array((signs, (pixels, places)), shape=(len(pixels), dimensions))
+        return np.asarray(x @ sums), None
+
+    told = {"features": f"{dimensions} signed sums of random pixels, seed {seed}"}
     return Features("projection", lambda: Ready(apply, told))
 
 

@@ -5,8 +5,6 @@ wrong.
 from collections.abc import Mapping
 from typing import Any
 
-from gan_jax.spread import mean_std
-
 QUIET = ("accuracy", "norm", "gap", "diversity", "sigma")  # how the names of monitors end; they are in the rows only
 ALONE = 0.1  # of the real images' variance
 CERTAIN = 0.99  # share of real and of fake images that D tells apart
@@ -18,20 +16,25 @@ def main_values(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def warnings(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a row of the log gives reason to say, by kind; of a population by the mean of its members."""
+    """What a row of the log gives reason to say, by kind; of a population of how many of its members."""
     found = {}
 
-    def of(name: str) -> float | None:
-        return mean_std(row[name])[0] if name in row else None
+    def of(name: str) -> list[float | None]:
+        value = row.get(name)
+        return list(value) if isinstance(value, (list, tuple)) else [value]
 
-    diversity, real, fake = of("gen/diversity"), of("disc/real_accuracy"), of("disc/fake_accuracy")
-    if diversity is not None and diversity < ALONE:
+    def who(those: list[Any], all_of_them: list[Any]) -> str:
+        return f" (of {len(those)} of {len(all_of_them)} members)" if len(all_of_them) > 1 else ""
+
+    spread = of("gen/diversity")
+    if alike := [one for one in spread if one is not None and one < ALONE]:
         found["diversity"] = (
-            f"the fakes of a batch vary {diversity:.2g} times as much as real images: the generator may have collapsed"
+            f"the fakes of a batch vary {min(alike):.2g} times as much as real images{who(alike, spread)}: the generator may have collapsed"
         )
-    if real is not None and fake is not None and min(real, fake) >= CERTAIN:
+    both = list(zip(of("disc/real_accuracy"), of("disc/fake_accuracy"), strict=True))
+    if sure := [pair for pair in both if min(-1 if one is None else one for one in pair) >= CERTAIN]:
         found["certain"] = (
-            f"the discriminator tells {real:.1%} of real and {fake:.1%} of fake images: "
+            f"the discriminator tells {sure[0][0]:.1%} of real and {sure[0][1]:.1%} of fake images{who(sure, both)}: "
             "it may have learnt the images by heart, or the generator has fallen behind"
         )
     return found

@@ -5,6 +5,7 @@ from typing import Any
 
 from gan_jax.types import Record, UserError
 
+LEAST = ("fake", "weights")  # what every protocol says: of how many samples, of which generator
 BESIDE = frozenset({"floor", "sample_seed"})  # what is told with a protocol, or drawn anew, and changes no meaning
 
 
@@ -26,7 +27,11 @@ def require_same(protocols: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def require(records: Mapping[str, Record]) -> None:
-    """UserError for a value that says nothing of how it was taken."""
+    """UserError for a value that does not say how it was taken: of how many samples ("fake") of which generator
+    ("weights": averaged or raw), at the least.
+    """
     for name, record in records.items():
         if not isinstance(record, Record) or not record.protocol:
             raise UserError(f"{name} = {record!r} has no protocol: give a Record(value, higher_is_better, protocol)")
+        if lacks := [key for key in LEAST if key not in record.protocol]:
+            raise UserError(f"{name}: its protocol, {dict(record.protocol)}, does not say {' and '.join(lacks)}")

@@ -93,7 +93,8 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
             f"the run's experiment, {name}, cannot be imported ({error}); start Python where it can"
         ) from error
     try:
-        config = module.Config(**fields)
+        # Parts of a batch are for training: samples are made at once.
+        config = dataclasses.replace(module.Config(**fields), accumulate=1)
         recipe = module.build(config, spec)
     except (AttributeError, TypeError) as error:
         raise UserError(f"the experiment {name} is not the one that made {workdir.absolute()}: {error}") from error

@@ -25,11 +25,11 @@ def mean_std(value: Any) -> tuple[float | None, float]:
 
 
 def best_of(best: tuple[float, int] | None, value: Any, higher: bool) -> tuple[float, int] | None:
-    """Mean and count of the members that have a value, if it beats `best`; it cannot by losing a member."""
+    """Mean and count of the members that have a finite value, if it beats `best`; it cannot by losing a member."""
     mean, _ = mean_std(value)
     if mean is None or not math.isfinite(mean):
         return None
-    count = sum(one is not None for one in value) if isinstance(value, list) else 1
+    count = sum(one is not None and math.isfinite(one) for one in value) if isinstance(value, list) else 1
     if best and (count < best[1] or (mean <= best[0] if higher else mean >= best[0])):
         return None
     return mean, count

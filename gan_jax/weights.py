@@ -32,7 +32,7 @@ def inception(path: str | os.PathLike = "") -> tuple[PyTree, str]:
     try:
         found = _sha256(file)
     except OSError as error:
-        raise UserError(f"--inception {file} cannot be read: {error.strerror or error}; it should be {URL}") from error
+        raise UserError(f"--features {file} cannot be read: {error.strerror or error}; it should be {URL}") from error
     if not path and found != SHA256:
         raise UserError(
             f"{file} is damaged: its SHA-256 is {found}, and should be {SHA256}. Delete it, to download it anew"
@@ -50,7 +50,7 @@ def _kept() -> Path:
     name, root = URL.rpartition("/")[2], cache.root()
     if root is None:
         raise UserError(
-            f"GAN_JAX_CACHE is off, so that there is no place for the Inception weights: download {URL} and name it by --inception {name}"
+            f"GAN_JAX_CACHE is off, so that there is no place for the Inception weights: download {URL} and name it by --features {name}"
         )
     file = root / "weights" / name
     if file.is_file():
@@ -63,7 +63,7 @@ def _kept() -> Path:
     except (OSError, http.client.HTTPException, NotImplementedError) as error:  # the last: a file system without locks
         raise UserError(
             f"the Inception weights could not be downloaded ({error or type(error).__name__}). Where there is a network: get {URL}, "
-            f"and put it at {file}, or name it by --inception PATH"
+            f"and put it at {file}, or name it by --features PATH"
         ) from error
     return file
 
@@ -80,7 +80,7 @@ def _download(file: Path) -> None:
         if (found := _sha256(part)) != SHA256:
             raise UserError(
                 f"what {URL} gave has {part.stat().st_size} bytes and SHA-256 {found}, not {SHA256}: cut short, or not the file (a proxy's page?). "
-                f"Run again, or put the file at {file}, or name it by --inception PATH"
+                f"Run again, or put the file at {file}, or name it by --features PATH"
             )
         os.replace(part, file)
     except urllib.error.HTTPError as error:

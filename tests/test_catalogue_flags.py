@@ -64,6 +64,7 @@ pytestmark = pytest.mark.usefixtures("no_training")
         ("--sweep gamma=0.1,0.10000001", "--sweep gamma=0.1,0.10000001: a value stands there twice"),
         # batches and devices
         ("--accumulate 0", "--accumulate 0: it must be at least 1"),
+        ("--evaluate-every 0 --patience 5", "--patience 5 counts evaluations while training: give --evaluate-every"),
         ("--accumulate 3", "--accumulate 3 cannot split --batch-size 16 evenly; try --batch-size 18"),
         ("--accumulate 32", "--accumulate 32 cannot split --batch-size 16 evenly; try --batch-size 32"),
         ("--devices -1", "--devices -1: it must be at least 0"),

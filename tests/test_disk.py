@@ -133,7 +133,8 @@ def test_a_save_that_fails_is_told_and_tried_again(fails, straight, monkeypatch,
     monkeypatch.setattr(Checkpoints, "save", failing)
     values = dict(zip([2, 4, 6, 8], [2.0, 5.0, 4.0, 3.0], strict=True))
     step = iter(values)
-    measured = Evaluate(lambda draw: {"score": Record(values[next(step)], True, {"how": "in turn"})}, ("score",))
+    how = {"fake": 1, "weights": "raw"}
+    measured = Evaluate(lambda draw: {"score": Record(values[next(step)], True, how)}, ("score",))
     same(run(evaluator=measured, evaluate_every=2), straight[0])
     said = capfd.readouterr().err
     assert said.count("warning: could not save step 4 to c: No space left on device") == 1

@@ -84,9 +84,33 @@ def test_kept_runs_of_published_protocols_are_told_apart():
     }
     assert table.flags(made) == {"seeds": "10", "mixture": "grid", "no-bar": ""}
     assert table.kept_as(made) == "pacgan_mixtures_grid_2" and "packing" in table.allowed("pacgan_mixtures")
-    assert table.allowed("gan_ring") == {"seeds", "data"}
+    assert table.allowed("gan_ring") == {"seeds"}
     names = {name for rows in table.COLLAPSE.values() for _, name, _ in rows} - {""}
     assert all(name.startswith((*table.VARIANTS, *table.MIXTURES)) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([0.1, 0.3, 0.2], "0.2 ± 0.1 (0.1 ± 0.0)"),
+        ([0.1, 0.3, None], "0.2 ± 0.1 (0.1 ± 0.0), of 2 seeds, else infinite"),
+    ],
+)
+def test_a_mean_says_whom_it_leaves_out(members, said):
+    found = {"last": 0.2, "last_std": 0.1, "best": 0.1, "best_std": 0.0}
+    assert table._value({**found, "members": {str(i): {"last": one} for i, one in enumerate(members)}}, ".1f") == said
+
+
+def test_a_result_of_an_earlier_recipe_says_so():
+    made = {
+        "name": "gan_ring",
+        "command": "python -m experiments.gan_ring",
+        "steps": 25_000,
+        "images": 1,
+        "seconds": 60,
+    }
+    assert table._effort(made) == "25,000 steps, 1 images, 1.0 min"
+    assert table._effort({**made, "steps": 9}) == "9 steps, 1 images, 1.0 min; of an earlier recipe, now 25,000 steps"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

@@ -88,11 +88,51 @@ def test_fakes_are_rounded_to_eight_bits():
 
 
 def test_a_projection_keeps_distances_on_average():
-    x, y = (features.projection(4_000)(DIGITS.images[i : i + 20])[0] for i in (0, 20))
-    pixels = [features.pixels()(DIGITS.images[i : i + 20])[0] for i in (0, 20)]
-    np.testing.assert_allclose(
-        np.linalg.norm(x - y, axis=1) * 64**0.5 / 4_000**0.5, np.linalg.norm(pixels[0] - pixels[1], axis=1), rtol=0.1
+    """Whatever the parts, and in little memory: a matrix of directions would have 2 GB here."""
+    images = np.random.default_rng(0).integers(0, 256, (12, 256, 512, 2), np.uint8)
+    x, pixels = features.projection(2_048)(images)[0], features.pixels()(images)[0]
+    assert x.shape == (12, 2_048) and x.dtype == np.float32
+    for i in range(11):
+        expected = np.linalg.norm(pixels[i] - pixels[i + 1])
+        assert np.linalg.norm(x[i] - x[i + 1]) == pytest.approx(expected, rel=0.08)  # 5 deviations, 1 / sqrt(2 * 2048)
+    np.testing.assert_array_equal(features.projection(2_048)(images[3:4])[0], x[3:4])
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 255.0])
+def test_features_of_wrong_values_are_refused(wrong):
+    images = some(5)
+    images[3, 2, 1] = wrong
+    with pytest.raises(ValueError, match=r"images are uint8, or finite floats in \[-1, 1\]; got"):
+        features.pixels()(images)
+
+
+def test_parts_are_no_larger_than_memory(monkeypatch):
+    monkeypatch.setattr(features, "ENTRIES", 640)  # ten digits
+    network, seen = features.pixels(), []
+    spied = network._replace(
+        ready=lambda: features.Ready(lambda x: seen.append(len(x)) or network.ready().apply(x), {"features": "spied"})
     )
+    rows = np.arange(25)[::-1]
+    expected = frechet.moments([network(DIGITS.images[rows])[0]])
+    found = spied.moments(DIGITS, rows)
+    assert seen == [10, 10, 5] and found.n == 25
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.scatter, expected.scatter, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(spied.moments(DIGITS, rows).scatter, found.scatter)  # kept
+    assert seen == [10, 10, 5]
+
+
+@pytest.mark.parametrize(
+    ("count", "flags", "said"),
+    [
+        (14, {}, "has 7 images to measure with and 7 beside them; at least 10 of each"),
+        (200, {"few": 8}, "--evaluate-samples 8: at least 10"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_before_training(count, flags, said):
+    few = image_set(DIGITS.images[:count], np.arange(count) % 2, "few", 2)
+    with pytest.raises(UserError, match=said):
+        evaluate.images(few, features.classifier(few, 10), **flags)
 
 
 def test_features_of_a_set_are_kept_under_all_they_depend_on(tmp_path, monkeypatch):
@@ -170,6 +210,8 @@ def test_only_what_was_measured_in_one_way_can_be_compared():
 def test_a_bare_number_is_refused(record):
     with pytest.raises(UserError, match="fid = .* has no protocol"):
         protocol.require({"fid": record})
+    with pytest.raises(UserError, match=r"fid: its protocol, .*, does not say fake and weights"):
+        protocol.require({"fid": Record(3.5, True, {"x": 1})})
 
 
 def test_protocols_are_json():

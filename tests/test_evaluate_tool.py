@@ -62,15 +62,25 @@ def values(*flags):
 def test_a_run_is_measured_with_its_protocol(capsys):
     start(
         "--workdir", "run", "--samples", "60", "--features", "pixels", "--json", "out.json",
-        "--metrics", "fid,fid_infinity,kid,precision_recall,prdc,ms_ssim,neighbours,two_sample",
+        "--metrics", "fid,fid_infinity,kid,precision_recall,prdc,ms_ssim,two_sample",
     )  # fmt: skip
     said = capsys.readouterr().out
     found = json.loads(Path("out.json").read_text())["values"]["run"]
-    assert {"fid", "fid_infinity", "kid", "precision", "recall", "density_5", "ms_ssim_1", "share", "1nn_accuracy"} <= {
-        *found
-    }
+    assert {"fid", "fid_infinity", "kid", "precision", "recall", "density_5", "ms_ssim_1", "1nn_accuracy"} <= {*found}
     assert all(np.isfinite(one["value"]) and one["protocol"]["data"] == "digits" for one in found.values())
     assert found["fid"]["protocol"]["fake"] == 60 and "weights: averaged (EMA)" in said
+    assert re.search(r"^density_5: .* k: 5$", said, re.M) and re.search(r"^ms_ssim_1: .*features: none", said, re.M)
+
+
+def test_memorised_are_those_near_what_was_learnt(conditional, monkeypatch):
+    """Copies of training images are nearer to them than to any test image."""
+    digits = data.load("digits").images
+    np.save(conditional / "copies.npy", digits[:300])
+    np.save(conditional / "others.npy", digits[1500:1700])  # which are among the test images
+    flags = ["--data", "digits.npz", "--features", "pixels", "--metrics", "neighbours", "--samples", "200"]
+    share = {name: values("--workdir", f"{name}.npy", *flags)[f"{name}.npy"]["share"] for name in ("copies", "others")}
+    assert share["copies"]["value"] == 1 and 0.3 < share["others"]["value"] < 0.7
+    assert share["copies"]["protocol"]["real"] == 1200 and share["copies"]["protocol"]["held_out"] == 597
 
 
 def test_by_class(conditional, monkeypatch):
@@ -110,6 +120,19 @@ def test_by_class_of_real_images(conditional, monkeypatch):
     right, wrong = found(other.labels), found(np.roll(other.labels, 1))
     assert right["cas"] == pytest.approx(right["cas_real"], abs=0.05) and right["cas"] > 0.9 > 0.3 > wrong["cas"]
     assert wrong["intra_fid"] > 5 * right["intra_fid"]
+
+
+def test_parts_of_a_batch_are_for_training(run):
+    """A batch whose own statistics are taken is whole, whatever --accumulate was."""
+    if not (run / "parts").exists():
+        shutil.copytree(run / "run", run / "parts")
+        kept = json.loads((run / "parts/config.json").read_text())
+        kept["config"]["accumulate"] = 8
+        (run / "parts/config.json").write_text(json.dumps(kept))
+    one, other = (
+        evaluate.fakes(evaluate.Config(samples=100, batch_norm="batch"), name).images for name in ("run", "parts")
+    )
+    np.testing.assert_array_equal(one, other)
 
 
 def test_labels_of_batches(conditional, monkeypatch):
@@ -172,7 +195,8 @@ def test_a_folder_against_a_set(tmp_path):
             "sliced of run: .* at least 16",
         ),
         (["--workdir", "run", "--features", "nowhere.pth"], "nowhere.pth cannot be read"),
-        (["--workdir", "points"], "points was not trained on images"),
+        (["--workdir", "points"], "points was not trained on the images of a set"),
+        (["--workdir", "run", "--samples", "30", "--metrics", "neighbours"], "digits has no test images"),
         (["--workdir", "infinite", "--samples", "30"], "of the generator's pixels 100.00% are not finite"),
         (
             ["--workdir", "changed", "--samples", "30"],

@@ -122,7 +122,7 @@ def test_a_killed_save_leaves_nothing_behind(tmp_path):
 @pytest.mark.parametrize("higher, best", [(True, 4), (False, 2)])
 def test_the_best_checkpoint_is_kept(higher, best):
     values = dict(zip([2, 4, 6, 8, 10, 12], [1.0, 5.0, 2.0, 3.0, 2.0, 4.0], strict=True))
-    step, how = iter(values), {"how": "in turn"}
+    step, how = iter(values), {"how": "in turn", "fake": 1, "weights": "raw"}
 
     def measure(draw):
         return {"score": Record(values[next(step)], higher, how), "other": Record(0.0, True, how)}

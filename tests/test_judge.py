@@ -20,7 +20,7 @@ from gan_jax.types import Evaluate, Record
 def judged(values, final=False):
     """An evaluator that gives these values, one after another, and at the end 100 more."""
     calls = iter(values)
-    told = {"how": "in turn"}
+    told = {"how": "in turn", "fake": 1, "weights": "raw"}
     return Evaluate(
         lambda draw: {"score": Record(next(calls), True, told)},
         ("score",),
@@ -142,9 +142,12 @@ def test_accuracies_gap_and_diversity():
         ({}, set()),
         ({"gen/diversity": 0.5, "disc/real_accuracy": 0.7, "disc/fake_accuracy": 1.0}, set()),
         ({"gen/diversity": 0.05}, {"diversity"}),
-        ({"gen/diversity": [0.05, 0.5, None]}, set()),
+        ({"gen/diversity": [0.5, None]}, set()),
+        ({"gen/diversity": [0.05, 0.5, None]}, {"diversity"}),
         ({"gen/diversity": [0.05, 0.01, None]}, {"diversity"}),
         ({"disc/real_accuracy": 1.0, "disc/fake_accuracy": 0.995}, {"certain"}),
+        ({"disc/real_accuracy": [1.0, 0.5], "disc/fake_accuracy": [0.5, 1.0]}, set()),
+        ({"disc/real_accuracy": [1.0, 0.5, None], "disc/fake_accuracy": [1.0, 1.0, None]}, {"certain"}),
     ],
 )
 def test_warnings(row, kinds):

@@ -4,10 +4,12 @@ import sys
 
 import jax
 import numpy as np
+import pytest
 
 from gan_jax import checkpoint
 from gan_jax.log import Log, read_rows
 from gan_jax.record import summary
+from gan_jax.spread import best_of
 from gan_jax.types import Record
 
 
@@ -50,6 +52,23 @@ def test_checkpoints_keep_the_last_three(tmp_path):
         like = {"x": jax.ShapeDtypeStruct((3,), np.float64 if jax.config.jax_enable_x64 else np.float32)}
         np.testing.assert_allclose(checkpoints.restore(4, like)["x"], state["x"] * 4)
     assert sorted(path.name for path in (tmp_path / "c").iterdir() if path.name.isdigit()) == ["2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("best", "value", "higher", "expected"),
+    [
+        (None, 2.0, True, (2.0, 1)),
+        ((1.0, 1), 2.0, True, (2.0, 1)),
+        ((1.0, 1), 2.0, False, None),
+        ((0.5, 3), [0.1, 0.2, None], False, None),  # a member lost is no gain
+        ((0.5, 3), [0.1, 0.2, float("inf")], False, None),
+        ((0.5, 2), [0.1, 0.2, float("inf")], False, (pytest.approx(0.15), 2)),
+        (None, float("nan"), True, None),
+        ((1.0, 2), [None, None], True, None),
+    ],
+)
+def test_what_is_better(best, value, higher, expected):
+    assert best_of(best, value, higher) == expected
 
 
 def test_summary_takes_last_and_best():

@@ -94,7 +94,7 @@ def test_downloaded_once(server, cached, capsys):
         ({"data": b"half", "length": 8}, "gave has 4 bytes|IncompleteRead"),
         (
             {"data": b"no", "status": 404},
-            "HTTP Error 404: Not Found.* get http.* and put it at .*, or name it by --inception PATH",
+            "HTTP Error 404: Not Found.* get http.* and put it at .*, or name it by --features PATH",
         ),
     ],
 )
@@ -115,7 +115,7 @@ def test_no_network(monkeypatch, cached):
             weights.inception()
     assert re.fullmatch(
         rf"the Inception weights could not be downloaded \(.*refused.*\)\. Where there is a network: get {url}, "
-        rf"and put it at {cached}, or name it by --inception PATH",
+        rf"and put it at {cached}, or name it by --features PATH",
         str(raised.value),
     )
 
@@ -123,7 +123,7 @@ def test_no_network(monkeypatch, cached):
 def test_no_cache(monkeypatch):
     monkeypatch.setenv("GAN_JAX_CACHE", "off")
     with pytest.raises(
-        UserError, match=f"GAN_JAX_CACHE is off, .*: download {weights.URL} and name it by --inception {NAME}"
+        UserError, match=f"GAN_JAX_CACHE is off, .*: download {weights.URL} and name it by --features {NAME}"
     ):
         weights.inception()
 
@@ -131,7 +131,7 @@ def test_no_cache(monkeypatch):
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in its place")
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"could not be downloaded \(.*(Not a directory|File exists).*--inception PATH"):
+    with pytest.raises(UserError, match=r"could not be downloaded \(.*(Not a directory|File exists).*--features PATH"):
         weights.inception()
 
 

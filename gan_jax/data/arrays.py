@@ -48,7 +48,9 @@ def read(path: str | os.PathLike, split: str = "train", *, stream: bool = False)
                 raise UserError(
                     f"{name}: no .npy, and only that can stay on disk: save the images with np.save, or as a folder of PNG"
                 )
-            if plain and split == "train":
+            if plain:
+                if split != "train":  # before it is read, which takes memory
+                    raise NoSplit(f"{name}: an .npy has no split {split!r}: its images are all train")
                 mapped = np.load(path, mmap_mode="r", allow_pickle=False)
                 if stream or (mapped.dtype == np.uint8 and too_large(mapped.nbytes)):
                     return _mapped(mapped, name)
@@ -79,8 +81,6 @@ def _mapped(images: np.ndarray, name: str) -> ImageSet:
 
 def _choose(loaded, split: str, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     if isinstance(loaded, np.ndarray):
-        if split != "train":
-            raise NoSplit(f"{name}: an .npy has no split {split!r}: its images are all train")
         return loaded, None
     keys = list(loaded.keys())
     for image_key, label_key in NAMES[split]:
