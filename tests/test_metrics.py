@@ -1,5 +1,6 @@
 """Metrics against closed forms, SciPy and the authors' package."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import scipy.linalg
 from sklearn.datasets import load_digits
 
+from gan_jax.metrics import kernel, manifold
 from gan_jax.metrics.frechet import frechet
+from gan_jax.metrics.kernel import mmd2
 from gan_jax.metrics.manifold import prdc
 from gan_jax.metrics.modes import modes
 
@@ -272,3 +275,16 @@ def test_modes_order_and_pieces_do_not_matter():
 def test_modes_refuses_nothing():
     with pytest.raises(ValueError, match="no samples"):
         modes(np.zeros((3, 2)), np.zeros((0, 2)), 0.1)
+
+
+@pytest.mark.parametrize("measure", [manifold.prdc, manifold.precision_recall, mmd2])
+def test_memory_is_that_of_some_blocks(measure):
+    """All distances of 8,000 by 8,000 would take 512 MB, a block of them 64."""
+    real, fake = RNG.normal(size=(2, 8_000, 2))
+    tracemalloc.start()
+    try:
+        measure(real, fake)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * 8 * max(manifold.BLOCK * 8_000, kernel.BLOCK**2) + 10e6

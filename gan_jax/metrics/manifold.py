@@ -19,8 +19,9 @@ def precision_recall(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: in
     real, fake = _checked(real, fake, k)
     real_radius, fake_radius = _radii(real, k), _radii(fake, k)
     precision, recall = np.zeros(len(fake), bool), np.zeros(len(real), bool)
+    norms = _norms(fake)
     for rows in _blocks(real):
-        between = _squared(real[rows], fake)  # [block n]
+        between = _squared(real[rows], fake, norms)  # [block n]
         precision |= (between <= real_radius[rows, None]).any(0)
         recall[rows] = (between <= fake_radius).any(1)
     return {"precision": float(precision.mean()), "recall": float(recall.mean())}
@@ -40,8 +41,9 @@ def prdc(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: int = 5) -> di
     real_radius, fake_radius = _radii(real, k), _radii(fake, k)
     inside = np.zeros(len(fake), int)  # of each fake, in how many real balls it lies
     recall, coverage = np.zeros(len(real), bool), np.zeros(len(real), bool)
+    norms = _norms(fake)
     for rows in _blocks(real):
-        between = _squared(real[rows], fake)  # [block n]
+        between = _squared(real[rows], fake, norms)  # [block n]
         in_real = between < real_radius[rows, None]
         inside += in_real.sum(0)
         coverage[rows] = in_real.any(1)
@@ -68,15 +70,25 @@ def _blocks(x: np.ndarray) -> list[slice]:
     return [slice(begin, begin + BLOCK) for begin in range(0, len(x), BLOCK)]
 
 
-def _squared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _norms(x: np.ndarray) -> np.ndarray:
+    """[n] squared."""
+    return np.einsum("nd,nd->n", x, x)  # without x * x, which is as large as x
+
+
+def _squared(x: np.ndarray, y: np.ndarray, y_norms: np.ndarray) -> np.ndarray:
     """[m n] squared distances, from |x|^2 + |y|^2 - 2 x.y."""
     squared = x @ y.T
     squared *= -2
-    squared += (x**2).sum(1)[:, None]
-    squared += (y**2).sum(1)
+    squared += _norms(x)[:, None]
+    squared += y_norms
     return squared
 
 
 def _radii(x: np.ndarray, k: int) -> np.ndarray:
     """Of each example the squared distance of its k-th nearest other: column 0 is the example itself."""
-    return np.concatenate([np.partition(_squared(x[rows], x), k, axis=1)[:, k] for rows in _blocks(x)])
+    norms, found = _norms(x), np.empty(len(x))
+    for rows in _blocks(x):
+        block = _squared(x[rows], x, norms)
+        block.partition(k, axis=1)
+        found[rows] = block[:, k]  # a copy: a list of such columns would keep every block
+    return found
