@@ -27,6 +27,8 @@ class Config(ImageRun):
     """Mirror each image left to right with probability 1/2."""
     steps: int = 4_000
     """Rounds of the game: each one discriminator step and one generator step."""
+    evaluate_every: int = 2_000
+    """Steps between evaluations; 0 for the last only."""
     z_dim: int = 100
     """Size of the latent z."""
     width: int = 64

@@ -30,6 +30,8 @@ class Config(ImageRun):
     """Mirror each image left to right with probability 1/2."""
     steps: int = 100_000
     """Rounds of the game: each --n-disc critic steps and one generator step."""
+    evaluate_every: int = 5_000
+    """Steps between evaluations; 0 for the last only."""
     z_dim: int = 128
     """Size of the latent z."""
     width: int = 128
