@@ -125,13 +125,10 @@ def _seeds(result: dict[str, Any] | None) -> str:
 def _effort(result: dict[str, Any] | None) -> str:
     if result is None:
         return "not run"
-    default, steps = _config(result).steps, f"{result['steps']:,}"
+    steps = f"{result['steps']:,}"
     if "steps" in flags(result):
-        steps += f" of {default:,}"
-    told = f"{steps} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min"
-    if "steps" not in flags(result) and result["steps"] != default:
-        return f"{told}; of an earlier recipe, now {default:,} steps"
-    return told
+        steps += f" of {_config(result).steps:,}"
+    return f"{steps} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min"
 
 
 def _require_one_way(names: tuple[str, ...], metric: str) -> None:

@@ -141,7 +141,9 @@ def images(
     fewest = max(NEIGHBOURS + 1, SPLITS if features.classes else 0)
     if min(len(reference), len(rows)) < fewest:
         raise UserError(
-            f"{real.name} has {len(reference)} images to measure with and {len(rows)} beside them; at least {fewest} of each are needed"
+            f"{real.name} has {len(real.images)} images; to measure a generator at least {2 * fewest} are needed"
+            if test is None
+            else f"{real.name} has {len(reference)} images and {len(rows)} test images; to measure a generator at least {fewest} of each are needed"
         )
     if few < fewest:
         raise UserError(f"--evaluate-samples {few}: at least {fewest}, for the neighbours and splits of the metrics")

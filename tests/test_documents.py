@@ -101,18 +101,6 @@ def test_a_mean_says_whom_it_leaves_out(members, said):
     assert table._value({**found, "members": {str(i): {"last": one} for i, one in enumerate(members)}}, ".1f") == said
 
 
-def test_a_result_of_an_earlier_recipe_says_so():
-    made = {
-        "name": "gan_ring",
-        "command": "python -m experiments.gan_ring",
-        "steps": 25_000,
-        "images": 1,
-        "seconds": 60,
-    }
-    assert table._effort(made) == "25,000 steps, 1 images, 1.0 min"
-    assert table._effort({**made, "steps": 9}) == "9 steps, 1 images, 1.0 min; of an earlier recipe, now 25,000 steps"
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Jupyter client's own
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its sockets, closed late

@@ -125,7 +125,7 @@ def test_parts_are_no_larger_than_memory(monkeypatch):
 @pytest.mark.parametrize(
     ("count", "flags", "said"),
     [
-        (14, {}, "has 7 images to measure with and 7 beside them; at least 10 of each"),
+        (14, {}, "has 14 images; to measure a generator at least 20 are needed"),
         (200, {"few": 8}, "--evaluate-samples 8: at least 10"),
     ],
 )
