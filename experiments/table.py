@@ -107,7 +107,7 @@ def _value(metric: dict[str, Any] | None, form: str) -> str:
 
     last = [one["last"] for one in metric.get("members", {}).values()]
     if 0 < last.count(None) < len(last):  # which the mean leaves out
-        return f"{told('last')} ({told('best')}), of {len(last) - last.count(None)} seeds, else infinite"
+        return f"{told('last')} ({told('best')}), of {len(last) - last.count(None)} seeds, else not finite"
 
     return f"{told('last')} ({told('best')})"
 

@@ -22,10 +22,8 @@ CLASSIFIER_STEPS = 5_000
 SPLITS = 10  # of the Inception Score
 COLLAPSED = {"modes": "fewer than half of the modes found", "recall": "recall under a quarter of the floor's"}
 SAMPLES = {"weights": "averaged (EMA)", "batch_norm": "running averages", "sample_seed": 0}
-RAW = {
-    **SAMPLES,
-    "weights": "raw",
-}  # of an experiment that keeps no average: what stands in its place is the generator itself
+# Of an experiment that keeps no average: what stands in its place is the generator itself.
+RAW = {**SAMPLES, "weights": "raw"}
 HIGHER = {"inception_score": True, "precision": True, "recall": True, "density": True, "coverage": True}  # is better
 
 

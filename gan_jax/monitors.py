@@ -31,7 +31,8 @@ def warnings(row: Mapping[str, Any]) -> dict[str, str]:
         found["diversity"] = (
             f"the fakes of a batch vary {min(alike):.2g} times as much as real images{who(alike, spread)}: the generator may have collapsed"
         )
-    both = list(zip(of("disc/real_accuracy"), of("disc/fake_accuracy"), strict=True))
+    # Not strict: a game may tell one of them alone, and no warning is worth a run.
+    both = list(zip(of("disc/real_accuracy"), of("disc/fake_accuracy"), strict=False))
     if sure := [pair for pair in both if min(-1 if one is None else one for one in pair) >= CERTAIN]:
         found["certain"] = (
             f"the discriminator tells {sure[0][0]:.1%} of real and {sure[0][1]:.1%} of fake images{who(sure, both)}: "

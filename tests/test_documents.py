@@ -93,7 +93,7 @@ def test_kept_runs_of_published_protocols_are_told_apart():
     ("members", "said"),
     [
         ([0.1, 0.3, 0.2], "0.2 ± 0.1 (0.1 ± 0.0)"),
-        ([0.1, 0.3, None], "0.2 ± 0.1 (0.1 ± 0.0), of 2 seeds, else infinite"),
+        ([0.1, 0.3, None], "0.2 ± 0.1 (0.1 ± 0.0), of 2 seeds, else not finite"),
     ],
 )
 def test_a_mean_says_whom_it_leaves_out(members, said):

@@ -141,6 +141,7 @@ def test_accuracies_gap_and_diversity():
     [
         ({}, set()),
         ({"gen/diversity": 0.5, "disc/real_accuracy": 0.7, "disc/fake_accuracy": 1.0}, set()),
+        ({"disc/real_accuracy": [1.0, 1.0]}, set()),
         ({"gen/diversity": 0.05}, {"diversity"}),
         ({"gen/diversity": [0.5, None]}, set()),
         ({"gen/diversity": [0.05, 0.5, None]}, {"diversity"}),
