@@ -379,13 +379,13 @@ def main(config: Config) -> dict[str, Any]:
     for name in names:
         print("".join([f"{name:<{width}}", *(f"  {records[name].value:>24.6g}" for records in found.values())]))
     told = {name: one.protocol for name, one in next(iter(found.values())).items()}
-    shared = {
-        key: value for key, value in told[names[0]].items() if all(how.get(key) == value for how in told.values())
-    }
-    print("  ".join(f"{key}: {value}" for key, value in shared.items()))
+    shared = [key for key, value in told[names[0]].items() if all(how.get(key) == value for how in told.values())]
+    print("  ".join(f"{key}: {told[names[0]][key]}" for key in shared))
+    lines: dict[str, list[str]] = {}  # values of one metric share theirs
     for name, how in told.items():
-        if own := {key: value for key, value in how.items() if key not in shared and key != "metric"}:
-            print(f"{name}:  " + "  ".join(f"{key}: {value}" for key, value in own.items()))
+        own = "  ".join(f"{key}: {value}" for key, value in how.items() if key not in {*shared, "metric"})
+        lines.setdefault(own, []).append(name)
+    print(*(f"{', '.join(sharing)}:  {own}" for own, sharing in lines.items() if own), sep="\n")
     result = {
         "command": record.command(config, ("json",)),
         **record.environment(),
