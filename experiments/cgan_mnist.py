@@ -26,15 +26,15 @@ class Config(ImageRun):
     """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
     images; digits.
     """
-    steps: int = 8_000
+    steps: int = 5_000
     """Rounds of the game: each one discriminator step and one generator step."""
-    evaluate_every: int = 4_000
+    evaluate_every: int = 2_500
     """Steps between evaluations; 0 for the last only."""
     z_dim: int = 100
     """Size of the latent z."""
     width: int = 32
     """Channels at the finest resolution inside the networks."""
-    lr: float = 4e-4
+    lr: float = 1e-3
     """Adam's learning rate, both sides."""
     b1: float = 0.5
     """Adam's first moment."""
