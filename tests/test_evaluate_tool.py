@@ -70,7 +70,7 @@ def test_a_run_is_measured_with_its_protocol(capsys):
     assert all(np.isfinite(one["value"]) and one["protocol"]["data"] == "digits" for one in found.values())
     assert found["fid"]["protocol"]["fake"] == 60 and "weights: averaged (EMA)" in said
     assert re.search(r"^precision_5, recall_5, density_5, coverage_5: .*  real: 60  k: 5$", said, re.M)
-    assert said.count("subsets: ") == 1 and re.search(r"^ms_ssim_1: .*features: none", said, re.M)
+    assert said.count("subsets: ") == 1 and re.search(r"^ms_ssim_1, ms_ssim_1_real: .*features: none", said, re.M)
 
 
 def test_memorised_are_those_near_what_was_learnt(conditional, monkeypatch):
