@@ -157,11 +157,6 @@ def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[s
     return lines
 
 
-def _has(name: str, metric: str) -> bool:
-    result = read(name)
-    return result is not None and metric in result["metrics"]
-
-
 def collapse() -> list[str]:
     """The benchmarks of mode collapse, beside what is published."""
     lines = [
@@ -213,13 +208,6 @@ def tables() -> str:
         "precision": ("precision_classifier", ".3f"),
         "recall": ("recall_classifier", ".3f"),
     }
-    pixels = {
-        "Fréchet, pixels": ("frechet_pixels", ".2f"),
-        "precision": ("precision_pixels", ".3f"),
-        "recall": ("recall_pixels", ".3f"),
-        "density": ("density_pixels", ".3f"),
-        "coverage": ("coverage_pixels", ".3f"),
-    }
     kept = [result for result in map(read, MIXTURES + IMAGES) if result]
     # A population has one virtual device a core; the cores are the same.
     hardware = sorted({re.sub(r"^\d+ x cpu, ", "", result["hardware"]) for result in kept})
@@ -233,13 +221,8 @@ def tables() -> str:
         "",
         *collapse(),
         "",
-        *_rows(tuple(name for name in IMAGES if not _has(name, "frechet_pixels")), learnt),
+        *_rows(IMAGES, learnt),
         *_floor(IMAGES, learnt),
-        "",
-        "Measured on pixels, before there were classifiers:",
-        "",
-        *_rows(tuple(name for name in IMAGES if _has(name, "frechet_pixels")), pixels),
-        *_floor(IMAGES, pixels),
         "",
         *speed(),
         "",
