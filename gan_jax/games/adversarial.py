@@ -100,16 +100,19 @@ def adversarial(
             real_logits, stats = judge(params, state.disc.stats, real, label, real_pass)
             fake_logits, stats = judge(params, stats, fake, label, fake_pass)
         total = loss.disc(real=real_logits, fake=fake_logits)
-        real_mean, fake_mean = jnp.mean(real_logits), jnp.mean(fake_logits)
+        # One sum for both, and one for both accuracies: over devices each is a message of its own.
+        real_mean, fake_mean = _means(real_logits, fake_logits)
         middle = (real_mean + fake_mean) / 2
+        real_accuracy, fake_accuracy = _means(real_logits > middle, fake_logits < middle)
+        real_apart, fake_apart = _means(_apart(real), _apart(fake))
         metrics = {
             "disc/loss": total,
             "disc/real": real_mean,
             "disc/fake": fake_mean,
             "disc/gap": real_mean - fake_mean,
-            "disc/real_accuracy": jnp.mean(real_logits > middle),
-            "disc/fake_accuracy": jnp.mean(fake_logits < middle),
-            "gen/diversity": _variance(fake) / jnp.maximum(_variance(real), 1e-12),
+            "disc/real_accuracy": real_accuracy,
+            "disc/fake_accuracy": fake_accuracy,
+            "gen/diversity": fake_apart / jnp.maximum(real_apart, 2e-12),
         }
         for i, (weight, penalty) in enumerate(penalties):
             value = penalty(
@@ -135,13 +138,18 @@ def adversarial(
     return Game(init, disc_loss, gen_loss, sample, fakes)
 
 
-def _variance(x: Array) -> jax.Array:
-    """Half of the mean squared distance of rows that stand side by side, on one device; 1 of a single row."""
+def _apart(x: Array) -> jax.Array:
+    """[b ...] -> the mean squared distances [b/2] of rows that stand side by side, on one device; 1 of a single row."""
     pairs = x.shape[0] // 2
-    x = x[: 2 * pairs].reshape(pairs, 2, *x.shape[1:])  # [b ...] -> [b/2 2 ...]
-    return jnp.mean((x[:, 0] - x[:, 1]) ** 2) / 2 if pairs else jnp.float32(1)
+    x = x[: 2 * pairs].reshape(pairs, 2, -1)  # [b ...] -> [b/2 2 n]
+    return jnp.mean((x[:, 0] - x[:, 1]) ** 2, axis=1) if pairs else jnp.ones(1)
 
 
 def interleave(x: Array, y: Array) -> jax.Array:
     """[b ...] and [b ...] -> [2b ...], row by row, so that rows which are split over devices stay where they are."""
     return jnp.stack([x, y], 1).reshape(-1, *x.shape[1:])
+
+
+def _means(a: jax.Array, b: jax.Array) -> jax.Array:
+    """[b] and [b] -> their means [2]"""
+    return jnp.stack([a, b], axis=1).astype(jnp.float32).mean(axis=0)
