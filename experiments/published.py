@@ -31,6 +31,7 @@ COLLAPSE = {
         ("PacGAN2, tiny networks, D half of G", "stacked_mnist_4_2", ("840.7 ± 15.9", "", "1.00 ± .05", PACGAN)),
         ("GAN, tiny networks, D a quarter of G", "stacked_mnist_2_1", ("78.5 ± 17.6", "", "5.21 ± .19", PACGAN)),
         ("PacGAN2, tiny networks, D a quarter of G", "stacked_mnist_2_2", ("484.5 ± 33.0", "", "2.61 ± .22", PACGAN)),
-        ("DCGAN, relativistic, R1 + R2", "stacked_mnist_dcgan", ("", "", "", "what gan_jax recommends; PacGAN's packs of two: 1,000 and .06")),
+        ("DCGAN, relativistic, R1 + R2", "stacked_mnist_dcgan_64", ("", "", "", "what gan_jax recommends; PacGAN's packs of two: 1,000 and .06")),
+        ("DCGAN of half the channels, relativistic, R1 + R2", "stacked_mnist_dcgan_32", ("", "", "", "what gan_jax recommends")),
     ),
 }  # fmt: skip

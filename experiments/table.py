@@ -33,7 +33,7 @@ VARIANTS = {
     "pacgan_mixtures": ("mixture", "packing"),
     "unrolled_ring": ("unroll",),
     "stacked_mnist": ("width", "packing"),
-    "stacked_mnist_dcgan": (),
+    "stacked_mnist_dcgan": ("width",),
 }
 
 
