@@ -12,7 +12,7 @@ protocols are the same; otherwise the fields that differ are named.
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -56,7 +56,7 @@ class Config:
     member: int = 0
     """Of a population which, from 0."""
     seed: int = 0
-    """Of latents and subsets."""
+    """Of latents, and of the images of a folder that has more than --samples."""
     json: str = ""
     """Also write the values with their protocols to this file."""
 
@@ -109,9 +109,9 @@ class Images:
 
 
 class Found(NamedTuple):
-    """Values, each with whether higher is better, and what their protocol has beyond that of the features."""
+    """Values, each with whether higher is better (None: best at 0.5), and what their protocol has beyond the features'."""
 
-    values: dict[str, tuple[float, bool]]
+    values: Mapping[str, tuple[float, bool | None]]
     told: dict[str, Any]
 
 
@@ -127,16 +127,17 @@ def _fid_infinity(x: Images) -> Found:
 
 
 def _kid(x: Images) -> Found:
-    size = min(1_000, len(x.real_features), x.count)
+    size = min(1_000, len(x.real_features), x.count)  # where it is all of one side, subsets tell no deviation
     found = kernel.kid(x.real_features, x.fake_features, 100, size)
-    return Found({"kid": (found.mean, False), "kid_std": (found.std, False)}, {"subsets": f"100 of {size}, seed 2020"})
+    std = {"kid_std": (found.std, False)} if size < min(len(x.real_features), x.count) else {}
+    return Found({"kid": (found.mean, False), **std}, {"subsets": f"100 of {size}, seed 2020"})
 
 
 def _inception_score(x: Images) -> Found:
     if x.logits is None:
         raise UserError("the Inception Score needs a classifier's logits: --features inception, or data with labels")
     found = scores.inception_score(x.logits, 10)
-    return Found({"is": (found.mean, True), "is_std": (found.std, False)}, {"splits": 10})
+    return Found({"is": (found.mean, True), "is_std": (found.std, False)}, {"splits": 10, "real": 0})
 
 
 def _precision_recall(x: Images) -> Found:
@@ -172,8 +173,9 @@ def _cas(x: Images) -> Found:
         "cas": image_set(x.fake, x.labels, "the fakes", train.classes),
         "cas_real": image_set(np.asarray(train.images[rows]), train.labels[rows], "real images", train.classes),
     }
-    steps = evaluate.CLASSIFIER_STEPS
-    values = {key: (classify.accuracy(classify.trained(one, steps), held), True) for key, one in learnt.items()}
+    judges = {key: classify.trained(one, evaluate.CLASSIFIER_STEPS) for key, one in learnt.items()}
+    values = {key: (classify.accuracy(judge, held), True) for key, judge in judges.items()}
+    steps = " and ".join(str(judge.steps) for judge in judges.values())
     how = f"gan_jax's classifier, version {classify.VERSION}, {steps} steps"
     told = {"real": len(held.images), "real_split": "test", "test_digest": held.digest, "real_learnt": len(rows)}
     return Found(values, {"features": how, "network_weights": "learnt from what is measured", **told})
@@ -186,6 +188,8 @@ def _path_length(x: Images) -> Found:
         raise UserError("path length needs a run: it is the generator's")
     if x.config.batch_norm == "batch":
         raise UserError("path length needs a generator whose images do not hang on their batch: not --batch-norm batch")
+    if any(sampler.config.get(key, "float32") != "float32" for key in ("precision", "matmul_precision")):
+        raise UserError("path length needs a run with --precision and --matmul-precision float32: this one rounds more")
     rng = np.random.default_rng(x.config.seed)
     start, end = rng.standard_normal((2, x.count, sampler.z_dim))
     apply = x.features.ready().apply
@@ -201,42 +205,37 @@ def _path_length(x: Images) -> Found:
 
 
 def _sliced(x: Images) -> Found:
-    count = min(len(x.order), x.count)
-    found = sliced.patch_sliced_wasserstein(x.some_real()[:count], x.fake[:count], seed=x.config.seed)
-    told = {**PIXELS, "real": count, "fake": count}
-    return Found({f"swd_{level}": (value, False) for level, value in found.items()}, told)
+    count = len(real := x.some_real())
+    found = sliced.patch_sliced_wasserstein(real, x.fake[:count], seed=x.config.seed)
+    values = {f"swd_{level}": (value, False) for level, value in found.items()}
+    return Found(values, {**PIXELS, "real": count, "fake": count})
 
 
 def _ms_ssim(x: Images) -> Found:
-    scales = ssim.scales_for(*x.fake.shape[1:3])
-    values = {"": x.fake, "_real": x.some_real()}
-    found = {
-        f"ms_ssim_{scales}{who}": (ssim.ms_ssim_pairs(images, 1_000, x.config.seed), False)
-        for who, images in values.items()
-    }
-    return Found(found, {**PIXELS, "pairs": "1000, of all classes"})
+    scales, real = ssim.scales_for(*x.fake.shape[1:3]), x.some_real()
+    found = ssim.diversity(real, x.fake, 1_000, x.config.seed)
+    values = {key.replace("ssim", f"ssim_{scales}"): (value, False) for key, value in found.items()}
+    return Found(values, {**PIXELS, "pairs": "1000, of all classes", "real": len(real)})
 
 
 def _neighbours(x: Images) -> Found:
     """Whether fakes stand nearer to the images that the generator has learnt than others do that it has not seen."""
     train, held = x.against.train, x.against.held
     if held is None:
-        raise UserError(
-            f"memorised neighbours need images that the generator has not seen: {train.name} has no test images"
-        )
+        raise UserError(f"memorised neighbours need images not seen in training: {train.name} has no test images")
     learnt, other = (x.features.of(one, np.arange(len(one.images)))[0] for one in (train, held))
     found = neighbours.memorised(x.fake_features, learnt, other)
-    values = {name: (float(value), False) for name, value in found._asdict().items() if np.ndim(value) == 0}
-    return Found(
-        values, {"real": len(learnt), "real_split": "train", "held_out": len(other), "test_digest": held.digest}
-    )
+    values = {name: (float(value), name != "share") for name, value in found._asdict().items() if np.ndim(value) == 0}
+    told = {"real": len(learnt), "real_split": "train", "held_out": len(other), "test_digest": held.digest}
+    return Found(values, told)
 
 
 def _two_sample(x: Images) -> Found:
     count = min(len(x.real_features), x.count, 5_000)
     found = neighbours.one_nearest_neighbour(x.real_features[:count], x.fake_features[:count])
     test = neighbours.classifier_two_sample(x.real_features[:count], x.fake_features[:count], x.config.seed)
-    values = {f"1nn_{k}": (v, False) for k, v in found.items()} | {f"c2st_{k}": (v, False) for k, v in test.items()}
+    both = {f"1nn_{k}": v for k, v in found.items()} | {f"c2st_{k}": v for k, v in test.items()}
+    values = {name: (value, True if name == "c2st_p_value" else None) for name, value in both.items()}
     return Found(values, {"real": count, "fake": count})
 
 
@@ -261,20 +260,21 @@ METRICS: dict[str, Callable[[Images], Found]] = {
 
 def fakes(config: Config, target: str) -> Made:
     """A run's samples, or the images of a folder."""
+    drawn_by = {"sample_seed": config.seed}
     if not (Path(target).expanduser() / "config.json").exists():
         images = data.load(target, size=config.size or None)
         order = np.random.default_rng(config.seed).permutation(len(images.images))[: config.samples]
         rows = np.asarray(images.images[np.sort(order)])
         rows = rows if rows.dtype == np.uint8 else to_uint8(rows)
-        return Made(rows, None, {"weights": "none", "batch_norm": "none", "labels": "none"}, None)
+        return Made(rows, None, {**dict.fromkeys(("weights", "batch_norm", "labels"), "none"), **drawn_by}, None)
     sample = gan_jax.load(target, raw=config.raw, member=config.member, best=config.best)
     assert sample.spec is not None
     made = {
-        "weights": "raw" if config.raw else "averaged (EMA)",
+        "weights": "raw" if config.raw or not sample.config.get("ema_images") else "averaged (EMA)",
         "batch_norm": config.batch_norm,
-        "sample_seed": config.seed,
+        "labels": evaluate.IN_TURN if sample.classes else "none",
+        **drawn_by,
     }
-    made["labels"] = evaluate.IN_TURN if sample.classes else "none"
     labels = np.arange(config.samples) % sample.classes if sample.classes else None
     if config.batch_norm == "batch":
         drawn = standing.batch_samples(sample.recipe.game, sample.generator, sample.spec, config.samples, config.seed)

@@ -175,8 +175,12 @@ def collapse() -> list[str]:
                 cells[1] = ""
             cells += [_seeds(result), _effort(result)] if name else ["", ""]
             lines.append(f"| {bench}: {what} | " + " | ".join([*(cells if name else [""] * 5), *published]) + " |")
-        found = filter(None, (read(name) for _, name, _ in rows))
-        floors = [one["metrics"]["reverse_kl"]["protocol"].get("floor") for one in found]
+        found = {what: result["metrics"]["reverse_kl"]["protocol"] for what, name, _ in rows if (result := read(name))}
+        # Which rows are of averaged weights, they say; the unit of length is each experiment's own.
+        alike = {what: {k: v for k, v in how.items() if k not in ("weights", "std")} for what, how in found.items()}
+        if alike:
+            protocol.require_same(alike)
+        floors = [how.get("floor") for how in found.values()]
         if floor := next(filter(None, floors), None):
             lines.append(f"| {bench}: *real images* | | | {floor:.3f} |" + " |" * 6)
     return lines

@@ -28,18 +28,19 @@ HIGHER = {"inception_score": True, "precision": True, "recall": True, "density":
 
 
 def mixture(centres: np.ndarray, std: float, count: int = 2_500, samples: dict[str, Any] = SAMPLES) -> Evaluate:
-    """Modes found, share of high quality (3 std) and reverse KL of `count` samples, as PacGAN counts them; `collapsed` is 1
-    where fewer than half of the modes are found, else 0.
+    """Modes found, share of high quality (3 std) and reverse KL of `count` samples, as PacGAN counts them, and their overlap
+    with equal modes, by which the best is chosen; `collapsed` is 1 where fewer than half of the modes are found, else 0.
     """
 
     def evaluate(draw: Draw) -> dict[str, Record]:
         protocol = {"fake": count, "reach": "3 std", "std": std, "modes": len(centres), **samples}
-        values = mode_count.modes(centres, draw(count), std)
+        fake = draw(count)
+        values = {**mode_count.modes(centres, fake, std), "overlap": mode_count.overlap(centres, fake, std)}
         records = {name: Record(value, name != "reverse_kl", protocol) for name, value in values.items()}
         collapsed = float(values["modes"] < len(centres) / 2)
         return records | {"collapsed": Record(collapsed, False, {"rule": COLLAPSED["modes"], **protocol})}
 
-    return Evaluate(evaluate, ("high_quality", "modes", "reverse_kl", "collapsed"))
+    return Evaluate(evaluate, ("overlap", "modes", "high_quality", "reverse_kl", "collapsed"))
 
 
 def stacked(digits: ImageSet, count: int = 26_000, samples: dict[str, Any] = SAMPLES) -> Evaluate:
@@ -68,7 +69,7 @@ def stacked(digits: ImageSet, count: int = 26_000, samples: dict[str, Any] = SAM
         rule = {"rule": COLLAPSED["modes"], **how}
         return records | {"collapsed": Record(float(values["modes"] < 500), False, rule)}
 
-    return Evaluate(evaluate, ("modes", "reverse_kl", "collapsed"), None, network.ready)
+    return Evaluate(evaluate, ("reverse_kl", "modes", "collapsed"), None, network.ready)
 
 
 def of(config: ImageRun, real: ImageSet, labels: str = "none") -> Evaluate:
@@ -80,6 +81,7 @@ def of(config: ImageRun, real: ImageSet, labels: str = "none") -> Evaluate:
         few=config.evaluate_samples,
         many=config.final_samples,
         labels=labels,
+        samples=SAMPLES if getattr(config, "ema_images", 0) else RAW,
     )
 
 

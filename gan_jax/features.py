@@ -57,7 +57,8 @@ class Features(NamedTuple):
     def name(self, images: ImageSet, rows: np.ndarray) -> str:
         """What tells features of these rows from all others: a hash of all that they depend on."""
         which = hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()
-        what = {**self.ready().protocol, "data": images.digest, "rows": which}
+        changed = getattr(images.images, "changed", 0)
+        what = {**self.ready().protocol, "data": images.digest, "rows": which, "changed": changed}
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24]
 
     def of(self, images: ImageSet, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

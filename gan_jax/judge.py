@@ -52,7 +52,7 @@ class Judge:
         """The metric of --best and its value, if it is better than of every checkpoint before, and of as many members."""
         if self.evaluate is None:
             return None
-        higher = records[self.name].higher_is_better
+        higher = bool(records[self.name].higher_is_better)
         if self.best is None:
             kept = {*checkpoints.steps()} - {step}
             for old in processes.together(rows):
@@ -71,7 +71,7 @@ class Judge:
             return False
         best, at = None, 0
         for i, value in enumerate(values):
-            if now := best_of(best, value, records[self.name].higher_is_better):
+            if now := best_of(best, value, bool(records[self.name].higher_is_better)):
                 best, at = now, i
         return len(values) - 1 - at >= self.patience
 

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import json
 import re
-import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -345,10 +344,10 @@ class Player:
             with contextlib.suppress(OSError, UserError):
                 self.write_report()
 
-    def write_report(self, metrics: Mapping[str, Any] = types.MappingProxyType({})) -> None:
+    def write_report(self, measured: Mapping[str, Any] | None = None) -> None:
         saved = json.loads((self.workdir / "config.json").read_text())
         pictures = sorted((self.workdir / "samples").glob("*.png"))
-        text = report.page(saved["experiment"].rsplit(".", 1)[-1], saved, self.rows(), pictures, metrics)
+        text = report.page(saved["experiment"].rsplit(".", 1)[-1], saved, self.rows(), pictures, measured or {})
         part = self.workdir / "report.part"
         part.write_text(text)
         part.replace(self.workdir / "report.html")
@@ -379,7 +378,7 @@ class Player:
         }
         try:
             record.write_json(self.workdir / "result.json", result)
-            self.write_report(result["metrics"])
+            self.write_report({"when it was over": final, "on the way": result["metrics"]})
         except OSError as error:
             raise WriteError(
                 f"cannot write the result to {self.workdir}: {error.strerror or error}. Mend that and give the same command again"

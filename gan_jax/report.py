@@ -125,10 +125,10 @@ def page(
     config: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     pictures: Sequence[Path],
-    metrics: Mapping[str, Any],
+    measured: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """The page's HTML. `config` is config.json, `rows` metrics.jsonl's, `pictures` PNG files in order (the first, and those
-    of the last step, are shown), `metrics` result.json's, {} while the run goes on.
+    of the last step, are shown), `measured` metrics as in result.json, by when they were taken.
     """
     series: dict[str, dict[str, list[tuple[int, float, float]]]] = {}
     for row in rows:
@@ -154,7 +154,7 @@ def page(
         f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1><p>{effort}</p>",
         *(f"<p>{html.escape(back)}</p>" for back in backs),
         "<h2>Samples</h2>", *map(_picture, shown),
-        *(["<h2>Measured</h2>", _measured(metrics)] if metrics else []),
+        *(f"<h2>Measured {when}</h2>{_measured(metrics)}" for when, metrics in measured.items() if metrics),
         "<h2>Curves</h2>", *(_curve(title, lines) for title, lines in series.items()),
         "<h2>Configuration</h2>", _table(config["config"]),
         "<h2>Made by</h2>", _table(made_by),

@@ -102,7 +102,7 @@ class Record(NamedTuple):
     """One measured value, and what must be known to compare it with another."""
 
     value: float
-    higher_is_better: bool
+    higher_is_better: bool | None  # None: neither, the best lies between
     protocol: Mapping[str, Any]
 
 

@@ -70,7 +70,7 @@ pytestmark = pytest.mark.usefixtures("no_training")
         ("--devices -1", "--devices -1: it must be at least 0"),
         ("--devices 0 --batch-size 12", "--batch-size 12 cannot be split over 8 devices; try 16, or --devices 1"),
         ("--devices 8 --seeds 2 --batch-size 6", "--batch-size 6 cannot be split over 4 devices; try 8"),
-        ("--best fid", "--best fid: the experiment measures high_quality, modes, reverse_kl, collapsed"),
+        ("--best fid", "--best fid: the experiment measures overlap, modes, high_quality, reverse_kl, collapsed"),
         # processes
         ("--coordinator a:1", "go together; got 'a:1', 0 and -1"),
         ("--num-processes 2", "go together; got '', 2 and -1"),

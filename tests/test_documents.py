@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 
 import experiments
 from experiments import table
+from gan_jax.types import UserError
 
 ROOT = Path(experiments.__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -87,6 +88,18 @@ def test_kept_runs_of_published_protocols_are_told_apart():
     assert table.allowed("gan_ring") == {"seeds"}
     names = {name for rows in table.COLLAPSE.values() for _, name, _ in rows} - {""}
     assert all(name.startswith((*table.VARIANTS, *table.MIXTURES)) for name in names)
+
+
+def test_what_was_not_measured_in_one_way_is_not_set_side_by_side(monkeypatch):
+    def kept(name):
+        how = {"fake": 2_500 if name.endswith("_1") else 2_000, "weights": "raw"}
+        one = {"last": 1.0, "best": 1.0, "protocol": how}
+        config = {"name": "pacgan_mixtures", "command": "", "steps": 400_000, "images": 1, "seconds": 1, "seeds": [0]}
+        return {**config, "metrics": {"modes": one, "high_quality": one, "reverse_kl": one}}
+
+    monkeypatch.setattr(table, "read", lambda name: kept(name) if name.startswith("pacgan_mixtures_ring") else None)
+    with pytest.raises(UserError, match="GAN and PacGAN2 were not measured in one way: fake: 2500 and 2000"):
+        table.collapse()
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """How generators are measured: features, classifiers, the protocol of each value, what may be compared."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
+from experiments import dcgan_digits
 from gan_jax import cache, classify, data, evaluate, features, protocol
 from gan_jax.images import to_uint8
 from gan_jax.metrics import frechet, kernel, manifold, scores
@@ -149,6 +151,39 @@ def test_features_of_a_set_are_kept_under_all_they_depend_on(tmp_path, monkeypat
     spied.of(DIGITS, rows[:29])
     spied.of(FAKES, rows)
     assert calls == [30, 29, 30] and len(list(cache.root().glob("arrays/features-*.npz"))) == 3
+
+
+def test_a_file_that_stays_on_disk_is_known_anew_when_it_was_changed(tmp_path):
+    """Of which its digest sees a sample only."""
+    images = np.zeros((3_000, 4, 4, 1), np.uint8)
+    np.save(tmp_path / "set.npy", images)
+    before = data.load(str(tmp_path / "set.npy"), stream=True)
+    unseen = np.setdiff1d(np.arange(3_000), np.linspace(0, 2_999, 1_024).astype(int))
+    images[unseen] = 200
+    np.save(tmp_path / "set.npy", images)
+    os.utime(tmp_path / "set.npy", ns=(0, 5))
+    after = data.load(str(tmp_path / "set.npy"), stream=True)
+    network, rows = features.pixels(), np.arange(3_000)
+    assert before.digest == after.digest and network.name(before, rows) != network.name(after, rows)
+    assert network.moments(after, rows).mean.mean() == pytest.approx(1_976 / 3_000 * 2 * 200 / 255 - 1, rel=1e-5)
+
+
+def test_the_best_of_a_mixture_is_not_a_collapsed_one():
+    centres = data.ring_centres()
+    rng = np.random.default_rng(0)
+    real = centres[rng.integers(0, 8, 2_500)] + 0.01 * rng.normal(size=(2_500, 2))
+    measure = evaluate.mixture(centres, 0.01)
+    good, fallen = (measure.measure(lambda n, x=x: x[:n]) for x in (real, np.repeat(centres[:1], 2_500, 0)))
+    best = measure.names[0]
+    assert fallen["high_quality"].value > good["high_quality"].value and fallen["collapsed"].value == 1
+    assert best == "overlap" and good[best].higher_is_better and good[best].value > 0.9 > 0.2 > fallen[best].value
+
+
+@pytest.mark.parametrize(("ema_images", "told"), [(0, "raw"), (1_000.0, "averaged (EMA)")])
+def test_a_generator_without_memory_is_not_called_averaged(ema_images, told):
+    config = dcgan_digits.Config(features="pixels", evaluate_samples=20, final_samples=20, ema_images=ema_images)
+    found = evaluate.of(config, DIGITS).measure(lambda n: FAKES.images[:n])
+    assert {record.protocol["weights"] for record in found.values()} == {told}
 
 
 def test_a_classifier_learns_and_is_the_same_the_next_time():

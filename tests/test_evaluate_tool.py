@@ -68,6 +68,10 @@ def test_a_run_is_measured_with_its_protocol(capsys):
     found = json.loads(Path("out.json").read_text())["values"]["run"]
     assert {"fid", "fid_infinity", "kid", "precision", "recall", "density_5", "ms_ssim_1", "1nn_accuracy"} <= {*found}
     assert all(np.isfinite(one["value"]) and one["protocol"]["data"] == "digits" for one in found.values())
+    assert "kid_std" not in found  # its subsets are all of the fakes
+    better = {name: found[name]["higher_is_better"] for name in ("fid", "precision", "1nn_accuracy", "c2st_p_value")}
+    assert better == {"fid": False, "precision": True, "1nn_accuracy": None, "c2st_p_value": True}
+    assert found["ms_ssim_1"]["protocol"]["real"] == 60
     assert found["fid"]["protocol"]["fake"] == 60 and "weights: averaged (EMA)" in said
     assert re.search(r"^precision_5, recall_5, density_5, coverage_5: .*  real: 60  k: 5$", said, re.M)
     assert said.count("subsets: ") == 1 and re.search(r"^ms_ssim_1, ms_ssim_1_real: .*features: none", said, re.M)
@@ -98,6 +102,7 @@ def test_by_class(conditional, monkeypatch):
         and found["intra_fid"]["value"] > found["fid"]["value"]
     )
     assert found["cas"]["value"] < 0.4 and found["cas_real"]["value"] > 0.9
+    assert "150 and 150 steps" in found["cas"]["protocol"]["features"]
     assert 0 < found["path_length"]["value"] < np.inf
 
 
@@ -211,6 +216,10 @@ def test_a_folder_against_a_set(tmp_path):
             ["--workdir", "run", "--samples", "30", "--metrics", "cas"],
             "needs a conditional run, and data with test images",
         ),
+        (
+            ["--workdir", "rounded", "--samples", "30", "--metrics", "path_length"],
+            "path length needs a run with --precision and --matmul-precision float32",
+        ),
         (["--workdir", "empty"], "empty"),
         (["--workdir", "large.npy", "--data", "digits"], "large.npy has images .*16.* and digits .*8"),
         (["--workdir", "large.npy"], "say by --data what it is measured against"),
@@ -243,6 +252,10 @@ def test_what_cannot_be_measured(flags, said, run, capsys, monkeypatch):
         kept["identity"]["data_digest"] = "0123"
         (run / "changed/config.json").write_text(json.dumps(kept))
         shutil.copytree(run / "run", run / "infinite")
+        shutil.copytree(run / "run", run / "rounded")
+        kept = json.loads((run / "rounded/config.json").read_text())
+        kept["config"]["precision"] = "bfloat16"
+        (run / "rounded/config.json").write_text(json.dumps(kept))
 
     def load(target, **how):
         sample = loaded(target, **how)

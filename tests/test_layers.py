@@ -343,13 +343,18 @@ def test_elsewhere_it_is_laxs_own(monkeypatch):
         (ConvTranspose(4, (4, 4), (2, 2)), nn.ConvTranspose(4, (4, 4), (2, 2))),
         (ConvUp(4), UpThenConv(4)),
         (ConvDown(4), ConvThenMean(4)),
+        (ConvUp(64), UpThenConv(64)),  # for which minimal filtering is the CPU's way
+        (ConvDown(64), ConvThenMean(64)),
+        (Conv(64, (3, 3)), nn.Conv(64, (3, 3))),
     ]
-    x = image(6, 4)
-    params = [theirs.init(jax.random.key(0), x) for _, theirs in pairs]
+    inputs = [image(6, 4)] * 4 + [image(6, 64)] * 3
+    params = [theirs.init(jax.random.key(0), x) for (_, theirs), x in zip(pairs, inputs, strict=True)]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     for name in ("conv", "conv_to_input", "conv_to_kernel"):
         monkeypatch.setattr(convolution, name, None)
-    for (ours, theirs), variables in zip(pairs, params, strict=True):
+    for name in ("forward", "to_input", "to_kernel"):
+        monkeypatch.setattr(convolution.winograd, name, None)
+    for (ours, theirs), variables, x in zip(pairs, params, inputs, strict=True):
         own = {"params": variables["params"].get("same", variables["params"])}
         close(ours.apply(own, x), theirs.apply(variables, x))
 

@@ -13,7 +13,7 @@ from gan_jax.metrics import kernel, manifold
 from gan_jax.metrics.frechet import frechet
 from gan_jax.metrics.kernel import mmd2
 from gan_jax.metrics.manifold import prdc
-from gan_jax.metrics.modes import modes
+from gan_jax.metrics.modes import modes, overlap
 
 RNG = np.random.default_rng(0)
 
@@ -270,6 +270,26 @@ def test_modes_order_and_pieces_do_not_matter():
     assert modes(RING[::-1], fake[RNG.permutation(300)], 0.01) == pytest.approx(whole, rel=1e-12)
     pieces = [modes(RING, part, 0.01)["high_quality"] for part in np.split(fake, 3)]
     np.testing.assert_allclose(np.mean(pieces), whole["high_quality"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("counts", "far", "expected"),
+    [
+        ([5] * 8, 0, 1),
+        ([40] + [0] * 7, 0, 1 / 8),  # of the best quality, and all alike
+        ([1] * 8, 72, 1 / 10),  # as even as can be, and nearly all elsewhere
+        ([4] * 4 + [0] * 4, 0, 1 / 2),
+        ([6, 2, 4, 4, 4, 4, 4, 4], 8, 32 / 40 - 1 / 40),  # of the first mode's six of forty, five count
+        ([0] * 8, 3, 0),
+    ],
+)
+def test_overlap_takes_quality_and_variety(counts, far, expected):
+    fake = np.concatenate([np.repeat(RING, counts, axis=0), np.full((far, 2), 5.0)])
+    assert overlap(RING, fake, 0.01) == pytest.approx(expected, rel=1e-12)
+    share = np.append(counts, far) / len(fake)  # the same as 1 less the total variation
+    assert overlap(RING, fake, 0.01) == pytest.approx(
+        1 - np.abs(share - np.append([1 / 8] * 8, 0)).sum() / 2, rel=1e-12
+    )
 
 
 def test_modes_refuses_nothing():

@@ -83,9 +83,9 @@ def test_path_in_float32():
 
 def test_the_outermost_percent_is_left_out():
     lengths = np.random.default_rng(0).permutation(1000.0 ** np.linspace(0, 1, 1000))
-    values = iter(np.split(lengths * 1e-8, range(64, 1000, 64)))
+    values = iter(lengths * 1e-8)
     start, end, t = latents(1000, 2)
-    got = path_length(lambda w: w, lambda x, y: next(values), start, end, t, between=lerp)
+    got = path_length(lambda w: w, lambda x, y: np.array([next(values) for _ in x]), start, end, t, between=lerp)
     np.testing.assert_allclose(got, np.sort(lengths)[9:991].mean(), rtol=1e-12)
 
 

@@ -50,7 +50,16 @@ class Reader(HTMLParser):
 def test_page(tmp_path):
     for step in (0, 10, 20):
         save_png(tmp_path / f"{step:08d}.png", np.zeros((8, 8, 1), np.uint8))
-    read = Reader(report.page("gan_ring", CONFIG, ROWS, sorted(tmp_path.glob("*.png")), METRICS))
+    read = Reader(
+        report.page(
+            "gan_ring",
+            CONFIG,
+            ROWS,
+            sorted(tmp_path.glob("*.png")),
+            {"when it was over": METRICS, "on the way": METRICS},
+        )
+    )
+    assert read.text.count("Measured when it was over") == read.text.count("Measured on the way") == 1
     assert (
         "script" not in read.tags
         and all(link.startswith("data:image/png;base64,") for link in read.links)

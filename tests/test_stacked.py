@@ -10,7 +10,7 @@ import optax
 import pytest
 from sklearn.datasets import load_digits
 
-from gan_jax import data, game, losses
+from gan_jax import data, evaluate, game, losses
 from gan_jax.data.stacked import triples
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.packed import packed
@@ -29,6 +29,36 @@ def digits():
     """A value of its own for every image, so that it is known again."""
     images = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None, None], (200, 4, 6, 1))
     return image_set(images, np.arange(200) % 10, "numbered", 10)
+
+
+@pytest.mark.parametrize(("first", "modes"), [(None, 1_000), (3, 100)])
+def test_stacked_fakes_are_counted_by_a_classifier(first, modes):
+    """Real digits, one a channel, in the fakes' place: their floor; with one digit alone in a channel a tenth is left."""
+    real = data.load("digits")
+    measure = evaluate.stacked(real, 4_000)
+    rng = np.random.default_rng(1)
+    rows = [rng.integers(0, len(real.images), 4_000) for _ in range(3)]
+    if first is not None:
+        rows[1] = rng.choice(np.flatnonzero(real.labels == first), 4_000)
+    fake = np.concatenate([real.images[which] for which in rows], axis=-1)  # [b h w 3]
+    found = measure.measure(lambda n: fake[:n])
+    floor = {name: found[name].protocol["floor"] for name in ("modes", "reverse_kl")}
+    assert floor["reverse_kl"] == pytest.approx(999 / 8_000, rel=0.25) and floor["modes"] > 960
+    if first is None:
+        assert abs(found["modes"].value - floor["modes"]) < 15 and found["collapsed"].value == 0
+        assert found["reverse_kl"].value == pytest.approx(floor["reverse_kl"], rel=0.15)
+    else:
+        assert modes - 5 <= found["modes"].value <= modes + 60 and found["collapsed"].value == 1
+        assert found["reverse_kl"].value == pytest.approx(math.log(10), abs=0.1)
+    assert measure.names[0] == "reverse_kl" and not found["reverse_kl"].higher_is_better
+
+
+def test_one_stacked_image_again_and_again_is_collapsed():
+    real = data.load("digits")
+    fake = np.repeat(np.concatenate(real.images[:3], axis=-1)[None], 50, 0)
+    found = evaluate.stacked(real, 50).measure(lambda n: fake)
+    assert (found["modes"].value, found["collapsed"].value) == (1, 1)
+    assert found["reverse_kl"].value == pytest.approx(math.log(1_000))
 
 
 def places(image):

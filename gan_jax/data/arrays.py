@@ -53,7 +53,7 @@ def read(path: str | os.PathLike, split: str = "train", *, stream: bool = False)
                     raise NoSplit(f"{name}: an .npy has no split {split!r}: its images are all train")
                 mapped = np.load(path, mmap_mode="r", allow_pickle=False)
                 if stream or (mapped.dtype == np.uint8 and too_large(mapped.nbytes)):
-                    return _mapped(mapped, name)
+                    return _mapped(mapped, name, os.stat(path).st_mtime_ns)
             loaded = np.load(file, allow_pickle=False)
             images, labels = _choose(loaded, split, name)
     except DAMAGED as error:
@@ -67,7 +67,7 @@ def read(path: str | os.PathLike, split: str = "train", *, stream: bool = False)
     return image_set(images, labels, name)
 
 
-def _mapped(images: np.ndarray, name: str) -> ImageSet:
+def _mapped(images: np.ndarray, name: str, changed: int) -> ImageSet:
     if images.dtype != np.uint8:
         raise UserError(
             f"{name}: images are {images.dtype}, and only uint8 stays on disk: save them as uint8 in 0..255"
@@ -76,7 +76,7 @@ def _mapped(images: np.ndarray, name: str) -> ImageSet:
     images = images if images.ndim == 4 else images[..., None]
     sample = images[np.linspace(0, len(images) - 1, min(len(images), SAMPLED)).astype(int)]
     digest = digest_of("npy", images.shape, sample.tobytes())
-    return on_disk(OnDisk(lambda rows: images[rows], images.shape), None, name, None, digest)
+    return on_disk(OnDisk(lambda rows: images[rows], images.shape, changed), None, name, None, digest)
 
 
 def _choose(loaded, split: str, name: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -24,12 +24,13 @@ class OnDisk:
     Args:
       read: rows in [0, n) -> their images, uint8 [m h w c]. It is called from several threads at once.
       shape: (n, h, w, c).
+      changed: when what is read was last changed, in ns, where the set's digest does not see every change.
     """
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, read: Callable[[list[int]], np.ndarray], shape: Sequence[int]):
-        self._read, self.shape = read, tuple(shape)
+    def __init__(self, read: Callable[[list[int]], np.ndarray], shape: Sequence[int], changed: int = 0):
+        self._read, self.shape, self.changed = read, tuple(shape), changed
 
     def __len__(self) -> int:
         return self.shape[0]

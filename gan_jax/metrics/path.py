@@ -11,7 +11,7 @@ from jaxtyping import Float
 from gan_jax.types import Array
 
 EPSILON = 1e-4
-AT_ONCE = 64  # images
+AT_ONCE = 500  # images, as the feature networks take them
 
 
 def lerp(start: Float[np.ndarray, "n z"], end: Float[np.ndarray, "n z"], t: Float[np.ndarray, " n"]) -> np.ndarray:
