@@ -43,8 +43,10 @@ class Samples:
         values = {name: np.float32(value) for name, value in own.values.items()}
         chunk = min(count, CHUNK)
         rows = -(-count // chunk) * chunk  # one compiled size
+        # One after another: of several calls in flight, each of which gathers from all devices, the CPU's threads may
+        # take one device's share of each, and wait for ever.
         parts = [
-            self._draw(state.ema, np.int32(member), seed, values, np.int32(i), folded=folded, chunk=chunk, rows=rows)
+            np.asarray(self._draw(state.ema, np.int32(member), seed, values, np.int32(i), folded, chunk, rows))
             for i in range(rows // chunk)
         ]
-        return np.concatenate([np.asarray(part) for part in parts])[:count]
+        return np.concatenate(parts)[:count]

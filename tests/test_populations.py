@@ -15,7 +15,7 @@ from ringrun import rows, same
 
 import gan_jax
 from experiments import dcgan_digits, gan_digits, gan_ring, wgan_mnist
-from gan_jax import data, evaluate, loop, mesh, player
+from gan_jax import data, evaluate, loop, mesh, player, samples
 from gan_jax.spread import mean_std
 from gan_jax.types import Evaluate, UserError
 
@@ -279,3 +279,30 @@ def test_games_of_every_kind_run_as_a_population():
     for name in list(GAMES)[::3]:
         (_, metrics), _, _ = play(name, 2, seeds=2)
         assert all(value.shape == (2,) and np.isfinite(value).all() for value in metrics.values()), name
+
+
+def test_samples_are_drawn_one_call_after_another(monkeypatch):
+    """Each call gathers from all devices: of two in flight the CPU may start one device's share of each, and then neither ends."""
+    config = dataclasses.replace(CONFIG, seeds=2, steps=1)
+    drawn, before = [], []
+
+    def picture(values):
+        return np.zeros((8, 8, 1), np.uint8)
+
+    class Spied(samples.Samples):
+        def __init__(self, rounds):
+            super().__init__(rounds)
+            draw = self._draw
+
+            def spied(*args, **kwargs):
+                before.append(all(one.is_ready() for one in drawn))
+                drawn.append(draw(*args, **kwargs))
+                return drawn[-1]
+
+            self._draw = spied
+
+    monkeypatch.setattr(samples, "CHUNK", 10)
+    monkeypatch.setattr(loop, "Samples", Spied)
+    source = data.ring(config.batch_size, config.seed)
+    loop.run(config, gan_ring.build, source, evaluate.mixture(data.ring_centres(), 0.01, 400), picture)
+    assert len(before) > 2 * 40 and all(before)
