@@ -40,7 +40,7 @@ class Config(SetRun):
     """Size of the latent z."""
     width: int = 64
     """Channels beside the images; the innermost layer has four times as many."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Adam's learning rate, both sides, falling to 0 along a cosine over --steps: a run of more steps is another run."""
     gamma: float = 1.0
     """R1 and R2 each enter with weight gamma / 2."""
