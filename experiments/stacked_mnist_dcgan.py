@@ -3,8 +3,8 @@
 Data as in PacGAN, Lin et al. 2018, arXiv:1712.04086, section 4.2: 128,000 fixed triples, here of the training images and
 in [-1, 1]; there PacGAN's packs of two reach 1,000 modes with a reverse KL of 0.06 ± 0.003. The loss is that of R3GAN,
 arXiv:2501.05441, section 2, which publishes 1,000 modes with networks of its own. No norm in D: its gradients are
-penalised. The defaults are for a GPU; measured on two cores, in about half an hour for four seeds, was the second command:
-experiments/results/stacked_mnist_dcgan_32.json.
+penalised. The defaults are for a GPU, and not measured yet; the second command was, on two cores, in an hour beside other
+work: experiments/results/stacked_mnist_dcgan_32.json.
 
     python -m experiments.stacked_mnist_dcgan
     python -m experiments.stacked_mnist_dcgan --width 32 --steps 8000 --seeds 4

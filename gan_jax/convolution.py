@@ -45,9 +45,9 @@ def _plain(x: jax.Array, w: jax.Array, strides: Any, padding: Any, lhs_dilation:
 
 
 def _fewer(x: jax.Array, channels: tuple[int, ...], g: Geometry) -> bool:
-    """Whether minimal filtering is the faster way, and exact enough."""
-    own = jax.default_backend() != "cpu"  # those of GPUs and TPUs are faster, and round less
-    return not own and min(channels) >= MANY and x.dtype == jnp.float32 and winograd.applies(g)
+    """Whether minimal filtering is the faster way, and exact enough: on the CPU; others' own convolutions round less."""
+    cpu = jax.default_backend() == "cpu"
+    return cpu and min(channels) >= MANY and x.dtype == jnp.float32 and winograd.applies(g)
 
 
 def _forward(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
