@@ -11,13 +11,15 @@ import functools
 
 import optax
 
-from gan_jax import cli, data, evaluate, loop, losses
+from gan_jax import data, losses, training
 from gan_jax.config import ImageRun
+from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
-from gan_jax.images import grid
 from gan_jax.models import dcgan
+from gan_jax.training import cli
 from gan_jax.types import Spec, UserError
+from gan_jax.workdir.pictures import grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class Config(ImageRun):
     images; digits.
     """
     steps: int = 5_000
-    """Rounds of the game: each one discriminator step and one generator step."""
+    """Program of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 2_500
     """Steps between evaluations; 0 for the last only."""
     z_dim: int = 100
@@ -42,10 +44,10 @@ class Config(ImageRun):
     """Half-life, in real images, of the averaged generator."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
+def build(config: Config, spec: Spec) -> training.Recipe:
     gen = dcgan.Generator(spec.shape, width=config.width, classes=spec.classes, dtype=config.precision)
     disc = dcgan.Discriminator(width=config.width, classes=spec.classes, dtype=config.precision)
-    return loop.Recipe(
+    return training.Recipe(
         game=adversarial(
             gen,
             disc,
@@ -70,11 +72,11 @@ def main(config: Config) -> None:
         )
     picture = functools.partial(grid, columns=images.classes)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
-    loop.run(
+    training.run(
         config,
         build,
         source,
-        evaluate.of(config, images, labels=evaluate.IN_TURN),
+        evaluators.for_run(config, images, labels=evaluators.IN_TURN),
         picture,
         pictured=8 * images.classes,
     )

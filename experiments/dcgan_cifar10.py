@@ -9,11 +9,13 @@ import dataclasses
 
 import optax
 
-from gan_jax import cli, data, evaluate, loop, losses
+from gan_jax import data, losses, training
 from gan_jax.config import ImageRun
+from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan
+from gan_jax.training import cli
 from gan_jax.types import Spec
 
 
@@ -26,7 +28,7 @@ class Config(ImageRun):
     flip: bool = True
     """Mirror each image left to right with probability 1/2."""
     steps: int = 4_000
-    """Rounds of the game: each one discriminator step and one generator step."""
+    """Program of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 2_000
     """Steps between evaluations; 0 for the last only."""
     z_dim: int = 100
@@ -41,10 +43,10 @@ class Config(ImageRun):
     """Half-life, in real images, of the averaged generator."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
+def build(config: Config, spec: Spec) -> training.Recipe:
     gen = dcgan.Generator(spec.shape, width=config.width, dtype=config.precision)
     disc = dcgan.Discriminator(width=config.width, dtype=config.precision)
-    return loop.Recipe(
+    return training.Recipe(
         game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),
@@ -56,7 +58,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
-    loop.run(config, build, source, evaluate.of(config, images))
+    training.run(config, build, source, evaluators.for_run(config, images))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,15 @@ import math
 
 import optax
 
-from gan_jax import cli, data, evaluate, images, loop, losses, penalties
+from gan_jax import data, losses, penalties, training
 from gan_jax.config import Run
+from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
-from gan_jax.models import residual
+from gan_jax.models import residual_mlp
+from gan_jax.training import cli
 from gan_jax.types import Spec
+from gan_jax.workdir import pictures
 
 SPACING = 1 / math.sqrt(2)  # 2, in units of the coordinates' deviation, 2 sqrt(2)
 STD = 0.05 / 2 * SPACING
@@ -28,7 +31,7 @@ STD = 0.05 / 2 * SPACING
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Run):
     steps: int = 25_000
-    """Rounds of the game: each one discriminator step and one generator step."""
+    """Program of the game: each one discriminator step and one generator step."""
     batch_size: int = 128
     """Real points of one discriminator step."""
     log_every: int = 500
@@ -55,13 +58,13 @@ class Config(Run):
     """Half-life, in real points, of the averaged generator."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
-    gen = residual.Generator(spec.shape, config.width, config.gen_blocks, dtype=config.precision)
-    disc = residual.Discriminator(config.width, config.disc_blocks, dtype=config.precision)
+def build(config: Config, spec: Spec) -> training.Recipe:
+    gen = residual_mlp.Generator(spec.shape, config.width, config.gen_blocks, dtype=config.precision)
+    disc = residual_mlp.Discriminator(config.width, config.disc_blocks, dtype=config.precision)
     weight = optax.cosine_decay_schedule(config.gamma / 2, config.steps, alpha=0.1)
     smooth = [(weight, penalties.r1), (weight, penalties.r2)]
     adam = optax.adam(optax.cosine_decay_schedule(config.lr, config.steps), b1=0.0, b2=0.99)
-    return loop.Recipe(
+    return training.Recipe(
         game=adversarial(
             gen, disc, losses.relativistic_paired(), z_dim=config.z_dim, accumulate=config.accumulate, penalties=smooth
         ),
@@ -74,9 +77,9 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 
 def main(config: Config) -> None:
     centres = data.grid_centres(spacing=SPACING)
-    picture = functools.partial(images.scatter, real=centres)
+    picture = functools.partial(pictures.scatter, real=centres)
     source = data.grid(config.batch_size, config.seed, spacing=SPACING, std=STD)
-    loop.run(config, build, source, evaluate.mixture(centres, STD), picture, pictured=2_500)
+    training.run(config, build, source, evaluators.mixture(centres, STD), picture, pictured=2_500)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ import dataclasses
 
 import optax
 
-from gan_jax import cli, data, evaluate, loop, losses
+from gan_jax import data, losses, training
 from gan_jax.config import ImageRun
+from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
-from gan_jax.layers import leaky_relu
 from gan_jax.models import mlp
+from gan_jax.models.layers import leaky_relu
+from gan_jax.training import cli
 from gan_jax.types import Spec
 
 
@@ -26,7 +28,7 @@ class Config(ImageRun):
     images; digits.
     """
     steps: int = 30_000
-    """Rounds of the game: each one discriminator step and one generator step."""
+    """Program of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 5_000
     """Steps between evaluations; 0 for the last only."""
     sample_every: int = 5_000
@@ -43,10 +45,10 @@ class Config(ImageRun):
     """Half-life, in real images, of the averaged generator."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
+def build(config: Config, spec: Spec) -> training.Recipe:
     gen = mlp.Generator(spec.shape, activation=leaky_relu, dtype=config.precision)
     disc = mlp.Discriminator(activation=leaky_relu, dropout=config.dropout, dtype=config.precision)
-    return loop.Recipe(
+    return training.Recipe(
         game=adversarial(
             gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate, one_pass=True
         ),
@@ -60,7 +62,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
-    loop.run(config, build, source, evaluate.of(config, images))
+    training.run(config, build, source, evaluators.for_run(config, images))
 
 
 if __name__ == "__main__":

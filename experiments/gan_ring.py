@@ -14,12 +14,15 @@ import math
 
 import optax
 
-from gan_jax import cli, data, evaluate, images, loop, losses, penalties
+from gan_jax import data, losses, penalties, training
 from gan_jax.config import Run
+from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
-from gan_jax.models import residual
+from gan_jax.models import residual_mlp
+from gan_jax.training import cli
 from gan_jax.types import Spec
+from gan_jax.workdir import pictures
 
 RADIUS = math.sqrt(2)  # 1, in units of the coordinates' deviation, 1 / sqrt(2)
 STD = 0.01 * RADIUS
@@ -28,7 +31,7 @@ STD = 0.01 * RADIUS
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Run):
     steps: int = 25_000
-    """Rounds of the game: each one discriminator step and one generator step."""
+    """Program of the game: each one discriminator step and one generator step."""
     batch_size: int = 128
     """Real points of one discriminator step."""
     log_every: int = 500
@@ -55,13 +58,13 @@ class Config(Run):
     """Half-life, in real points, of the averaged generator."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
-    gen = residual.Generator(spec.shape, config.width, config.gen_blocks, dtype=config.precision)
-    disc = residual.Discriminator(config.width, config.disc_blocks, dtype=config.precision)
+def build(config: Config, spec: Spec) -> training.Recipe:
+    gen = residual_mlp.Generator(spec.shape, config.width, config.gen_blocks, dtype=config.precision)
+    disc = residual_mlp.Discriminator(config.width, config.disc_blocks, dtype=config.precision)
     weight = optax.cosine_decay_schedule(config.gamma / 2, config.steps, alpha=0.1)
     smooth = [(weight, penalties.r1), (weight, penalties.r2)]
     adam = optax.adam(optax.cosine_decay_schedule(config.lr, config.steps), b1=0.0, b2=0.99)
-    return loop.Recipe(
+    return training.Recipe(
         game=adversarial(
             gen, disc, losses.relativistic_paired(), z_dim=config.z_dim, accumulate=config.accumulate, penalties=smooth
         ),
@@ -74,9 +77,9 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 
 def main(config: Config) -> None:
     centres = data.ring_centres(radius=RADIUS)
-    picture = functools.partial(images.scatter, real=centres)
+    picture = functools.partial(pictures.scatter, real=centres)
     source = data.ring(config.batch_size, config.seed, radius=RADIUS, std=STD)
-    loop.run(config, build, source, evaluate.mixture(centres, STD), picture, pictured=2_500)
+    training.run(config, build, source, evaluators.mixture(centres, STD), picture, pictured=2_500)
 
 
 if __name__ == "__main__":

@@ -15,18 +15,21 @@ from typing import Literal
 
 import optax
 
-from gan_jax import cli, data, evaluate, images, loop, losses
+from gan_jax import data, losses, training
 from gan_jax.config import Run
+from gan_jax.evaluation import evaluators
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.packed import packed
-from gan_jax.models import maxout
+from gan_jax.models import maxout_mlp
+from gan_jax.training import cli
 from gan_jax.types import Spec
+from gan_jax.workdir import pictures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Run):
     steps: int = 400_000
-    """Rounds of the game: each one discriminator step and one generator step, both from the same networks."""
+    """Program of the game: each one discriminator step and one generator step, both from the same networks."""
     batch_size: int = 100
     """Packs of one discriminator step, each of PACKING real points."""
     log_every: int = 1_000
@@ -49,12 +52,12 @@ class Config(Run):
     """Adam's learning rate, both sides; b1 is 0.8, b2 is 0.999."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
-    gen = maxout.Generator(spec.shape, config.width, dtype=config.precision)
-    disc = maxout.Discriminator(config.width // 2, dtype=config.precision)
+def build(config: Config, spec: Spec) -> training.Recipe:
+    gen = maxout_mlp.Generator(spec.shape, config.width, dtype=config.precision)
+    disc = maxout_mlp.Discriminator(config.width // 2, dtype=config.precision)
     plain = adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate)
     adam = optax.adam(config.lr, b1=0.8, b2=0.999)
-    return loop.Recipe(
+    return training.Recipe(
         game=packed(plain, config.packing),
         gen_tx=adam,
         disc_tx=adam,
@@ -67,9 +70,11 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     ring = config.mixture == "ring"
     centres, std = (data.ring_centres(), 0.01) if ring else (data.grid_centres(), 0.05)
-    picture = functools.partial(images.scatter, real=centres)
+    picture = functools.partial(pictures.scatter, real=centres)
     source = data.source(data.points(centres, std), config.batch_size * config.packing, config.seed)
-    loop.run(config, build, source, evaluate.mixture(centres, std, samples=evaluate.RAW), picture, pictured=2_500)
+    training.run(
+        config, build, source, evaluators.mixture(centres, std, samples=evaluators.RAW), picture, pictured=2_500
+    )
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from typing import Any
 
 import optax
 
-from gan_jax import cli, data, evaluate, loop, losses
+from gan_jax import data, losses, training
 from gan_jax.config import ImageRun
+from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import resnet
+from gan_jax.training import cli
 from gan_jax.types import Spec
 
 
@@ -29,7 +31,7 @@ class Config(ImageRun):
     flip: bool = True
     """Mirror each image left to right with probability 1/2."""
     steps: int = 50_000
-    """Rounds of the game: each --n-disc discriminator steps and one generator step."""
+    """Program of the game: each --n-disc discriminator steps and one generator step."""
     evaluate_every: int = 5_000
     """Steps between evaluations; 0 for the last only."""
     z_dim: int = 128
@@ -50,12 +52,12 @@ class Config(ImageRun):
     """Half-life, in real images, of the averaged generator."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
+def build(config: Config, spec: Spec) -> training.Recipe:
     options: dict[str, Any] = {"dtype": config.precision, "remat": config.remat}
     gen = resnet.Generator(spec.shape, width=2 * config.width, **options)
     disc = resnet.Discriminator(width=config.width, spectral_norm=True, **options)
     adam = optax.adam(config.lr, b1=config.b1, b2=config.b2)
-    return loop.Recipe(
+    return training.Recipe(
         game=adversarial(gen, disc, losses.hinge(), z_dim=config.z_dim, accumulate=config.accumulate, one_pass=True),
         gen_tx=adam,
         disc_tx=adam,
@@ -68,7 +70,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     source = data.source(images, config.batch_size * config.n_disc, config.seed, flip=config.flip)
-    loop.run(config, build, source, evaluate.of(config, images))
+    training.run(config, build, source, evaluators.for_run(config, images))
 
 
 if __name__ == "__main__":

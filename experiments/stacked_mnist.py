@@ -11,11 +11,13 @@ import dataclasses
 
 import optax
 
-from gan_jax import cli, data, evaluate, loop, losses
+from gan_jax import data, losses, training
 from gan_jax.config import SetRun
+from gan_jax.evaluation import evaluators
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.packed import packed
-from gan_jax.models import tiny
+from gan_jax.models import tiny_dcgan
+from gan_jax.training import cli
 from gan_jax.types import Spec
 
 
@@ -24,7 +26,7 @@ class Config(SetRun):
     data: str = "mnist"
     """A set of grey images of ten classes, three of which make an image: mnist, digits, an .npz."""
     steps: int = 500_000
-    """Rounds of the game: each one discriminator step and one generator step."""
+    """Program of the game: each one discriminator step and one generator step."""
     batch_size: int = 128
     """Packs of one discriminator step, each of PACKING real images."""
     log_every: int = 1_000
@@ -49,11 +51,11 @@ class Config(SetRun):
     """Adam's learning rate of the discriminator."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
-    gen = tiny.Generator(spec.shape, dtype=config.precision)
-    disc = tiny.Discriminator(config.width, dtype=config.precision)
+def build(config: Config, spec: Spec) -> training.Recipe:
+    gen = tiny_dcgan.Generator(spec.shape, dtype=config.precision)
+    disc = tiny_dcgan.Discriminator(config.width, dtype=config.precision)
     plain = adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate)
-    return loop.Recipe(
+    return training.Recipe(
         game=packed(plain, config.packing),
         gen_tx=optax.adam(config.gen_lr, b1=0.5, b2=0.99),
         disc_tx=optax.adam(config.disc_lr, b1=0.5, b2=0.99),
@@ -65,7 +67,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     digits = data.load(config.data, size=config.size or None, fit=config.fit)
     source = data.stacked(digits, config.batch_size * config.packing, config.seed)
-    loop.run(config, build, source, evaluate.stacked(digits, config.evaluate_samples, evaluate.RAW))
+    training.run(config, build, source, evaluators.stacked(digits, config.evaluate_samples, evaluators.RAW))
 
 
 if __name__ == "__main__":

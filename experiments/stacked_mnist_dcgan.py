@@ -14,11 +14,13 @@ import dataclasses
 
 import optax
 
-from gan_jax import cli, data, evaluate, loop, losses, penalties
+from gan_jax import data, losses, penalties, training
 from gan_jax.config import SetRun
+from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan
+from gan_jax.training import cli
 from gan_jax.types import Spec
 
 
@@ -27,7 +29,7 @@ class Config(SetRun):
     data: str = "mnist"
     """A set of grey images of ten classes, three of which make an image: mnist, digits, an .npz."""
     steps: int = 100_000
-    """Rounds of the game: each one discriminator step and one generator step."""
+    """Program of the game: each one discriminator step and one generator step."""
     batch_size: int = 64
     """Real images of one discriminator step."""
     sample_every: int = 10_000
@@ -50,12 +52,12 @@ class Config(SetRun):
     """Half-life, in real images, of the averaged generator."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
+def build(config: Config, spec: Spec) -> training.Recipe:
     gen = dcgan.Generator(spec.shape, config.width, dtype=config.precision)
     disc = dcgan.Discriminator(config.width, batch_norm=False, dtype=config.precision)
     smooth = [(config.gamma / 2, penalties.r1), (config.gamma / 2, penalties.r2)]
     adam = optax.adam(optax.cosine_decay_schedule(config.lr, config.steps), b1=0.0, b2=0.99)
-    return loop.Recipe(
+    return training.Recipe(
         game=adversarial(
             gen, disc, losses.relativistic_paired(), z_dim=config.z_dim, accumulate=config.accumulate, penalties=smooth
         ),
@@ -69,7 +71,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     digits = data.load(config.data, size=config.size or None, fit=config.fit)
     source = data.stacked(digits, config.batch_size, config.seed, count=config.triples)
-    loop.run(config, build, source, evaluate.stacked(digits, config.evaluate_samples))
+    training.run(config, build, source, evaluators.stacked(digits, config.evaluate_samples))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,15 @@ import functools
 import jax.numpy as jnp
 import optax
 
-from gan_jax import cli, data, evaluate, images, loop, losses
+from gan_jax import data, losses, training
 from gan_jax.config import Run
+from gan_jax.evaluation import evaluators
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.unrolled import unrolled
 from gan_jax.models import mlp
+from gan_jax.training import cli
 from gan_jax.types import Spec
+from gan_jax.workdir import pictures
 
 STD = 0.01
 
@@ -26,7 +29,7 @@ STD = 0.01
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Run):
     steps: int = 25_000
-    """Rounds of the game: each one discriminator step and one generator step, both from the same networks."""
+    """Program of the game: each one discriminator step and one generator step, both from the same networks."""
     batch_size: int = 512
     """Real points of one discriminator step."""
     log_every: int = 500
@@ -49,13 +52,13 @@ class Config(Run):
     """Adam's learning rate of the discriminator, in the steps ahead too."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
+def build(config: Config, spec: Spec) -> training.Recipe:
     widths = (config.width,) * 2
     gen = mlp.Generator(spec.shape, widths, jnp.tanh, last=None, dtype=config.precision)
     disc = mlp.Discriminator(widths, jnp.tanh, dtype=config.precision)
     plain = adversarial(gen, disc, losses.minimax(), z_dim=config.z_dim, accumulate=config.accumulate)
     disc_tx = optax.adam(config.disc_lr, b1=0.5, eps_root=1e-16)  # a root of 0 has no derivative
-    return loop.Recipe(
+    return training.Recipe(
         game=unrolled(plain, disc_tx, config.unroll),
         gen_tx=optax.adam(config.gen_lr, b1=0.5),
         disc_tx=disc_tx,
@@ -66,9 +69,11 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 
 def main(config: Config) -> None:
     centres = data.ring_centres()
-    picture = functools.partial(images.scatter, real=centres)
+    picture = functools.partial(pictures.scatter, real=centres)
     source = data.ring(config.batch_size, config.seed, std=STD)
-    loop.run(config, build, source, evaluate.mixture(centres, STD, samples=evaluate.RAW), picture, pictured=2_500)
+    training.run(
+        config, build, source, evaluators.mixture(centres, STD, samples=evaluators.RAW), picture, pictured=2_500
+    )
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ import dataclasses
 
 import optax
 
-from gan_jax import cli, data, evaluate, loop, losses
+from gan_jax import data, losses, training
 from gan_jax.config import ImageRun
+from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan
 from gan_jax.optim import clip_weights
+from gan_jax.training import cli
 from gan_jax.types import Spec
 
 
@@ -28,7 +30,7 @@ class Config(ImageRun):
     images; digits.
     """
     steps: int = 2_000
-    """Rounds of the game: each --n-disc critic steps and one generator step."""
+    """Program of the game: each --n-disc critic steps and one generator step."""
     evaluate_every: int = 1_000
     """Steps between evaluations; 0 for the last only."""
     z_dim: int = 100
@@ -45,10 +47,10 @@ class Config(ImageRun):
     """Half-life, in real images, of the averaged generator."""
 
 
-def build(config: Config, spec: Spec) -> loop.Recipe:
+def build(config: Config, spec: Spec) -> training.Recipe:
     gen = dcgan.Generator(spec.shape, width=config.width, dtype=config.precision)
     disc = dcgan.Discriminator(width=config.width, dtype=config.precision)
-    return loop.Recipe(
+    return training.Recipe(
         game=adversarial(gen, disc, losses.wasserstein(), z_dim=config.z_dim, accumulate=config.accumulate),
         # The authors' code decays by 0.99 and adds epsilon outside the root; optax's own are 0.9 and inside, which slows
         # G down to a sixth, its gradients through a clipped critic being small.
@@ -63,7 +65,7 @@ def build(config: Config, spec: Spec) -> loop.Recipe:
 def main(config: Config) -> None:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     source = data.source(images, config.batch_size * config.n_disc, config.seed, flip=config.flip)
-    loop.run(config, build, source, evaluate.of(config, images))
+    training.run(config, build, source, evaluators.for_run(config, images))
 
 
 if __name__ == "__main__":

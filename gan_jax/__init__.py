@@ -10,13 +10,13 @@ The door for notebooks is three lines:
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gan_jax.saved import Sampler
+    from gan_jax.workdir.load import Sampler
 
 __version__ = "0.1.0"
 
 
 def load(workdir: str, raw: bool = False, member: int = 0, best: bool = False) -> "Sampler":
-    """The generator of a finished or stopped run, ready to sample; see `gan_jax.saved.load`."""
-    from gan_jax import saved  # not before it is needed: it brings orbax
+    """The generator of a finished or stopped run, ready to sample; see `gan_jax.workdir.load.load`."""
+    from gan_jax.workdir import load  # not before it is needed: it brings orbax
 
-    return saved.load(workdir, raw=raw, member=member, best=best)
+    return load.load(workdir, raw=raw, member=member, best=best)

@@ -57,7 +57,7 @@ class Run:
     sweep: tuple[str, ...] = ()
     """Train a member for each value, or combination of values, of fractional flags: --sweep lr=1e-4,2e-4 b1=0,0.5"""
     steps: int = 10_000
-    """Rounds of the game: each some discriminator steps and one generator step."""
+    """Program of the game: each some discriminator steps and one generator step."""
     batch_size: int = 64
     """Real images of one discriminator step."""
     accumulate: int = 1
@@ -81,7 +81,7 @@ class Run:
     matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """The least precision of float32 matrix products and convolutions on GPU and TPU: tensorfloat32 is faster on a GPU."""
     steps_per_call: int = 0
-    """Rounds that the device plays before the program returns; 0: as many as are faster. Data too large for it is sent round by round."""
+    """Program that the device plays before the program returns; 0: as many as are faster. Data too large for it is sent round by round."""
     compile_cache: bool = True
     """Keep compiled programs in the user's cache directory, so that the next start is quick (JAX_COMPILATION_CACHE_DIR: in another)."""
     devices: int = 0

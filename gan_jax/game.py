@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan_jax import mesh
+from gan_jax.system import mesh
 from gan_jax.types import Batch, Key, Metrics, PyTree
 
 # What a round checks, in the order of play: metrics, gradients and new parameters of each side.

@@ -106,6 +106,13 @@ class Record(NamedTuple):
     protocol: Mapping[str, Any]
 
 
+class Estimate(NamedTuple):
+    """Of a value taken from several parts of the samples: mean and standard deviation (n in the denominator)."""
+
+    mean: float
+    std: float
+
+
 Draw = Callable[[int], np.ndarray]  # n -> n samples of the averaged generator, the same ones every time
 
 

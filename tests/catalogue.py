@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax import cli, player
+from gan_jax.training import cli, loop
 
 RING = "--width 8 --batch-size 16 --steps 4 --devices 1"
 DIGITS = "--batch-size 4 --steps 4 --devices 1"
@@ -55,7 +55,7 @@ def no_training(tmp_path, monkeypatch):
     def play(self, *args):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(player.Player, "play", play)
+    monkeypatch.setattr(loop.Trainer, "play", play)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
 
 

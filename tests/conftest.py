@@ -7,10 +7,13 @@ import os
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
     "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
 )
+# experiments is not installed: processes that tests start find it, and this checkout's gan_jax, here.
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Many tests compile the same programs; a fresh directory, since a cache must not be carried from one processor to
 # another.
@@ -30,15 +33,15 @@ SHAPED = [
     "losses",
     "penalties",
     "optim",
-    "order",
-    "layers",
     "models",
     "metrics",
-    "images",
-    "saved",
     "data",
-    "report",
-    "resize",
+    "evaluation.resize",
+    "evaluation.classifier_net",
+    "evaluation.inception_net",
+    "workdir.pictures",
+    "workdir.load",
+    "workdir.report",
 ]
 jaxtyping.install_import_hook([f"gan_jax.{name}" for name in SHAPED], "typecheck.checked")
 

@@ -17,10 +17,11 @@ from jax.experimental import multihost_utils
 from gan_jax import losses, penalties
 from gan_jax.config import Run
 from gan_jax.games.adversarial import adversarial
-from gan_jax.mesh import make
 from gan_jax.models import dcgan, mlp
 from gan_jax.optim import clip_weights
-from gan_jax.rounds import Recipe, Rounds
+from gan_jax.system.mesh import make
+from gan_jax.training.program import Program
+from gan_jax.training.recipe import Recipe
 from gan_jax.types import Source, Spec
 
 ROWS = 16
@@ -88,12 +89,12 @@ def setting(name):
 
 @functools.cache
 def play(name, devices, rounds=1, **flags):
-    """(the state and the metrics after `rounds`, as NumPy; the Rounds; the state as it lay)."""
+    """(the state and the metrics after `rounds`, as NumPy; the Program; the state as it lay)."""
     config = Config(devices=devices, **flags)
     mesh = make(devices, ROWS, len(config.members()))
     with jax.set_mesh(mesh):
-        program = Rounds(config, GAMES[name], setting(name), mesh)
-        state, watch, metrics = program.fresh(), program.watch(), {}
+        program = Program(config, GAMES[name], setting(name), mesh)
+        state, watch, metrics = program.fresh(), program.no_fault(), {}
         for step in range(rounds):
             state, watch, metrics, _ = program.play(state, watch, step, 1)
         return jax.tree.map(np.asarray, (state, metrics)), program, state

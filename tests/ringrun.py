@@ -6,15 +6,16 @@ import jax
 import numpy as np
 
 from experiments import gan_ring
-from gan_jax import data, evaluate, loop
-from gan_jax.log import read_rows
+from gan_jax import data, training
+from gan_jax.evaluation import evaluators
+from gan_jax.workdir.log import read_rows
 
 
 def play(config, evaluator=None, build=gan_ring.build):
     """The state that the run ends with; its pictures depend on every sample."""
     picture = lambda samples: np.zeros((8, 8, 1), np.uint8) + np.uint8(abs(float(samples.sum())) % 251)  # noqa: E731
     source = data.ring(config.batch_size, config.seed)
-    return loop.run(config, build, source, evaluator or evaluate.mixture(data.ring_centres(), 0.01, 100), picture)
+    return training.run(config, build, source, evaluator or evaluators.mixture(data.ring_centres(), 0.01, 100), picture)
 
 
 def rows(workdir="run"):

@@ -229,7 +229,7 @@ def test_dcgan(flags, text, things, capsys):
     ],
 )
 def test_data(given, text, things, monkeypatch, capsys):
-    monkeypatch.setattr("gan_jax.prepare._unreachable", lambda url: "no route")
+    monkeypatch.setattr("gan_jax.data.tfds_prepare._unreachable", lambda url: "no route")
     refused("gan_digits", f"{DIGITS} --data {given}", text, capsys)
 
 

@@ -23,16 +23,17 @@ from catalogue import (
 
 import gan_jax
 from experiments import gan_ring
-from gan_jax import data, game, images, loop, losses, optim, penalties, saved
-from gan_jax.checkpoint import Checkpoints
+from gan_jax import data, game, losses, optim, penalties, training
+from gan_jax.data.shuffle import epoch_index
 from gan_jax.games.adversarial import adversarial
-from gan_jax.layers import require_label
 from gan_jax.metrics.frechet import frechet
-from gan_jax.metrics.manifold import prdc
 from gan_jax.metrics.modes import modes
+from gan_jax.metrics.precision_recall import prdc
 from gan_jax.models import dcgan, mlp
-from gan_jax.order import epoch_index
+from gan_jax.models.layers import require_label
 from gan_jax.types import UserError
+from gan_jax.workdir import load, pictures
+from gan_jax.workdir.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("no_training")
 
@@ -126,7 +127,7 @@ def drawn(shape):
 
 def labelled(*label):
     """Two samples of three classes."""
-    sampler = saved.Sampler(lambda z, label: np.zeros((len(z), 2), np.float32), 2, 3, 0, {})
+    sampler = load.Sampler(lambda z, label: np.zeros((len(z), 2), np.float32), 2, 3, 0, {})
     return lambda: sampler(np.zeros((2, 2), np.float32), np.array(label))
 
 
@@ -168,7 +169,7 @@ def begun(of, batch):
 
 def played(**change):
     config = gan_ring.Config(width=8, batch_size=16, steps=2, devices=1)
-    return loop.run(config, gan_ring.build, data.ring(**{"rows": 16, "seed": 0, **change}))
+    return training.run(config, gan_ring.build, data.ring(**{"rows": 16, "seed": 0, **change}))
 
 
 @pytest.mark.parametrize(
@@ -247,8 +248,8 @@ def played(**change):
         ),
         (lambda: require_label(None, 3, "net"), "net has classes=3 and was given no label; they go together"),
         # measures and pictures
-        (lambda: images.grid(np.zeros((4, 8, 8))), r"a grid is made of images \[b h w c\].*; got \(4, 8, 8\)"),
-        (lambda: images.grid(np.zeros((0, 8, 8, 1))), r"none of them 0; got \(0, 8, 8, 1\)"),
+        (lambda: pictures.grid(np.zeros((4, 8, 8))), r"a grid is made of images \[b h w c\].*; got \(4, 8, 8\)"),
+        (lambda: pictures.grid(np.zeros((0, 8, 8, 1))), r"none of them 0; got \(0, 8, 8, 1\)"),
         (lambda: frechet(POINTS[:1], POINTS), r"real features must be \[n d\] with n at least 2 .* got \(1, 2\)"),
         (lambda: frechet(POINTS, POINTS[:, :1]), "one number of dimensions; got real 2, fake 1"),
         (lambda: frechet(POINTS, POINTS + np.nan), "fake features hold 8 values that are not finite"),

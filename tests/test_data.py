@@ -8,8 +8,8 @@ from PIL import Image
 
 from gan_jax import data
 from gan_jax.data import arrays, digits, folders
+from gan_jax.data.validate import image_set
 from gan_jax.types import UserError
-from gan_jax.validate import image_set
 
 RNG = np.random.default_rng(0)
 UINT8 = RNG.integers(0, 256, (20, 6, 5, 3), np.uint8)

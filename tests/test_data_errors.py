@@ -8,8 +8,8 @@ from PIL import Image
 
 from gan_jax import data
 from gan_jax.data import arrays, digits, folders
+from gan_jax.data.validate import image_set
 from gan_jax.types import UserError
-from gan_jax.validate import image_set
 
 UINT8 = np.random.default_rng(0).integers(0, 256, (10, 6, 5, 3), np.uint8)
 NAN = np.zeros((4, 2, 2, 1), np.float32)

@@ -17,10 +17,10 @@ import pytest
 import tensorflow_datasets as tfds_package
 from PIL import Image
 
-import gan_jax.prepare
+import gan_jax.data.tfds_prepare
 from gan_jax import data
 from gan_jax.data import tfds
-from gan_jax.prepare import find
+from gan_jax.data.tfds_prepare import find
 from gan_jax.types import UserError
 
 RNG = np.random.default_rng(0)
@@ -34,7 +34,8 @@ ORIGINALS = {
 
 def idx(array):
     return gzip.compress(
-        bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes()
+        bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes(),
+        mtime=0,  # the tests' names hold the bytes, and must be the same in every process
     )
 
 
@@ -267,7 +268,7 @@ def test_only_the_missing_files_are_asked_for(tmp_path, no_network):
 
 
 def test_a_silent_network_does_not_hang(tmp_path, monkeypatch):
-    monkeypatch.setattr(gan_jax.prepare, "WAIT", 0.1)
+    monkeypatch.setattr(gan_jax.data.tfds_prepare, "WAIT", 0.1)
     monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: threading.Event().wait())
     with pytest.raises(UserError, match="no answer in 0.1 s"):
         tfds.read("mnist", data_dir=tmp_path)

@@ -16,10 +16,10 @@ import pytest
 from equivalence import GAMES, ROWS, collectives, difference, play, setting
 
 import experiments
-from gan_jax import mesh
-from gan_jax.record import environment
-from gan_jax.rounds import Rounds
+from gan_jax.system import mesh
+from gan_jax.training.program import Program
 from gan_jax.types import Source
+from gan_jax.workdir.manifest import environment
 
 ROOT = Path(experiments.__file__).parents[1]
 RESULT = ROOT / "experiments" / "results" / "equivalence.json"
@@ -110,10 +110,10 @@ def test_each_device_holds_its_rows():
 
     grid = mesh.make(8, ROWS)
     with jax.set_mesh(grid):
-        program = Rounds(Config(devices=8), GAMES["MLP, minimax"], source, grid)
+        program = Program(Config(devices=8), GAMES["MLP, minimax"], source, grid)
         fetched = program._fetch(0, 0)
         assert {shard.data.shape for shard in fetched["image"].addressable_shards} == {(2, 8, 8, 1)}
-        state, _, metrics, _ = program.play(program.fresh(), program.watch(), 0, 1)
+        state, _, metrics, _ = program.play(program.fresh(), program.no_fault(), 0, 1)
     resident, _, _ = play("MLP, minimax", 8)
     assert difference(resident, jax.tree.map(np.asarray, (state, metrics))) == 0
 

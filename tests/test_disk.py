@@ -15,10 +15,10 @@ from ringrun import play, rows, same
 
 import experiments
 from experiments import gan_ring
-from gan_jax.checkpoint import Checkpoints
-from gan_jax.log import Log
-from gan_jax.outbox import Outbox
 from gan_jax.types import Evaluate, Record, WriteError
+from gan_jax.workdir.checkpoint import Checkpoints
+from gan_jax.workdir.log import Log
+from gan_jax.workdir.retry import Retry
 
 CONFIG = gan_ring.Config(
     width=8,
@@ -52,11 +52,11 @@ def straight(tmp_path_factory):
 
 FULL = """
 import resource, signal
-from gan_jax import cli, player
+from gan_jax.training import cli, loop
 from experiments import gan_ring
 
 until = {until}
-play = player.Player.fetch
+play = loop.Trainer.fetch
 def fetch(self, step, metrics):  # at each row of the log: from the one of step 4 on no file may grow, as on a full disk
     self.seen = getattr(self, "seen", 0) + 2
     full = 4 <= self.seen < until
@@ -64,7 +64,7 @@ def fetch(self, step, metrics):  # at each row of the log: from the one of step 
         self.checkpoints.wait()
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 if full else resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     return play(self, step, metrics)
-player.Player.fetch = fetch
+loop.Trainer.fetch = fetch
 cli.run(gan_ring.main, gan_ring.Config)
 """
 FLAGS = [
@@ -208,7 +208,7 @@ def test_the_outbox_keeps_the_order(tmp_path):
 
         return action
 
-    outbox = Outbox(tmp_path, said.append)
+    outbox = Retry(tmp_path, said.append)
     outbox.write(write("a"))
     works[0] = False
     outbox.write(write("b"))

@@ -12,20 +12,12 @@ import pytest
 from PIL import Image
 
 import experiments
-from experiments import torture
-from gan_jax import cli, player
+from experiments.tools import torture
+from gan_jax.training import cli, loop
 
-TOOLS = {
-    "benchmark",
-    "benchmark_metrics",
-    "classifier",
-    "evaluate",
-    "measure",
-    "published",
-    "table",
-    "torture",
-}  # no runs
-NAMES = sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - TOOLS)
+NAMES = sorted(
+    found.name for found in pkgutil.iter_modules(experiments.__path__) if not found.ispkg and found.name != "__main__"
+)
 CLASSIFIED = {"dcgan_digits", "cgan_mnist", "stacked_mnist", "stacked_mnist_dcgan"}  # the others by pixels, for speed
 SMALL = {
     "gan_ring": ["--width", "8"],
@@ -115,7 +107,7 @@ def test_two_steps(name, npz, capfd, monkeypatch):
     assert list((run / "tensorboard").iterdir())
 
     # Killed between its two steps, and started again: not one bit is another.
-    fetch, calls = player.Player.fetch, []
+    fetch, calls = loop.Trainer.fetch, []
 
     def dies(self, step, metrics):
         calls.append(metrics)
@@ -124,7 +116,7 @@ def test_two_steps(name, npz, capfd, monkeypatch):
         return fetch(self, step, metrics)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(player.Player, "fetch", dies)
+        patch.setattr(loop.Trainer, "fetch", dies)
         start(name, *flags, "--workdir", "killed", "--checkpoint-every", 1)
     start(name, *flags, "--workdir", "killed", "--checkpoint-every", 1)
     assert "going on at step 1 of 2" in capfd.readouterr().out

@@ -18,10 +18,11 @@ from ringrun import play, rows, same
 
 import experiments
 from experiments import gan_ring
-from gan_jax import data, evaluate
-from gan_jax.checkpoint import Checkpoints
-from gan_jax.lock import Lock
+from gan_jax import data
+from gan_jax.evaluation import evaluators
 from gan_jax.types import Evaluate, Record, UserError
+from gan_jax.workdir.checkpoint import Checkpoints
+from gan_jax.workdir.lock import Lock
 
 CONFIG = gan_ring.Config(
     width=8,
@@ -144,7 +145,7 @@ def test_the_best_checkpoint_is_kept(higher, best):
 
 def test_a_second_process_in_the_same_directory_is_refused():
     Path("run").mkdir()
-    held = "from pathlib import Path; from gan_jax.lock import Lock; l = Lock(Path('run')).__enter__(); print('held', flush=True); input()"
+    held = "from pathlib import Path; from gan_jax.workdir.lock import Lock; l = Lock(Path('run')).__enter__(); print('held', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ALONE
     ) as other:
@@ -255,7 +256,7 @@ def test_a_run_that_went_back_resumes_exactly():
             raise KeyboardInterrupt
         return measure.measure(draw)
 
-    measure = evaluate.mixture(data.ring_centres(), 0.01, 100)
+    measure = evaluators.mixture(data.ring_centres(), 0.01, 100)
     with pytest.raises(KeyboardInterrupt):
         run(build, Evaluate(dies, measure.names), on_divergence="rollback")
     same(run(build, on_divergence="rollback"), whole)

@@ -7,10 +7,11 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax import game, losses, mesh, penalties
+from gan_jax import game, losses, penalties
 from gan_jax.game import Game
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan, mlp
+from gan_jax.system import mesh
 from gan_jax.types import UserError
 
 KEY = jax.random.key(7)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from references.inception import HERE, fingerprint, images, seeded
 
-from gan_jax import resize
-from gan_jax.models.inception import Inception, variables
+from gan_jax.evaluation import resize
+from gan_jax.evaluation.inception_net import Inception, variables
 from gan_jax.types import UserError
 
 KEPT = json.loads((HERE / "inception.json").read_text())

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from jax import lax
 
-from gan_jax import convolution, layers
-from gan_jax.geometry import Geometry
-from gan_jax.layers import Conv, ConvDown, ConvTranspose, ConvUp
+from gan_jax.models import layers
+from gan_jax.models.conv import convolution
+from gan_jax.models.conv.geometry import Geometry
+from gan_jax.models.layers import Conv, ConvDown, ConvTranspose, ConvUp
 
 RNG = np.random.default_rng(0)
 

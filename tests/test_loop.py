@@ -17,8 +17,10 @@ from ringrun import play, rows, same
 import experiments
 import gan_jax
 from experiments import gan_ring
-from gan_jax import data, evaluate, loop
+from gan_jax import data, training
+from gan_jax.evaluation import evaluators
 from gan_jax.types import Evaluate, UserError
+from gan_jax.workdir import manifest
 
 CONFIG = gan_ring.Config(
     width=8,
@@ -58,7 +60,7 @@ def test_rows_pictures_and_result(straight):
 
 @pytest.mark.parametrize("number, leaves", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_stopped_run_goes_on_bit_for_bit(number, leaves, straight, capfd):
-    measure = evaluate.mixture(data.ring_centres(), 0.01, 100)
+    measure = evaluators.mixture(data.ring_centres(), 0.01, 100)
 
     def interrupted(draw):
         os.kill(os.getpid(), number)  # in the middle of step 4
@@ -122,13 +124,12 @@ def test_an_evaluation_that_fails_loses_nothing():
 
 
 def test_every_start_is_in_the_result(monkeypatch):
-    from experiments import table
-    from gan_jax import record
+    from experiments.tools import table
 
-    monkeypatch.setattr(record, "_commit", lambda: "a" * 40 + "+")
+    monkeypatch.setattr(manifest, "_commit", lambda: "a" * 40 + "+")
     run(dataclasses.replace(CONFIG, steps=4))
     assert "starts" not in json.loads(Path("run/result.json").read_text())
-    monkeypatch.setattr(record, "_commit", lambda: "b" * 40)
+    monkeypatch.setattr(manifest, "_commit", lambda: "b" * 40)
     config = Path("run/config.json").read_bytes()
     run(dataclasses.replace(CONFIG, steps=2))  # nothing to do, and nothing written
     assert Path("run/config.json").read_bytes() == config
@@ -251,7 +252,7 @@ def test_a_read_only_directory(tmp_path, monkeypatch):
 def test_batch_and_source_must_agree():
     source = data.ring(4, 0)
     with pytest.raises(ValueError, match="the source gives 4 rows a step; batch_size x packing x n_disc = 16 x 1 x 1"):
-        loop.run(CONFIG, gan_ring.build, source)
+        training.run(CONFIG, gan_ring.build, source)
 
 
 def test_load_gives_the_averaged_generator():

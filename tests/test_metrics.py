@@ -9,11 +9,11 @@ import pytest
 import scipy.linalg
 from sklearn.datasets import load_digits
 
-from gan_jax.metrics import kernel, manifold
+from gan_jax.metrics import kid, precision_recall
 from gan_jax.metrics.frechet import frechet
-from gan_jax.metrics.kernel import mmd2
-from gan_jax.metrics.manifold import prdc
+from gan_jax.metrics.kid import mmd2
 from gan_jax.metrics.modes import modes, overlap
+from gan_jax.metrics.precision_recall import prdc
 
 RNG = np.random.default_rng(0)
 
@@ -297,7 +297,7 @@ def test_modes_refuses_nothing():
         modes(np.zeros((3, 2)), np.zeros((0, 2)), 0.1)
 
 
-@pytest.mark.parametrize("measure", [manifold.prdc, manifold.precision_recall, mmd2])
+@pytest.mark.parametrize("measure", [precision_recall.prdc, precision_recall.precision_recall, mmd2])
 def test_memory_is_that_of_some_blocks(measure):
     """All distances of 8,000 by 8,000 would take 512 MB, a block of them 64."""
     real, fake = RNG.normal(size=(2, 8_000, 2))
@@ -307,4 +307,4 @@ def test_memory_is_that_of_some_blocks(measure):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 2.5 * 8 * max(manifold.BLOCK * 8_000, kernel.BLOCK**2) + 10e6
+    assert peak < 2.5 * 8 * max(precision_recall.BLOCK * 8_000, kid.BLOCK**2) + 10e6

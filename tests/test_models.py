@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.layers import leaky_relu
-from gan_jax.models import dcgan, mlp, residual, resnet
+from gan_jax.models import dcgan, mlp, residual_mlp, resnet
+from gan_jax.models.layers import leaky_relu
 
 RNG = np.random.default_rng(0)
 Z, ROWS, CLASSES = 5, 6, 3
@@ -25,7 +25,7 @@ def networks(kind, shape, classes, batch_norm, dropout):
         remat = kind.endswith("remat")
         return resnet.Generator(shape, 8, remat=remat), resnet.Discriminator(8, "sn" in kind, remat=remat)
     if kind == "residual":
-        return residual.Generator(shape, 8, 2), residual.Discriminator(8, 2)
+        return residual_mlp.Generator(shape, 8, 2), residual_mlp.Discriminator(8, 2)
     gen = mlp.Generator(shape, (8, 8), leaky_relu, batch_norm=batch_norm, classes=classes)
     return gen, mlp.Discriminator((8, 8), leaky_relu, dropout, classes)
 
@@ -217,8 +217,8 @@ COUNTS = {
     # 257.
     "mlp_gen": (mlp.Generator((28, 28, 1)), (ROWS, 100), 1_486_352),
     # 2*128 + 128, 12 and 4 of 128*128 + 128, and 128*2 + 2 or 128 + 1.
-    "residual_gen": (residual.Generator((2,)), (ROWS, 2), 384 + 12 * 16_512 + 258),
-    "residual_disc": (residual.Discriminator(), (ROWS, 2), 384 + 4 * 16_512 + 129),
+    "residual_gen": (residual_mlp.Generator((2,)), (ROWS, 2), 384 + 12 * 16_512 + 258),
+    "residual_disc": (residual_mlp.Discriminator(), (ROWS, 2), 384 + 4 * 16_512 + 129),
     "mlp_disc": (mlp.Discriminator(), (ROWS, 28, 28, 1), 1_460_225),
     # PacGAN's generator of points: 2*400 + 3 * 400*400 without biases, 4 * 2*400 of batch norm, 400*2 + 2.
     "pacgan_gen": (mlp.Generator((2,), (400,) * 4, nn.relu, None, batch_norm=True), (ROWS, 2), 484_802),

@@ -10,12 +10,13 @@ import optax
 import pytest
 
 from experiments import pacgan_mixtures
-from gan_jax import data, game, losses, mesh, penalties
+from gan_jax import data, game, losses, penalties
 from gan_jax.game import Game
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.packed import pack, packed
-from gan_jax.models import dcgan, maxout, mlp
-from gan_jax.rounds import Rounds
+from gan_jax.models import dcgan, maxout_mlp, mlp
+from gan_jax.system import mesh
+from gan_jax.training.program import Program
 
 KEY = jax.random.key(3)
 POINTS = {"image": jax.random.normal(jax.random.key(1), (12, 2))}
@@ -153,8 +154,8 @@ def test_a_run_plays_what_its_recipe_says():
     source = data.source(data.points(data.ring_centres(), 0.01, 100), 12, 0)
     grid = mesh.make(1, 6)
     with jax.set_mesh(grid):
-        rounds = Rounds(config, pacgan_mixtures.build, source, grid)
-        state, *_ = rounds.play(rounds.fresh(), rounds.watch(), 0, 3)
+        rounds = Program(config, pacgan_mixtures.build, source, grid)
+        state, *_ = rounds.play(rounds.fresh(), rounds.no_fault(), 0, 3)
         recipe, key = rounds.recipe(), jax.random.key(0)
         ends = []
         for simultaneous in (True, False):
@@ -182,15 +183,15 @@ def count(network, shape):
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
 def test_parameters_of_the_discriminator(m):
     """Printed by the authors' code for one point; each further one adds its two coordinates to 1,000 affine functions."""
-    assert count(maxout.Discriminator(), (5, 2 * m)) == 405_201 + 2_000 * (m - 1)
+    assert count(maxout_mlp.Discriminator(), (5, 2 * m)) == 405_201 + 2_000 * (m - 1)
 
 
 def test_parameters_of_the_generator():
-    assert count(maxout.Generator((2,)), (5, 2)) == 484_802
+    assert count(maxout_mlp.Generator((2,)), (5, 2)) == 484_802
 
 
 def test_maxout_is_the_largest_of_its_pieces():
-    layer, x = maxout.Maxout(7, 5), jax.random.normal(KEY, (6, 3))
+    layer, x = maxout_mlp.Maxout(7, 5), jax.random.normal(KEY, (6, 3))
     params = layer.init(KEY, x)["params"]["Dense_0"]
     params["bias"] = jax.random.normal(KEY, (35,))
     got = layer.apply({"params": {"Dense_0": params}}, x)
@@ -203,7 +204,7 @@ def test_the_networks_start_as_the_paper_says():
     """Weights N(0, 0.02^2), biases 0; no bias before batch norm."""
     trees = [
         network.init(KEY, jnp.zeros((4, 2)), train=False)["params"]
-        for network in (maxout.Generator((2,)), maxout.Discriminator())
+        for network in (maxout_mlp.Generator((2,)), maxout_mlp.Discriminator())
     ]
     assert [name for name in trees[0] if "bias" in trees[0][name] and "Dense" in name] == ["Dense_4"]
     for path, leaf in (item for tree in trees for item in jax.tree.leaves_with_path(tree)):
@@ -215,7 +216,7 @@ def test_the_networks_start_as_the_paper_says():
 
 
 def test_the_generators_averages_and_its_output():
-    gen, z = maxout.Generator((2,), 16), jax.random.normal(KEY, (64, 2))
+    gen, z = maxout_mlp.Generator((2,), 16), jax.random.normal(KEY, (64, 2))
     variables = gen.init(KEY, z, train=False)
     _, stats = gen.apply(variables, z, train=True, mutable=["batch_stats"])
     hidden = np.float64(z) @ np.float64(variables["params"]["Dense_0"]["kernel"])

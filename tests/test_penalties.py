@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax import layers, penalties
+from gan_jax import penalties
+from gan_jax.models import layers
 from gan_jax.penalties import dragan, r1, r2, wgan_gp, wgan_lp, zero_centred
 
 RNG = np.random.default_rng(0)

@@ -15,9 +15,12 @@ from ringrun import rows, same
 
 import gan_jax
 from experiments import dcgan_digits, gan_digits, gan_ring, wgan_mnist
-from gan_jax import data, evaluate, loop, mesh, player, samples
-from gan_jax.spread import mean_std
+from gan_jax import data, training
+from gan_jax.evaluation import evaluators
+from gan_jax.system import mesh
+from gan_jax.training import loop, sampling
 from gan_jax.types import Evaluate, UserError
+from gan_jax.workdir.members import mean_std
 
 CONFIG = gan_ring.Config(
     width=8, batch_size=16, steps=8, log_every=2, sample_every=4, evaluate_every=4, checkpoint_every=3, devices=1,
@@ -137,7 +140,7 @@ def test_a_population_resumes_bit_for_bit(intervals):
     """However its rounds were parted into calls."""
     config = dataclasses.replace(CONFIG, steps=30, evaluate_every=15, sample_every=10, **intervals)
     whole = run(dataclasses.replace(config, workdir="whole"))
-    measure = evaluate.mixture(data.ring_centres(), 0.01, 100)
+    measure = evaluators.mixture(data.ring_centres(), 0.01, 100)
 
     def dies(draw):
         raise KeyboardInterrupt
@@ -159,7 +162,7 @@ def test_a_call_ends_where_another_stream_begins():
     long = dataclasses.replace(CONFIG, steps=20, log_every=20, checkpoint_every=20, sample_every=0, evaluate_every=0)
     calls = []
 
-    class Watched(player.Player):
+    class Watched(loop.Trainer):
         def until_due(self, step):
             calls.append((step, super().until_due(step), self.stream(step)))
             return calls[-1][1]
@@ -210,7 +213,7 @@ def test_a_member_that_diverges_is_left_out_and_stays_so(capfd):
             raise KeyboardInterrupt
         return measure.measure(draw)
 
-    measure = evaluate.mixture(data.ring_centres(), 0.01, 100)
+    measure = evaluators.mixture(data.ring_centres(), 0.01, 100)
     with pytest.raises(KeyboardInterrupt):
         run(short, Evaluate(dies, measure.names), build)
     capfd.readouterr()
@@ -242,7 +245,7 @@ def test_collapse_is_flagged_per_member(capfd):
         modes = next(turn)
         return records | {"collapsed": records["collapsed"]._replace(value=float(modes < 4))}
 
-    measured = evaluate.mixture(data.ring_centres(), 0.01, 100)
+    measured = evaluators.mixture(data.ring_centres(), 0.01, 100)
     run(evaluator=Evaluate(measure, measured.names))
     assert "warning: collapsed: seed 6; seed 7 (fewer than half of the modes found)" in capfd.readouterr().err
     assert json.loads(Path("run/result.json").read_text())["metrics"]["collapsed"]["last"] == pytest.approx(2 / 3)
@@ -255,7 +258,7 @@ def test_a_set_that_stays_on_the_host():
     states = []
     for name, most in (("resident", 2**30), ("host", 0)):
         source = data.source(images, 8, 0, resident_bytes=most)
-        states.append(loop.run(dataclasses.replace(config, workdir=name), gan_digits.build, source))
+        states.append(training.run(dataclasses.replace(config, workdir=name), gan_digits.build, source))
     assert source.resident is False
     for a, b in zip(rows("resident"), rows("host"), strict=True):
         np.testing.assert_allclose(a["disc/loss"], b["disc/loss"], rtol=1e-4)
@@ -289,7 +292,7 @@ def test_samples_are_drawn_one_call_after_another(monkeypatch):
     def picture(values):
         return np.zeros((8, 8, 1), np.uint8)
 
-    class Spied(samples.Samples):
+    class Spied(sampling.Samples):
         def __init__(self, rounds):
             super().__init__(rounds)
             draw = self._draw
@@ -301,8 +304,8 @@ def test_samples_are_drawn_one_call_after_another(monkeypatch):
 
             self._draw = spied
 
-    monkeypatch.setattr(samples, "CHUNK", 10)
+    monkeypatch.setattr(sampling, "CHUNK", 10)
     monkeypatch.setattr(loop, "Samples", Spied)
     source = data.ring(config.batch_size, config.seed)
-    loop.run(config, gan_ring.build, source, evaluate.mixture(data.ring_centres(), 0.01, 400), picture)
+    training.run(config, gan_ring.build, source, evaluators.mixture(data.ring_centres(), 0.01, 400), picture)
     assert len(before) > 2 * 40 and all(before)

@@ -9,7 +9,7 @@ import pytest
 from equivalence import GAMES, ROWS, difference, play
 
 from experiments import dcgan_digits, gan_ring
-from gan_jax import mesh
+from gan_jax.system import mesh
 from gan_jax.types import UserError
 
 
@@ -69,7 +69,7 @@ def test_parts_need_less_memory():
     from dataclasses import replace
 
     from gan_jax import data
-    from gan_jax.rounds import Rounds
+    from gan_jax.training.program import Program
 
     config = replace(dcgan_digits.Config(), batch_size=256, devices=1)
     held = []
@@ -77,7 +77,7 @@ def test_parts_need_less_memory():
         grid = mesh.make(1, 256)
         source = data.source(data.load("digits"), 256, 0)
         with jax.set_mesh(grid):
-            program = Rounds(replace(config, accumulate=parts), dcgan_digits.build, source, grid)
+            program = Program(replace(config, accumulate=parts), dcgan_digits.build, source, grid)
             held.append(program.lower(program.fresh()).compile().memory_analysis().temp_size_in_bytes)
     assert held[1] < held[0] / 2
 

@@ -15,8 +15,8 @@ import pytest
 
 import experiments
 import gan_jax
-from gan_jax import processes
-from gan_jax.log import read_rows
+from gan_jax.system import processes
+from gan_jax.workdir.log import read_rows
 
 ROOT = str(Path(experiments.__file__).parents[1])
 FLAGS = ["--width", "8", "--batch-size", "16", "--log-every", "2", "--sample-every", "4", "--checkpoint-every", "4"]

@@ -13,13 +13,14 @@ from references.data import cases, images
 
 import experiments
 from gan_jax.metrics import frechet as frechet_module
-from gan_jax.metrics import kernel, manifold
+from gan_jax.metrics import kid as kid_module
+from gan_jax.metrics import precision_recall as precision_recall_module
 from gan_jax.metrics.frechet import frechet, frechet_distance, moments
-from gan_jax.metrics.kernel import kid, mmd2
-from gan_jax.metrics.manifold import prdc, precision_recall
-from gan_jax.metrics.scores import inception_score
+from gan_jax.metrics.inception_score import inception_score
+from gan_jax.metrics.kid import kid, mmd2
+from gan_jax.metrics.precision_recall import prdc, precision_recall
 from gan_jax.metrics.ssim import ms_ssim, ssim
-from gan_jax.record import environment
+from gan_jax.workdir.manifest import environment
 
 KEPT = json.loads((Path(__file__).parent / "references" / "metrics.json").read_text())
 RESULT = Path(experiments.__file__).parent / "results" / "metrics.json"
@@ -112,7 +113,7 @@ def test_structural_similarity(case):
 def test_blocks_change_nothing(monkeypatch):
     real, fake = DATA["near"]
     whole = frechet(real, fake), mmd2(real, fake), prdc(real, fake), precision_recall(real, fake)
-    for module in (frechet_module, kernel, manifold):
+    for module in (frechet_module, kid_module, precision_recall_module):
         monkeypatch.setattr(module, "BLOCK", 37)
     parts = frechet(real, fake), mmd2(real, fake), prdc(real, fake), precision_recall(real, fake)
     assert parts[2:] == whole[2:] and np.allclose(parts[:2], whole[:2], rtol=1e-12)

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from gan_jax import report
-from gan_jax.images import save_png
+from gan_jax.workdir import report
+from gan_jax.workdir.pictures import save_png
 
 CONFIG = {
     "experiment": "experiments.gan_ring",

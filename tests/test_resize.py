@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from references.resize import HERE, SIZES, entries, image
 
-from gan_jax import resize
-from gan_jax.images import to_uint8
+from gan_jax.evaluation import resize
+from gan_jax.workdir.pictures import to_uint8
 
 KEPT = json.loads((HERE / "resize.json").read_text())
 RESIZERS = {"tensorflow": resize.tensorflow, "pytorch": resize.pytorch, "pillow": resize.pillow}

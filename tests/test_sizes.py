@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from gan_jax.layers import halvings
 from gan_jax.models import dcgan
+from gan_jax.models.layers import halvings
 from gan_jax.types import UserError
 
 Z = 5

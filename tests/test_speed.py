@@ -17,13 +17,16 @@ import optax
 import pytest
 
 import experiments
-from experiments import benchmark, benchmark_metrics, dcgan_digits, gan_digits, gan_ring, measure, wgan_gp_mnist
-from gan_jax import cache, cli, compiled, data, game, loop, losses, mesh, penalties
+from experiments import dcgan_digits, gan_digits, gan_ring, wgan_gp_mnist
+from experiments.tools import benchmark, benchmark_metrics, measure
+from gan_jax import data, game, losses, penalties, training
+from gan_jax.data.validate import image_set
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan, mlp
-from gan_jax.rounds import Rounds
+from gan_jax.system import cache, compile_cache, mesh
+from gan_jax.training import cli
+from gan_jax.training.program import Program
 from gan_jax.types import UserError
-from gan_jax.validate import image_set
 
 ROOT = Path(experiments.__file__).parents[1]
 IMAGES = image_set(np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8), None, "random")
@@ -33,12 +36,12 @@ def rounds_of(module, source, **change):
     config = module.Config(batch_size=4, **change)
     grid = mesh.make(1, 4, len(config.members()))
     with jax.set_mesh(grid):
-        return Rounds(config, module.build, source, grid), grid
+        return Program(config, module.build, source, grid), grid
 
 
 def played(rounds, grid, steps, start=0, state=None):
     with jax.set_mesh(grid):
-        state, watch, step = state or rounds.fresh(), rounds.watch(), start
+        state, watch, step = state or rounds.fresh(), rounds.no_fault(), start
         while step < start + steps:
             count = min(rounds.rounds_a_call, start + steps - step)
             state, watch, metrics, _ = rounds.play(state, watch, step, count)
@@ -173,9 +176,9 @@ def test_without_a_place_nothing_is_kept(where, monkeypatch):
     for _ in range(2):
         cache.arrays("name", lambda: made.append(1) or {"x": np.zeros(1)})
     assert len(made) == 2
-    assert (compiled.directory() is None) == (where == "off")
+    assert (compile_cache.directory() is None) == (where == "off")
     monkeypatch.setattr(jax.config, "update", lambda *args: pytest.fail("nothing can be kept there"))
-    assert compiled.keep() in (None, Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
+    assert compile_cache.keep() in (None, Path(os.environ["JAX_COMPILATION_CACHE_DIR"]))
 
 
 def test_a_second_start_compiles_nothing(tmp_path):
@@ -183,7 +186,7 @@ def test_a_second_start_compiles_nothing(tmp_path):
     program = """
 import sys
 from experiments import gan_ring
-from gan_jax import cli
+from gan_jax.training import cli
 sys.argv = ["x", "--width", "8", "--steps", "2", "--batch-size", "8", "--devices", "1", *sys.argv[1:]]
 cli.run(gan_ring.main, gan_ring.Config)
 """
@@ -278,7 +281,7 @@ def test_a_population_uses_every_core(flags, seeds, settled, devices, tmp_path):
     environment = {name: value for name, value in given.items() if value and name != "XLA_FLAGS"}
 
     def rows(name, *flags):
-        program = "from experiments import gan_ring; from gan_jax import cli; cli.run(gan_ring.main, gan_ring.Config)"
+        program = "from experiments import gan_ring; from gan_jax.training import cli; cli.run(gan_ring.main, gan_ring.Config)"
         own = ["--workdir", name, "--seeds", str(seeds), "--steps", "40", "--log-every", "20"]
         done = subprocess.run(
             [sys.executable, "-c", program, *own, *flags],
@@ -303,7 +306,7 @@ def test_a_population_uses_every_core(flags, seeds, settled, devices, tmp_path):
 def test_a_state_that_is_donated_counts_once():
     """Of parameters that are many beside a batch: the round holds them, Adam's moments and their average, and not twice."""
     gen, disc = mlp.Generator((8, 8, 1), (512, 512)), mlp.Discriminator((512, 512))
-    recipe = loop.Recipe(
+    recipe = training.Recipe(
         adversarial(gen, disc, losses.non_saturating(), z_dim=8), optax.adam(1e-3), optax.adam(1e-3), 8
     )
     update = game.make_update(recipe.game, recipe.gen_tx, recipe.disc_tx)
@@ -316,7 +319,7 @@ def test_a_state_that_is_donated_counts_once():
 
 def test_what_metrics_cost(capsys):
     found = benchmark_metrics.main(benchmark_metrics.Config(count=1_000, dimensions=4))
-    assert found["command"] == "python -m experiments.benchmark_metrics --count 1000 --dimensions 4"
+    assert found["command"] == "python -m experiments.tools.benchmark_metrics --count 1000 --dimensions 4"
     assert set(found["metrics"]) == set(benchmark_metrics.METRICS)
     assert all(one["seconds"] > 0 and one["peak_mb"] > 10 for one in found["metrics"].values())
     with pytest.raises(UserError, match="at least 1,000"):

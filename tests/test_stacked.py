@@ -10,14 +10,15 @@ import optax
 import pytest
 from sklearn.datasets import load_digits
 
-from gan_jax import data, evaluate, game, losses
+from gan_jax import data, game, losses
 from gan_jax.data.stacked import triples
+from gan_jax.data.validate import image_set
+from gan_jax.evaluation import evaluators
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.packed import packed
 from gan_jax.metrics.modes import categories
-from gan_jax.models import tiny
+from gan_jax.models import tiny_dcgan
 from gan_jax.types import UserError
-from gan_jax.validate import image_set
 
 KEY = jax.random.key(5)
 # Of the 60,000 training images of MNIST, digit by digit (LeCun's set, as everyone counts them).
@@ -35,7 +36,7 @@ def digits():
 def test_stacked_fakes_are_counted_by_a_classifier(first, modes):
     """Real digits, one a channel, in the fakes' place: their floor; with one digit alone in a channel a tenth is left."""
     real = data.load("digits")
-    measure = evaluate.stacked(real, 4_000)
+    measure = evaluators.stacked(real, 4_000)
     rng = np.random.default_rng(1)
     rows = [rng.integers(0, len(real.images), 4_000) for _ in range(3)]
     if first is not None:
@@ -56,7 +57,7 @@ def test_stacked_fakes_are_counted_by_a_classifier(first, modes):
 def test_one_stacked_image_again_and_again_is_collapsed():
     real = data.load("digits")
     fake = np.repeat(np.concatenate(real.images[:3], axis=-1)[None], 50, 0)
-    found = evaluate.stacked(real, 50).measure(lambda n: fake)
+    found = evaluators.stacked(real, 50).measure(lambda n: fake)
     assert (found["modes"].value, found["collapsed"].value) == (1, 1)
     assert found["reverse_kl"].value == pytest.approx(math.log(1_000))
 
@@ -206,10 +207,10 @@ def count(network, shape):
 @pytest.mark.parametrize(
     ("network", "shape", "number"),
     [
-        (tiny.Generator((28, 28, 3)), (2, 256), 287_875),
-        (tiny.Discriminator(4), (2, 28, 28, 3), 1_889),
-        (tiny.Discriminator(2), (2, 28, 28, 3), 585),
-        (tiny.Discriminator(4), (2, 28, 28, 12), 1_889 + 9 * 9 * 4),  # packs of four
+        (tiny_dcgan.Generator((28, 28, 3)), (2, 256), 287_875),
+        (tiny_dcgan.Discriminator(4), (2, 28, 28, 3), 1_889),
+        (tiny_dcgan.Discriminator(2), (2, 28, 28, 3), 585),
+        (tiny_dcgan.Discriminator(4), (2, 28, 28, 12), 1_889 + 9 * 9 * 4),  # packs of four
     ],
 )
 def test_parameters(network, shape, number):
@@ -218,7 +219,9 @@ def test_parameters(network, shape, number):
 
 @pytest.mark.parametrize(("shape", "m"), [((28, 28, 3), 1), ((5, 12, 1), 3)], ids=str)
 def test_a_round_of_the_tiny_networks(shape, m):
-    g = packed(adversarial(tiny.Generator(shape), tiny.Discriminator(2), losses.non_saturating(), z_dim=6), m)
+    g = packed(
+        adversarial(tiny_dcgan.Generator(shape), tiny_dcgan.Discriminator(2), losses.non_saturating(), z_dim=6), m
+    )
     tx = optax.sgd(0.1)
     batch = {"image": jax.random.uniform(KEY, (12, *shape), minval=-1)}
     state = game.init(g, tx, tx, KEY, batch)
@@ -235,7 +238,7 @@ def test_an_odd_side_is_the_transpose_of_the_convolution_that_halves_it():
     """From 4 to 7, as the authors' code has it: the gradient of a 3x3 convolution of stride 2 from 7 to 4, TensorFlow's
     "SAME", with respect to its input.
     """
-    from gan_jax.layers import ConvTranspose
+    from gan_jax.models.layers import ConvTranspose
 
     x = jax.random.normal(KEY, (2, 4, 4, 3))
     layer = ConvTranspose(2, (3, 3), (2, 2), use_bias=False)

@@ -8,7 +8,7 @@ import pytest
 from references.inception import HERE, small
 from torchwriter import Calls, Storage, archive, pickled, stream, tensor
 
-from gan_jax import torchfile
+from gan_jax.evaluation import torchfile
 from gan_jax.types import UserError
 
 FILES = {name: (HERE / f"{name}.pth").read_bytes() for name in ("zip", "legacy")}

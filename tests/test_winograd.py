@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from test_layers import close, image, same
 
-from gan_jax import convolution, winograd
-from gan_jax.geometry import Geometry
-from gan_jax.layers import Conv, ConvTranspose
+from gan_jax.models.conv import convolution, winograd
+from gan_jax.models.conv.geometry import Geometry
+from gan_jax.models.layers import Conv, ConvTranspose
 
 THREE, FOUR = ((3, 3), (1, 1)), ((4, 4), (2, 2))
 CASES = {

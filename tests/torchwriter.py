@@ -5,7 +5,7 @@ import pickle
 import struct
 import zipfile
 
-from gan_jax import torchfile
+from gan_jax.evaluation import torchfile
 
 
 class Calls:

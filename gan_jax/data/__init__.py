@@ -6,8 +6,8 @@ import re
 from gan_jax.data import arrays, digits, folders, tfds
 from gan_jax.data.resident import source
 from gan_jax.data.stacked import stacked
+from gan_jax.data.tfds_prepare import find
 from gan_jax.data.toy import grid, grid_centres, points, ring, ring_centres
-from gan_jax.prepare import find
 from gan_jax.types import ImageSet, NoSplit, UserError
 
 __all__ = [

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.lib.format import MAGIC_PREFIX
 
 from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
+from gan_jax.data.validate import image_set
 from gan_jax.types import ImageSet, NoSplit, UserError
-from gan_jax.validate import image_set
 
 # What an .npz calls its images and labels, the usual first.
 NAMES = {
@@ -26,7 +26,7 @@ def read(path: str | os.PathLike, split: str = "train", *, stream: bool = False)
 
     In an .npz the images are x_train, images, image or x, the labels y_train, labels, label or y; for "test" x_test and
     y_test. Failing that, the only array of three or four dimensions is the images. Shapes and ranges:
-    `gan_jax.validate.image_set`.
+    `gan_jax.data.validate.image_set`.
 
     With `stream`, or where it would take more than half of the machine's memory, an .npy of uint8 stays on disk, mapped.
     Its digest is then of its shape and of SAMPLED images, spread evenly, or all where there are no more.

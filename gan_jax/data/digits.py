@@ -4,8 +4,8 @@ train on.
 
 import numpy as np
 
+from gan_jax.data.validate import image_set
 from gan_jax.types import ImageSet, NoSplit, UserError
-from gan_jax.validate import image_set
 
 
 def read(split: str = "train") -> ImageSet:

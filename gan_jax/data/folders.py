@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
+from gan_jax.data.validate import image_set
 from gan_jax.types import ImageSet, UserError
-from gan_jax.validate import image_set
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 GREY = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B")

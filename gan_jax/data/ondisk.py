@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.data.validate import image_set
 from gan_jax.types import ImageSet, PyTree, UserError
-from gan_jax.validate import image_set
 
 _PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = min(_PROCESSORS, 8)  # small images gain nothing by more: much of their time is spent under Python's lock
@@ -63,7 +63,7 @@ class OnDisk:
 
 
 def on_disk(images: OnDisk, labels: np.ndarray | None, name: str, classes: int | None, digest: str) -> ImageSet:
-    """The image set; labels, which are small, are in memory and are checked as `gan_jax.validate.image_set` does."""
+    """The image set; labels, which are small, are in memory and are checked as `gan_jax.data.validate.image_set` does."""
     stand_in = np.zeros((len(images), 1, 1, 1), np.uint8)  # what is compared is the count
     return image_set(stand_in, labels, name, classes)._replace(images=images, digest=digest)
 

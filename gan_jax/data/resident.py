@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.ondisk import OnDisk, ahead, grain_module
-from gan_jax.order import epoch_index
+from gan_jax.data.shuffle import epoch_index
 from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError
 
 # Folded into the key, so that these draws are nobody else's: a run folds its steps into the same key, and never comes

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.ondisk import OnDisk, digest_of
-from gan_jax.order import epoch_index
+from gan_jax.data.shuffle import epoch_index
 from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, Spec, UserError
 
 # Folded into the key: with the step alone the triples would be drawn from the very bits that draw a run's latents.

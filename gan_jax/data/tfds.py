@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gan_jax import cache
 from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
-from gan_jax.prepare import OURS, find, prepare, tfds_module
+from gan_jax.data.tfds_prepare import OURS, find, prepare, tfds_module
+from gan_jax.data.validate import image_set
+from gan_jax.system import cache
 from gan_jax.types import ImageSet, NoSplit, UserError
-from gan_jax.validate import image_set
 
 CHUNK = 2048  # records decoded at a time
 

@@ -9,11 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax import mesh
 from gan_jax.game import Game, State
+from gan_jax.games.microbatch import in_parts
 from gan_jax.losses import Loss
-from gan_jax.parts import in_parts
 from gan_jax.penalties import Penalty
+from gan_jax.system import mesh
 from gan_jax.types import Array, Batch, Key, PyTree
 
 
@@ -63,7 +63,9 @@ def adversarial(
         z = mesh.split_rows(jax.random.normal(z_key, (batch["image"].shape[0], z_dim)))
         return _apply(gen, params, state.gen.stats, z, label_of(batch), net_key)
 
-    def judge(params: PyTree, stats: PyTree, x: Array, label: Array | None, key: Key) -> tuple[jax.Array, PyTree]:
+    def discriminate(
+        params: PyTree, stats: PyTree, x: Array, label: Array | None, key: Key
+    ) -> tuple[jax.Array, PyTree]:
         return _apply(disc, params, stats, x, label, key)
 
     def _apply(
@@ -94,11 +96,11 @@ def adversarial(
         real, label = batch["image"], label_of(batch)
         if one_pass:
             labels = None if label is None else interleave(label, label)
-            logits, stats = judge(params, state.disc.stats, interleave(real, fake), labels, real_pass)
+            logits, stats = discriminate(params, state.disc.stats, interleave(real, fake), labels, real_pass)
             real_logits, fake_logits = logits[::2], logits[1::2]
         else:
-            real_logits, stats = judge(params, state.disc.stats, real, label, real_pass)
-            fake_logits, stats = judge(params, stats, fake, label, fake_pass)
+            real_logits, stats = discriminate(params, state.disc.stats, real, label, real_pass)
+            fake_logits, stats = discriminate(params, stats, fake, label, fake_pass)
         total = loss.disc(real=real_logits, fake=fake_logits)
         # One sum for both, and one for both accuracies: over devices each is a message of its own.
         real_mean, fake_mean = _means(real_logits, fake_logits)
@@ -116,7 +118,10 @@ def adversarial(
         }
         for i, (weight, penalty) in enumerate(penalties):
             value = penalty(
-                lambda x: judge(params, stats, x, label, real_pass)[0], real, fake, jax.random.fold_in(penalty_key, i)
+                lambda x: discriminate(params, stats, x, label, real_pass)[0],
+                real,
+                fake,
+                jax.random.fold_in(penalty_key, i),
             )
             metrics[f"disc/{getattr(penalty, '__name__', f'penalty_{i}')}"] = value
             total = total + (weight(state.step) if callable(weight) else weight) * value
@@ -127,8 +132,8 @@ def adversarial(
         label = label_of(batch)
         # The statistics D gathers here are dropped: D learns in its own step. XLA removes the pass over real images
         # where the loss does not use it.
-        fake_logits, _ = judge(state.disc.params, state.disc.stats, fake, label, fake_pass)
-        real_logits, _ = judge(state.disc.params, state.disc.stats, batch["image"], label, real_pass)
+        fake_logits, _ = discriminate(state.disc.params, state.disc.stats, fake, label, fake_pass)
+        real_logits, _ = discriminate(state.disc.params, state.disc.stats, batch["image"], label, real_pass)
         total = loss.gen(real=real_logits, fake=fake_logits)
         return total, (state.gen.stats, state.aux, {"gen/loss": total})
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from gan_jax.metrics import inputs
+from gan_jax.metrics import checks
 from gan_jax.types import Array
 
 BLOCK = 4_096  # rows that are brought to float64 at a time
@@ -78,8 +78,8 @@ def frechet(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
 
     ValueError for unequal dimensions, fewer than two rows, or values that are not finite.
     """
-    real, fake = inputs.features(real, "real", 2), inputs.features(fake, "fake", 2)
-    inputs.one_width(real=real, fake=fake)
+    real, fake = checks.features(real, "real", 2), checks.features(fake, "fake", 2)
+    checks.one_width(real=real, fake=fake)
     if real.shape[1] <= max(len(real), len(fake)):
         return frechet_distance(moments([real]), moments([fake]))
     means, centred = [], []

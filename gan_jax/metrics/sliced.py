@@ -7,7 +7,7 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from gan_jax.metrics import inputs
+from gan_jax.metrics import checks
 from gan_jax.types import Array
 
 COARSEST = 16  # pixels
@@ -25,9 +25,9 @@ def sliced_wasserstein(real: Float[Array, "n d"], fake: Float[Array, "n d"], pro
     units of the features, 0 for equal sets. ValueError for unequal counts or dimensions, no projection, or values that
     are not finite.
     """
-    real, fake = inputs.features(real, "real"), inputs.features(fake, "fake")
-    inputs.one_width(real=real, fake=fake)
-    inputs.one_count(real, fake, "the sliced Wasserstein distance")
+    real, fake = checks.features(real, "real"), checks.features(fake, "fake")
+    checks.one_width(real=real, fake=fake)
+    checks.one_count(real, fake, "the sliced Wasserstein distance")
     if projections < 1:
         raise ValueError(f"at least 1 projection is needed; got {projections}")
     directions = _directions(np.random.default_rng(seed), real.shape[1], projections)
@@ -51,8 +51,8 @@ def patch_sliced_wasserstein(
     float32, sums in float64; of one level at a time the patches are held, 128 * 49 * c * 4 bytes for each image.
     ValueError for unequal shapes, a side under 16 or one that cannot be halved, values not finite or out of range.
     """
-    real, fake = inputs.images(real, "real"), inputs.images(fake, "fake")
-    inputs.one_count(real, fake, "the sliced Wasserstein distance")
+    real, fake = checks.images(real, "real"), checks.images(fake, "fake")
+    checks.one_count(real, fake, "the sliced Wasserstein distance")
     if real.shape != fake.shape:
         raise ValueError(f"real images are {real.shape[1:]} and fake ones {fake.shape[1:]}: make them of one size")
     sizes = _sizes(*real.shape[1:3])
@@ -102,7 +102,7 @@ def _patches(images: np.ndarray, level: int, last: bool, rng: np.random.Generato
     out = np.empty((n, PATCHES, c, PATCH, PATCH), np.float32)
     at_once = max(1, ENTRIES // images[0].size)
     for i in range(0, n, at_once):
-        block = _level(inputs.scaled(images[i : i + at_once], np.float32), level, last)
+        block = _level(checks.scaled(images[i : i + at_once], np.float32), level, last)
         windows = np.lib.stride_tricks.sliding_window_view(block, (PATCH, PATCH), (1, 2))  # [b h' w' c 7 7]
         rows, columns = (place[i : i + at_once] for place in places)
         out[i : i + at_once] = windows[np.arange(len(block))[:, None], rows, columns]

@@ -11,8 +11,8 @@ from functools import reduce
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from gan_jax.metrics.inputs import images as checked
-from gan_jax.metrics.inputs import scaled
+from gan_jax.metrics.checks import images as checked
+from gan_jax.metrics.checks import scaled
 from gan_jax.types import Array
 
 WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # finest first; they sum to 1.0001 as published

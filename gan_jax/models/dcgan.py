@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.layers import Conv, ConvTranspose, dcgan_init, halvings, leaky_relu, require_label
+from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, halvings, leaky_relu, require_label
 from gan_jax.types import Array
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.layers import require_label
+from gan_jax.models.layers import require_label
 from gan_jax.types import Array
 
 

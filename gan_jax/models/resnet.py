@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.layers import Conv, ConvDown, ConvUp, halvings, require_label
+from gan_jax.models.layers import Conv, ConvDown, ConvUp, halvings, require_label
 from gan_jax.types import Array
 
 he = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")

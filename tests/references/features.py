@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from gan_jax import classify, data, evaluate
+from gan_jax import data
+from gan_jax.evaluation import classifier, evaluators
 
 COUNT = 500
 
 
 def main():
     train, test = (data.load("mnist", split) for split in ("train", "test"))
-    network = classify.trained(train, evaluate.CLASSIFIER_STEPS)
+    network = classifier.trained(train, evaluators.CLASSIFIER_STEPS)
     features = {
         name: network(images.images[:COUNT])[0].astype(np.float16)
         for name, images in (("train", train), ("test", test))

@@ -1,0 +1,16 @@
+"""`python -m experiments` lists the experiments, each with the first line of what it says of itself."""
+
+import pkgutil
+
+import experiments
+from gan_jax.commands import first_line
+
+if __name__ == "__main__":
+    names = sorted(
+        module.name
+        for module in pkgutil.iter_modules(experiments.__path__)
+        if not module.ispkg and module.name[0] != "_"
+    )
+    print("Experiments, each with --help:\n")
+    for name in names:
+        print(f"  python -m experiments.{name:<{max(map(len, names))}}  {first_line(f'experiments.{name}')}")

@@ -1,0 +1,1 @@
+"""What only the repository needs: its benchmarks, its tables, its tests by force."""

@@ -1,0 +1,82 @@
+"""What metrics cost: seconds and memory for as many features as papers take, each metric in a process of its own.
+
+python -m experiments.tools.benchmark_metrics
+"""
+
+import dataclasses
+import json
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_jax.metrics import frechet, kid, precision_recall
+from gan_jax.training import cli
+from gan_jax.types import UserError
+from gan_jax.workdir import manifest
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
+    "fid": frechet.frechet,
+    "kid, 100 subsets of 1,000": kid.kid,
+    "kid, of all": kid.mmd2,
+    "precision, recall, density, coverage": precision_recall.prdc,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    count: int = 50_000
+    """Real features, and as many fake ones."""
+    dimensions: int = 2_048
+    """Of each: 2,048 are the Inception network's."""
+    json: str = ""
+    """Also write the measurements to this file."""
+
+
+def cost(name: str, count: int, dimensions: int) -> dict[str, float]:
+    """Seconds of one metric of normal features in float32, and the most memory that its process ever had, all counted:
+    the program, both sets of features, and what the metric takes.
+    """
+    rng = np.random.default_rng(0)
+    real, fake = (rng.standard_normal((count, dimensions), np.float32) for _ in range(2))
+    begin = time.perf_counter()
+    METRICS[name](real, fake)
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+
+
+def main(config: Config) -> dict[str, Any]:
+    if config.count < 1_000 or config.dimensions < 1:
+        raise UserError(
+            f"--count {config.count} --dimensions {config.dimensions}: at least 1,000 (KID's subsets) and 1"
+        )
+    found = {}
+    for name in METRICS:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as process:
+            try:
+                found[name] = process.submit(cost, name, config.count, config.dimensions).result()
+            except BrokenProcessPool as error:
+                raise UserError(f"{name}: its process was killed, perhaps for memory: a smaller --count") from error
+        print(f"{name:<36} {found[name]['seconds']:8.1f} s {found[name]['peak_mb']:8,.0f} MB", flush=True)
+    result = {
+        "name": "benchmark_metrics",
+        "command": manifest.command(config, ("json",)),
+        **manifest.environment(),
+        "count": config.count,
+        "dimensions": config.dimensions,
+        "metrics": found,
+    }
+    if config.json:
+        Path(config.json).write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)

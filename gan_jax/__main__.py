@@ -1,0 +1,37 @@
+"""`gan-jax NAME ...` and `python -m gan_jax NAME ...`: what a person does with runs and folders. Each command is a module
+of `gan_jax.commands`; alone the program lists them.
+"""
+
+import importlib
+import pkgutil
+import sys
+
+from gan_jax import __version__, commands
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs the command that the first word names, with the rest. Exits: 0 done; 2 there is no such command, or as
+    `training.cli.run` does.
+    """
+    words = sys.argv[1:] if args is None else args
+    names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+    if words[:1] == ["--version"]:
+        print(f"gan-jax {__version__}")
+    elif not words or words[0] in ("-h", "--help"):
+        width = max(map(len, names))
+        print("Commands, each with --help:\n")
+        for name in names:
+            print(f"  gan-jax {name:<{width}}  {commands.first_line(f'gan_jax.commands.{name}')}")
+        print("\nTraining is started by an experiment: python -m experiments, in a clone of gan_jax, lists them.")
+    elif words[0] not in names:
+        print(f"error: no command {words[0]!r}: there are {', '.join(names)}", file=sys.stderr)
+        raise SystemExit(2)
+    else:
+        from gan_jax.training import cli  # not before it is needed: it brings JAX
+
+        command = importlib.import_module(f"gan_jax.commands.{words[0]}")
+        cli.run(command.main, command.Config, words[1:], ours=args is None)
+
+
+if __name__ == "__main__":
+    main()

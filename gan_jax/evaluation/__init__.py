@@ -1,0 +1,1 @@
+"""From a generator to features to a record with its protocol."""

@@ -1,0 +1,34 @@
+"""The Inception Score: labels that are certain for each image and varied over all (Salimans et al. 2016,
+arXiv:1606.03498, section 4).
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from gan_jax.metrics import checks
+from gan_jax.types import Array, Estimate
+
+
+def inception_score(logits: Float[Array, "b n"], splits: int = 10, seed: int | None = 2020) -> Estimate:
+    """exp(E_x KL(p(y|x) || p(y))) of a classifier's logits, mean and standard deviation over `splits` parts of a random
+    order (None: as they come); in [1, classes]. The number of splits is part of the protocol: of fewer images each, more
+    of them score lower. The order and the default are torch-fidelity's; StudioGAN takes one split.
+
+    ValueError for values that are not finite, or fewer logits than splits.
+    """
+    if splits < 1:
+        raise ValueError(f"splits must be at least 1; got {splits}")
+    logits = checks.features(logits, "logits as", splits).astype(np.float64)
+    if seed is not None:
+        logits = logits[np.random.RandomState(seed).permutation(len(logits))]
+    shifted = logits - logits.max(1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    scores = []
+    for i in range(splits):
+        part = log_p[i * len(log_p) // splits : (i + 1) * len(log_p) // splits]
+        p = np.exp(part)
+        marginal = p.mean(0)
+        # 0 log 0 is 0, where a class is so unlikely that its probability is 0 in float64.
+        kl = p * (part - np.log(np.where(marginal > 0, marginal, 1)))
+        scores.append(np.exp(np.where(p > 0, kl, 0).sum(1).mean()))
+    return Estimate(float(np.mean(scores)), float(np.std(scores)))

@@ -1,0 +1,1 @@
+"""Convolutions that are fast on the CPU, in every order of derivative."""

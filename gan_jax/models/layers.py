@@ -1,0 +1,138 @@
+"""Layers that several networks share."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gan_jax.models.conv.convolution import channels_last, conv_general_dilated, conv_transpose
+from gan_jax.models.conv.geometry import Geometry
+from gan_jax.types import Array, UserError
+
+leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)  # of the DCGAN paper
+dcgan_init = nn.initializers.normal(0.02)  # of the DCGAN paper, arXiv:1511.06434, section 4
+
+
+# nn.Conv in parameters, names and numerics.
+Conv = functools.partial(nn.Conv, conv_general_dilated=conv_general_dilated)
+
+
+class ConvTranspose(nn.Module):
+    """`nn.ConvTranspose` with padding "SAME" in parameters, names and numerics: [b m.. i] -> [b m*stride.. features]."""
+
+    features: int
+    kernel_size: tuple[int, ...]
+    strides: tuple[int, ...]
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        if jax.default_backend() == "cpu":
+            outputs = x.shape[1:-1]
+            inputs = tuple(m * s for m, s in zip(outputs, self.strides, strict=True))
+            # Of the k + s - 2 zeros around the spread-out input, ceil of half stand before it (all k - 1 where the
+            # stride is that long).
+            before = [
+                k - 1 if s > k - 1 else math.ceil((k + s - 2) / 2)
+                for k, s in zip(self.kernel_size, self.strides, strict=True)
+            ]
+            low = tuple(k - 1 - p for k, p in zip(self.kernel_size, before, strict=True))
+            # As the kernel of the convolution of which this is the transpose.
+            turned = jnp.flip(kernel, range(x.ndim - 2)).swapaxes(-1, -2)
+            geometry = Geometry(inputs, self.kernel_size, self.strides, (1,) * len(inputs), low, outputs)
+            x = conv_transpose(x, turned, geometry)
+        else:
+            x = lax.conv_transpose(x, kernel, self.strides, "SAME", dimension_numbers=channels_last(x.ndim - 2))
+        if not self.use_bias:
+            return x
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+class _Conv3x3(nn.Module):
+    """The parameters, names and shapes of a 3x3 `nn.Conv`."""
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    dtype: Any = None
+
+    def parameters(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else jnp.zeros(1)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return x, kernel, bias.reshape(1, 1, 1, -1)
+
+
+class ConvDown(_Conv3x3):
+    """A 3x3 convolution, padded to keep its size, then the mean of every 2x2 pixels: [b h w i] -> [b h/2 w/2 features].
+
+    Computed as what the two are together, a 4x4 convolution of stride 2, in 16 products a result instead of 36; equal to
+    them but for rounding. `h` and `w` must be even (ValueError).
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if any(side % 2 for side in x.shape[1:-1]):
+            raise ValueError(f"ConvDown halves both sides, and the images are {x.shape[1:-1]}: they must be even")
+        x, kernel, bias = self.parameters(x)
+        down = _doubled(kernel) / 4
+        return conv_general_dilated(x, down, (2, 2), [(1, 1)] * 2, dimension_numbers=channels_last(2)) + bias
+
+
+class ConvUp(_Conv3x3):
+    """Every pixel doubled to 2x2, then a 3x3 convolution, padded to keep its size: [b h w i] -> [b 2h 2w features].
+
+    Computed as what the two are together, a 4x4 transposed convolution of stride 2, in 4 products a result instead of 9;
+    equal to them but for rounding.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x, kernel, bias = self.parameters(x)
+        small = x.shape[1:-1]
+        geometry = Geometry((small[0] * 2, small[1] * 2), (4, 4), (2, 2), (1, 1), (1, 1), small)
+        # As the kernel of the convolution of which this is the transpose.
+        return conv_transpose(x, _doubled(jnp.flip(kernel, (0, 1))).swapaxes(-1, -2), geometry) + bias
+
+
+def _doubled(kernel: jax.Array) -> jax.Array:
+    """[3 3 i o] -> [4 4 i o]: the convolution of its taps with 2x2 ones, as a product of matrices, whose gradient is one
+    as well: no padding, no slices.
+    """
+    ones = np.eye(4, 3) + np.eye(4, 3, -1)
+    spread = jnp.asarray(np.kron(ones, ones), kernel.dtype)  # [16 9]
+    return jnp.matmul(spread, kernel.reshape(9, -1), precision="highest").reshape(4, 4, *kernel.shape[2:])
+
+
+def halvings(height: int, width: int, who: str) -> int:
+    """How often both sides are halved: twice, and then as long as they are even and above 4. UserError unless both are
+    multiples of 4.
+    """
+    if height % 4 or width % 4 or min(height, width) < 4:
+        near = max(4, round(min(height, width) / 4) * 4)
+        raise UserError(
+            f"{who} needs sides that are multiples of 4, and the images are {height}x{width}; a folder of images can be resized by --size {near}"
+        )
+    count = 2
+    while all(side >> count > 4 and (side >> count) % 2 == 0 for side in (height, width)):
+        count += 1
+    return count
+
+
+def require_label(label: Array | None, classes: int, who: str) -> None:
+    """ValueError unless a label is given where there are classes, and none where there are none."""
+    if (label is None) != (classes == 0):
+        raise ValueError(
+            f"{who} has classes={classes} and was given {'no label' if label is None else 'labels'}; they go together"
+        )

@@ -1,0 +1,67 @@
+"""Fully connected residual networks, for points: deep, without normalisation, and at the start as if they were shallow.
+
+A block is x + dense(act(dense(act(x)))), its second layer starting at 0 (Fixup, Zhang et al. 2019, arXiv:1901.09321, as
+R3GAN has it, arXiv:2501.05441, section 3). Depth is what lets a continuous G part with the points between two modes: its
+slope there has to be that of the gap over the width of the bridge in z, and slopes multiply from block to block.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from gan_jax.models.layers import leaky_relu, require_label
+from gan_jax.types import Array
+
+
+class Generator(nn.Module):
+    """z [b z] -> [b *shape]: a dense layer to `width`, `blocks`, and a dense layer to `shape`; leaky ReLU 0.2, no last
+    activation.
+
+    It computes in `dtype`; parameters and what it makes are float32.
+    """
+
+    shape: tuple[int, ...]
+    width: int = 128
+    blocks: int = 6
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "b z"], label: Int[Array, " b"] | None = None, *, train: bool
+    ) -> Float[Array, "b *shape"]:
+        require_label(label, 0, "residual.Generator")
+        x = _trunk(z, self.width, self.blocks, self.dtype)
+        x = nn.Dense(math.prod(self.shape), dtype=self.dtype)(x)
+        return x.reshape(-1, *self.shape).astype(jnp.float32)  # [b d] -> [b *shape]
+
+
+class Discriminator(nn.Module):
+    """x [b *shape] -> logits [b]: flattened, a dense layer to `width`, `blocks`, and one number; leaky ReLU 0.2.
+
+    It computes in `dtype`; parameters and logits are float32.
+    """
+
+    width: int = 128
+    blocks: int = 2
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *shape"], label: Int[Array, " b"] | None = None, *, train: bool
+    ) -> Float[Array, " b"]:
+        require_label(label, 0, "residual.Discriminator")
+        x = _trunk(x.reshape(x.shape[0], -1), self.width, self.blocks, self.dtype)  # [b *shape] -> [b d]
+        return nn.Dense(1, dtype=self.dtype)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]
+
+
+def _trunk(x: Array, width: int, blocks: int, dtype: Any) -> jax.Array:
+    """[b d] -> [b width], inside a module's compact call."""
+    x = nn.Dense(width, dtype=dtype)(x)
+    for _ in range(blocks):
+        inner = nn.Dense(width, kernel_init=nn.initializers.he_normal(), dtype=dtype)(leaky_relu(x))
+        x = x + nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=dtype)(leaky_relu(inner))
+    return leaky_relu(x)

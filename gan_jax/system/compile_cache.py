@@ -1,0 +1,59 @@
+"""Where compiled programs are kept, so that the next start of a run need not compile them again."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import jax
+import jaxlib
+
+from gan_jax.system import cache
+
+MOST = 2**30  # bytes of it; what was used longest ago goes first
+
+
+def directory() -> Path | None:
+    """A directory in the user's cache for this version of XLA on this kind of processor: a program compiled for one
+    processor may use instructions that another has not. None where nothing is to be kept.
+    """
+    root = cache.root()
+    if root is None:
+        return None
+    processor = hashlib.sha256(f"{platform.machine()} {_features()}".encode()).hexdigest()[:12]
+    return root / f"jaxlib-{jaxlib.__version__}-{processor}"
+
+
+def keep() -> Path | None:
+    """Makes JAX keep compiled programs in `directory()`, unless JAX_COMPILATION_CACHE_DIR names another. None
+    where nothing can be kept: the directory cannot be written to, or JAX_ENABLE_COMPILATION_CACHE is false, or
+    GAN_JAX_CACHE off.
+
+    For a process that is ours. JAX itself tells programs of other flags, devices and shapes apart.
+    """
+    if not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]  # as JAX documents it
+        return None
+    if given := jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        return Path(given)
+    where = directory()
+    try:
+        if where is not None:
+            where.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    if where is None or not os.access(where, os.W_OK):
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(where))
+    jax.config.update("jax_compilation_cache_max_size", MOST)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return where
+
+
+def _features() -> str:
+    """What the processor can do, as Linux says; elsewhere its name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -1,0 +1,116 @@
+"""Several processes that play one run: how they find each other, agree, and notice that one is gone."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax.types import UserError
+
+# In what the transports and the coordination service say of a process that does not answer.
+SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "heartbeat", "barrier", "Connection")
+HEARTBEAT = 30  # seconds without a sign of life after which a process counts as gone
+
+
+def several(environ: Any = os.environ) -> bool:
+    """Whether the environment is that of a process among others, which `jax.distributed` then recognises by itself."""
+    # In the shell of a Slurm allocation, outside srun, there is no step; one process alone needs no meeting point.
+    slurm = environ.get("SLURM_NTASKS", "1") if "SLURM_STEP_NODELIST" in environ else "1"
+    counts = [slurm, environ.get("OMPI_COMM_WORLD_SIZE", "1")]
+    return (
+        any(count.isdigit() and int(count) > 1 for count in counts)
+        or "," in environ.get("TPU_WORKER_HOSTNAMES", "")
+        or "MEGASCALE_COORDINATOR_ADDRESS" in environ
+        or ("KUBERNETES_SERVICE_HOST" in environ and "JOB_COMPLETION_INDEX" in environ)
+    )
+
+
+def initialize(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
+    """Joins this process to the others; before any other use of JAX. Does nothing for a process that is alone.
+
+    UserError where they cannot be reached.
+    """
+    if not coordinator and not several():
+        return
+    given: dict[str, Any] = (
+        {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id}
+        if coordinator
+        else {}
+    )
+    try:
+        jax.distributed.initialize(**given, heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT)
+    except (ValueError, RuntimeError) as error:
+        where = f"--coordinator {coordinator}" if coordinator else "the launcher's environment"
+        raise UserError(
+            f"the {num_processes or ''} processes of the run cannot meet by {where}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def peer_lost(error: BaseException | None) -> bool:
+    """Whether that is what a process meets when another one has ended."""
+    if jax.process_count() == 1:
+        return False
+    known = isinstance(error, (jax.errors.JaxRuntimeError, TimeoutError, ValueError))
+    return known and any(word in str(error) for word in SIGNS)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    return jax.process_index() == 0
+
+
+def broadcast(value: Any) -> Any:
+    """What the first process has, in all of them; of what JSON can say."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+    data = np.resize(data, size) if len(data) else np.zeros(size, np.uint8)
+    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(data)).astype(np.uint8).tobytes())
+
+
+def on_main(action: Callable[[], Any]) -> Any:
+    """Lets the first process do it, and gives what came of it to all: the result, or its UserError, as which an OSError
+    counts as well.
+    """
+    outcome: dict[str, Any] = {}
+    if is_main():
+        try:
+            outcome = {"value": action()}
+        except UserError as error:
+            if jax.process_count() == 1:
+                raise
+            outcome = {"error": str(error)}
+        except OSError as error:
+            outcome = {"error": f"cannot write to {error.filename or 'the work directory'}: {error.strerror or error}"}
+    outcome = broadcast(outcome)
+    if "error" in outcome:
+        raise _shared(outcome["error"])
+    return outcome["value"]
+
+
+def require_equal(what: str, value: Any) -> None:
+    """UserError, in every process, unless all have the same `value`, which JSON must be able to say."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    text = json.dumps(value, sort_keys=True).encode()
+    digest = np.frombuffer(hashlib.sha256(text).digest(), np.uint32)  # [8]
+    all_of_them = np.asarray(multihost_utils.process_allgather(digest)).reshape(-1, 8)
+    if differing := [i for i, other in enumerate(all_of_them) if (other != all_of_them[0]).any()]:
+        raise _shared(
+            f"process {', '.join(map(str, differing))} differs from process 0 in {what}: start all with the same flags, code and data"
+        )
+
+
+def _shared(text: str) -> UserError:
+    error = UserError(text)
+    error.shared = True
+    return error

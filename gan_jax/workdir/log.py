@@ -1,0 +1,225 @@
+"""What a run says: rows of JSON (the record), TensorBoard events (the same rows), and a line or a bar for the person
+who waits.
+"""
+
+import contextlib
+import datetime
+import errno
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import tqdm
+
+from gan_jax.system import processes
+from gan_jax.types import UserError
+from gan_jax.workdir.members import mean_std
+
+Value = float | Sequence[float | None]  # of a run, or of each member of a population, None of one that has diverged
+
+
+def read_rows(path: Path | str) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl, in order. A last line that was cut short is left out; UserError for any other that is
+    no row.
+    """
+    path, rows = Path(path), []
+    try:
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    lines, cut = content.splitlines(), not content.endswith(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if not (isinstance(row["step"], int) and isinstance(row["seconds"], (int, float))):
+                raise TypeError("step and seconds must be numbers")
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(lines) and cut:
+                break
+            raise UserError(
+                f"{path}, line {number} is no row of a log: {line[:60]!r}; mend it, or name another --workdir"
+            ) from error
+        rows.append(row)
+    return rows
+
+
+class Log:
+    """The log of one run, from the step it starts or goes on at; a context manager.
+
+    Rows after `start` (of a run that died after its last checkpoint) are removed first: they will be written again.
+    `seconds` counts training over all the run's starts. `members` are the labels of a population's members. `silent` is
+    for the processes beside the first: nothing is written or said.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        start: int,
+        steps: int,
+        images_per_step: int,
+        members: Sequence[str] = (),
+        silent: bool = False,
+    ):
+        self._path, self._tensorboard = workdir / "metrics.jsonl", workdir / "tensorboard"
+        self._start, self._steps, self._images = start, steps, images_per_step
+        self._members, self._silent = list(members), silent
+        self._before, self._file, self._size = 0.0, -1, 0
+        self._events: Any = None
+        self._bar: tqdm.tqdm | None = None
+        processes.on_main(lambda: self._open(start))
+        self._begin = self._mark = time.perf_counter()
+        self._mark_step = start
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def _open(self, start: int) -> None:
+        self._before = self.rewind(start)
+        if sys.stderr.isatty():
+            self._bar = tqdm.tqdm(total=self._steps, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def rewind(self, step: int) -> float:
+        """Forgets the rows after `step`; returns the seconds of the last that stays."""
+        if self._silent:
+            return 0.0
+        kept = [row for row in read_rows(self._path) if row["step"] <= step]
+        part = self._path.with_suffix(".part")
+        part.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        part.replace(self._path)
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        self._size = os.fstat(self._file).st_size
+        self._mark_step = self._start = step
+        self._close_events()
+        self._open_events(step + 1)
+        return kept[-1]["seconds"] if kept else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, earlier starts included."""
+        return self._before + time.perf_counter() - self._begin
+
+    def say(self, text: str) -> None:
+        """One line to the terminal, above the bar where there is one."""
+        if self._silent:
+            return
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def tick(self, step: int) -> None:
+        """The bar's position, every step; the rate is counted from the first on, after what was compiled."""
+        if self._mark_step == self._start:
+            self._mark, self._mark_step = time.perf_counter(), step
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def entry(self, step: int, values: Mapping[str, Value]) -> dict[str, Any]:
+        """A row as it will be written: step, images, seconds, then `values`, null where one is not finite."""
+        finite = {name: _finite(value) for name, value in values.items()}  # JSON has no infinity
+        return {"step": step, "images": step * self._images, "seconds": round(self.seconds, 3), **finite}
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Appends a row, whole or, with OSError, not at all; it outlives the process from then on."""
+        if self._silent:
+            return
+        line = (json.dumps(row) + "\n").encode()
+        os.ftruncate(self._file, self._size)  # what an earlier attempt may have left
+        if os.write(self._file, line) < len(line):
+            raise OSError(errno.ENOSPC, "No space left on device", str(self._path))
+        self._size += len(line)
+        self._add_events(row)
+
+    def sync(self) -> None:
+        """Returns when the rows are on the disk itself, where they outlive the machine's power."""
+        if not self._silent:
+            os.fsync(self._file)
+
+    def progress(self, step: int, values: Mapping[str, Value]) -> None:
+        """One plain line: how far, how fast since the last such line, how long still."""
+        if self._silent:
+            return
+        now = time.perf_counter()
+        rate = (step - self._mark_step) / max(now - self._mark, 1e-9)
+        self._mark, self._mark_step = now, step
+        images = rate * self._images * max(1, len(self._members))
+        shown = "  ".join(f"{name} {_shown(value)}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{images:,.0f} images/s  {shown}", refresh=False)
+            return
+        left = datetime.timedelta(seconds=round((self._steps - step) / rate)) if rate > 0 else "?"
+        self.say(f"step {step:,}/{self._steps:,}  {rate:.1f} steps/s  {images:,.0f} images/s  {left} left  {shown}")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._close_events()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _open_events(self, purge_step: int) -> None:
+        from tensorboardX import SummaryWriter  # protobuf takes a while to import
+
+        with contextlib.suppress(OSError):
+            self._events = SummaryWriter(str(self._tensorboard), purge_step=purge_step)
+
+    def _close_events(self) -> None:
+        if self._events is not None and self._writes_events():
+            with contextlib.suppress(OSError):
+                self._events.close()
+        self._events = None
+
+    def _writes_events(self) -> bool:
+        """Whether TensorBoard's writer still runs: a full disk ends its thread, and its queue would then fill and block."""
+        try:
+            return self._events.file_writer.event_writer._worker.is_alive()
+        except AttributeError:
+            return self._events is not None
+
+    def _add_events(self, row: Mapping[str, Any]) -> None:
+        rows: Sequence[Mapping[str, Any]] = [row]
+        if not self._writes_events():  # the rows are the record: its copy is made anew
+            shutil.rmtree(self._tensorboard, ignore_errors=True)
+            self._events = None
+            self._open_events(0)
+            rows = read_rows(self._path)
+        for one in rows if self._events is not None else ():
+            for name, value in one.items():
+                if name in ("step", "images", "seconds") or value is None:
+                    continue
+                mean, std = mean_std(value)
+                if mean is not None:
+                    self._events.add_scalar(name, mean, one["step"])
+                if isinstance(value, list):
+                    self._events.add_scalar(f"{name}/std", std, one["step"])
+                    for label, own in zip(self._members, value, strict=False):
+                        if own is not None:
+                            self._events.add_scalar(f"{name}/{label}", own, one["step"])
+
+
+def _finite(value: Value) -> Any:
+    if isinstance(value, Sequence):
+        return [_finite(one) if one is not None else None for one in value]
+    return value if math.isfinite(value) else None
+
+
+def _shown(value: Value) -> str:
+    mean, std = mean_std(value)
+    if mean is None:
+        return "-"
+    return f"{mean:.3f} ± {std:.3f}" if isinstance(value, Sequence) else f"{mean:.3f}"
