@@ -12,18 +12,18 @@ import functools
 import optax
 
 from gan_jax import data, losses, training
-from gan_jax.config import ImageRun
+from gan_jax.config import Fraction, FromImages, Measured, Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan
 from gan_jax.training import cli
 from gan_jax.types import Spec, UserError
-from gan_jax.workdir.pictures import grid
+from gan_jax.workdir import pictures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ImageRun):
+class Config(Measured, FromImages, Run):
     data: str = "mnist"
     """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
     images; digits.
@@ -36,9 +36,9 @@ class Config(ImageRun):
     """Size of the latent z."""
     width: int = 32
     """Channels at the finest resolution inside the networks."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Adam's learning rate, both sides."""
-    b1: float = 0.5
+    b1: Fraction = 0.5
     """Adam's first moment."""
     ema_images: float = 20_000
     """Half-life, in real images, of the averaged generator."""
@@ -58,28 +58,24 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         ),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),
-        z_dim=config.z_dim,
-        classes=spec.classes,
         ema_decay=half_life(config.ema_images, config.batch_size),
+        show=functools.partial(pictures.show, columns=spec.classes),
     )
 
 
-def main(config: Config) -> None:
+def setup(config: Config) -> training.Setup:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     if images.classes < 2:
         raise UserError(
             f"a conditional GAN needs at least two classes; {images.name} has {images.classes}. Try --data mnist, or a folder with one sub-folder a class"
         )
-    picture = functools.partial(grid, columns=images.classes)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
-    training.run(
-        config,
-        build,
-        source,
-        evaluators.for_run(config, images, labels=evaluators.IN_TURN),
-        picture,
-        pictured=8 * images.classes,
-    )
+    measures = evaluators.for_run(config, images, labels=evaluators.IN_TURN)
+    return training.Setup(source, measures, shown=8 * images.classes)
+
+
+def main(config: Config) -> None:
+    training.run(config, build, setup(config))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import math
 import optax
 
 from gan_jax import data, losses, penalties, training
-from gan_jax.config import Run
+from gan_jax.config import Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
@@ -26,6 +26,7 @@ from gan_jax.workdir import pictures
 
 SPACING = 1 / math.sqrt(2)  # 2, in units of the coordinates' deviation, 2 sqrt(2)
 STD = 0.05 / 2 * SPACING
+CENTRES = data.grid_centres(spacing=SPACING)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Config(Run):
     """Residual blocks of the generator, of two layers each."""
     disc_blocks: int = 2
     """Residual blocks of the discriminator."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Adam's learning rate, both sides, falling to 0 along a cosine over --steps: a run of more steps is another run."""
     gamma: float = 0.06
     """R1 and R2 each enter with weight gamma / 2, falling to a tenth of it along a cosine over --steps."""
@@ -70,16 +71,18 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         ),
         gen_tx=adam,
         disc_tx=adam,
-        z_dim=config.z_dim,
         ema_decay=half_life(config.ema_images, config.batch_size),
+        show=functools.partial(pictures.points, real=CENTRES),
     )
 
 
-def main(config: Config) -> None:
-    centres = data.grid_centres(spacing=SPACING)
-    picture = functools.partial(pictures.scatter, real=centres)
+def setup(config: Config) -> training.Setup:
     source = data.grid(config.batch_size, config.seed, spacing=SPACING, std=STD)
-    training.run(config, build, source, evaluators.mixture(centres, STD), picture, pictured=2_500)
+    return training.Setup(source, evaluators.mixture(CENTRES, STD), shown=2_500)
+
+
+def main(config: Config) -> None:
+    training.run(config, build, setup(config))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import dataclasses
 import optax
 
 from gan_jax import data, losses, training
-from gan_jax.config import ImageRun
+from gan_jax.config import Fraction, FromImages, Measured, Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
@@ -22,7 +22,7 @@ from gan_jax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ImageRun):
+class Config(Measured, FromImages, Run):
     data: str = "mnist"
     """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
     images; digits.
@@ -35,11 +35,11 @@ class Config(ImageRun):
     """Steps between sample pictures; 0 for the first and the last only."""
     z_dim: int = 100
     """Size of the latent z."""
-    dropout: float = 0.3
+    dropout: Fraction = 0.3
     """Rate in the discriminator."""
-    lr: float = 2e-4
+    lr: Positive = 2e-4
     """Adam's learning rate, both sides."""
-    b1: float = 0.5
+    b1: Fraction = 0.5
     """Adam's first moment."""
     ema_images: float = 20_000
     """Half-life, in real images, of the averaged generator."""
@@ -52,15 +52,18 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         game=adversarial(gen, disc, losses.minimax(), z_dim=config.z_dim, accumulate=config.accumulate, one_pass=True),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),
-        z_dim=config.z_dim,
         ema_decay=half_life(config.ema_images, config.batch_size),
     )
 
 
-def main(config: Config) -> None:
+def setup(config: Config) -> training.Setup:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip)
-    training.run(config, build, source, evaluators.for_run(config, images))
+    return training.Setup(source, evaluators.for_run(config, images))
+
+
+def main(config: Config) -> None:
+    training.run(config, build, setup(config))
 
 
 if __name__ == "__main__":

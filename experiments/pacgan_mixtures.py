@@ -13,10 +13,11 @@ import dataclasses
 import functools
 from typing import Literal
 
+import numpy as np
 import optax
 
 from gan_jax import data, losses, training
-from gan_jax.config import Run
+from gan_jax.config import Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.packed import packed
@@ -48,8 +49,13 @@ class Config(Run):
     """Size of the latent z."""
     width: int = 400
     """Units of each of the generator's four layers; the discriminator's three have half as many, of five pieces."""
-    lr: float = 1e-4
+    lr: Positive = 1e-4
     """Adam's learning rate, both sides; b1 is 0.8, b2 is 0.999."""
+
+
+def mixture(config: Config) -> tuple[np.ndarray, float]:
+    """Centres and std."""
+    return (data.ring_centres(), 0.01) if config.mixture == "ring" else (data.grid_centres(), 0.05)
 
 
 def build(config: Config, spec: Spec) -> training.Recipe:
@@ -61,20 +67,20 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         game=packed(plain, config.packing),
         gen_tx=adam,
         disc_tx=adam,
-        z_dim=config.z_dim,
         simultaneous=True,
         packing=config.packing,
+        show=functools.partial(pictures.points, real=mixture(config)[0]),
     )
+
+
+def setup(config: Config) -> training.Setup:
+    centres, std = mixture(config)
+    source = data.source(data.points(centres, std), config.batch_size * config.packing, config.seed)
+    return training.Setup(source, evaluators.mixture(centres, std), shown=2_500)
 
 
 def main(config: Config) -> None:
-    ring = config.mixture == "ring"
-    centres, std = (data.ring_centres(), 0.01) if ring else (data.grid_centres(), 0.05)
-    picture = functools.partial(pictures.scatter, real=centres)
-    source = data.source(data.points(centres, std), config.batch_size * config.packing, config.seed)
-    training.run(
-        config, build, source, evaluators.mixture(centres, std, samples=evaluators.RAW), picture, pictured=2_500
-    )
+    training.run(config, build, setup(config))
 
 
 if __name__ == "__main__":

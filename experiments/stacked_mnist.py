@@ -12,7 +12,7 @@ import dataclasses
 import optax
 
 from gan_jax import data, losses, training
-from gan_jax.config import SetRun
+from gan_jax.config import FromSet, Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.packed import packed
@@ -22,7 +22,7 @@ from gan_jax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(SetRun):
+class Config(FromSet, Run):
     data: str = "mnist"
     """A set of grey images of ten classes, three of which make an image: mnist, digits, an .npz."""
     steps: int = 500_000
@@ -45,9 +45,9 @@ class Config(SetRun):
     """Size of the latent z."""
     width: int = 4
     """Channels after the discriminator's first layer: 4 for half of the generator's, 2 for a quarter."""
-    gen_lr: float = 1e-4
+    gen_lr: Positive = 1e-4
     """Adam's learning rate of the generator; b1 is 0.5, b2 is 0.99."""
-    disc_lr: float = 2e-4
+    disc_lr: Positive = 2e-4
     """Adam's learning rate of the discriminator."""
 
 
@@ -59,15 +59,18 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         game=packed(plain, config.packing),
         gen_tx=optax.adam(config.gen_lr, b1=0.5, b2=0.99),
         disc_tx=optax.adam(config.disc_lr, b1=0.5, b2=0.99),
-        z_dim=config.z_dim,
         packing=config.packing,
     )
 
 
-def main(config: Config) -> None:
+def setup(config: Config) -> training.Setup:
     digits = data.load(config.data, size=config.size or None, fit=config.fit)
     source = data.stacked(digits, config.batch_size * config.packing, config.seed)
-    training.run(config, build, source, evaluators.stacked(digits, config.evaluate_samples, evaluators.RAW))
+    return training.Setup(source, evaluators.stacked(digits, config.evaluate_samples))
+
+
+def main(config: Config) -> None:
+    training.run(config, build, setup(config))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import dataclasses
 import optax
 
 from gan_jax import data, losses, penalties, training
-from gan_jax.config import SetRun
+from gan_jax.config import FromSet, Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
@@ -25,7 +25,7 @@ from gan_jax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(SetRun):
+class Config(FromSet, Run):
     data: str = "mnist"
     """A set of grey images of ten classes, three of which make an image: mnist, digits, an .npz."""
     steps: int = 100_000
@@ -44,7 +44,7 @@ class Config(SetRun):
     """Size of the latent z."""
     width: int = 64
     """Channels beside the images; the innermost layer has four times as many."""
-    lr: float = 2e-3
+    lr: Positive = 2e-3
     """Adam's learning rate, both sides, falling to 0 along a cosine over --steps: a run of more steps is another run."""
     gamma: float = 1.0
     """R1 and R2 each enter with weight gamma / 2."""
@@ -63,15 +63,18 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         ),
         gen_tx=adam,
         disc_tx=adam,
-        z_dim=config.z_dim,
         ema_decay=half_life(config.ema_images, config.batch_size),
     )
 
 
-def main(config: Config) -> None:
+def setup(config: Config) -> training.Setup:
     digits = data.load(config.data, size=config.size or None, fit=config.fit)
     source = data.stacked(digits, config.batch_size, config.seed, count=config.triples)
-    training.run(config, build, source, evaluators.stacked(digits, config.evaluate_samples))
+    return training.Setup(source, evaluators.stacked(digits, config.evaluate_samples))
+
+
+def main(config: Config) -> None:
+    training.run(config, build, setup(config))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax import data, losses, training
-from gan_jax.config import Run
+from gan_jax.config import Natural, Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.unrolled import unrolled
@@ -24,6 +24,7 @@ from gan_jax.types import Spec
 from gan_jax.workdir import pictures
 
 STD = 0.01
+CENTRES = data.ring_centres()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,15 +41,15 @@ class Config(Run):
     """Steps between evaluations; 0 for the last only."""
     checkpoint_every: int = 5_000
     """Steps between checkpoints; 0 for the last only (and when stopped)."""
-    unroll: int = 5
+    unroll: Natural = 5
     """Steps of the discriminator that the generator looks ahead; 0 is the plain GAN."""
     z_dim: int = 256
     """Size of the latent z."""
     width: int = 128
     """Units of each of the two hidden layers."""
-    gen_lr: float = 1e-3
+    gen_lr: Positive = 1e-3
     """Adam's learning rate of the generator; b1 is 0.5."""
-    disc_lr: float = 1e-4
+    disc_lr: Positive = 1e-4
     """Adam's learning rate of the discriminator, in the steps ahead too."""
 
 
@@ -62,18 +63,18 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         game=unrolled(plain, disc_tx, config.unroll),
         gen_tx=optax.adam(config.gen_lr, b1=0.5),
         disc_tx=disc_tx,
-        z_dim=config.z_dim,
         simultaneous=True,
+        show=functools.partial(pictures.points, real=CENTRES),
     )
+
+
+def setup(config: Config) -> training.Setup:
+    source = data.ring(config.batch_size, config.seed, std=STD)
+    return training.Setup(source, evaluators.mixture(CENTRES, STD), shown=2_500)
 
 
 def main(config: Config) -> None:
-    centres = data.ring_centres()
-    picture = functools.partial(pictures.scatter, real=centres)
-    source = data.ring(config.batch_size, config.seed, std=STD)
-    training.run(
-        config, build, source, evaluators.mixture(centres, STD, samples=evaluators.RAW), picture, pictured=2_500
-    )
+    training.run(config, build, setup(config))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import dataclasses
 import optax
 
 from gan_jax import data, losses, penalties, training
-from gan_jax.config import ImageRun
+from gan_jax.config import Fraction, FromImages, Measured, Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
@@ -22,7 +22,7 @@ from gan_jax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ImageRun):
+class Config(Measured, FromImages, Run):
     data: str = "mnist"
     """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
     images; digits.
@@ -39,11 +39,11 @@ class Config(ImageRun):
     """Critic steps in a round."""
     penalty: float = 10.0
     """Weight of the gradient penalty."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Adam's learning rate, both sides."""
-    b1: float = 0.0
+    b1: Fraction = 0.0
     """Adam's first moment."""
-    b2: float = 0.9
+    b2: Fraction = 0.9
     """Adam's second moment."""
     ema_images: float = 100_000
     """Half-life, in real images, of the averaged generator."""
@@ -64,16 +64,19 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         ),
         gen_tx=optax.adam(config.lr, b1=config.b1, b2=config.b2),
         disc_tx=optax.adam(config.lr, b1=config.b1, b2=config.b2),
-        z_dim=config.z_dim,
         n_disc=config.n_disc,
         ema_decay=half_life(config.ema_images, config.batch_size * config.n_disc),
     )
 
 
-def main(config: Config) -> None:
+def setup(config: Config) -> training.Setup:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     source = data.source(images, config.batch_size * config.n_disc, config.seed, flip=config.flip)
-    training.run(config, build, source, evaluators.for_run(config, images))
+    return training.Setup(source, evaluators.for_run(config, images))
+
+
+def main(config: Config) -> None:
+    training.run(config, build, setup(config))
 
 
 if __name__ == "__main__":

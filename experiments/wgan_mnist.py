@@ -13,7 +13,7 @@ import dataclasses
 import optax
 
 from gan_jax import data, losses, training
-from gan_jax.config import ImageRun
+from gan_jax.config import FromImages, Measured, Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
@@ -24,7 +24,7 @@ from gan_jax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ImageRun):
+class Config(Measured, FromImages, Run):
     data: str = "mnist"
     """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
     images; digits.
@@ -39,9 +39,9 @@ class Config(ImageRun):
     """Channels at the finest resolution inside the networks."""
     n_disc: int = 5
     """Critic steps in a round."""
-    lr: float = 5e-4
+    lr: Positive = 5e-4
     """RMSProp's learning rate, both sides."""
-    clip: float = 0.01
+    clip: Positive = 0.01
     """Every critic weight is kept in [-clip, clip]."""
     ema_images: float = 100_000
     """Half-life, in real images, of the averaged generator."""
@@ -56,16 +56,19 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         # G down to a sixth, its gradients through a clipped critic being small.
         gen_tx=optax.rmsprop(config.lr, decay=0.99, eps_in_sqrt=False),
         disc_tx=optax.chain(optax.rmsprop(config.lr, decay=0.99, eps_in_sqrt=False), clip_weights(config.clip)),
-        z_dim=config.z_dim,
         n_disc=config.n_disc,
         ema_decay=half_life(config.ema_images, config.batch_size * config.n_disc),
     )
 
 
-def main(config: Config) -> None:
+def setup(config: Config) -> training.Setup:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     source = data.source(images, config.batch_size * config.n_disc, config.seed, flip=config.flip)
-    training.run(config, build, source, evaluators.for_run(config, images))
+    return training.Setup(source, evaluators.for_run(config, images))
+
+
+def main(config: Config) -> None:
+    training.run(config, build, setup(config))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ def main(args: list[str] | None = None) -> None:
         from gan_jax.training import cli  # not before it is needed: it brings JAX
 
         command = importlib.import_module(f"gan_jax.commands.{words[0]}")
-        cli.run(command.main, command.Config, words[1:], ours=args is None)
+        start = cli.run if args is None else cli.run_in_process
+        start(command.main, command.Config, words[1:])
 
 
 if __name__ == "__main__":

@@ -6,28 +6,34 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from gan_jax.types import UserError
 
-MAY_BE_ZERO = frozenset(
-    {
-        "seed",
-        "steps_per_call",
-        "patience",
-        "devices",
-        "size",
-        "sample_every",
-        "evaluate_every",
-        "checkpoint_every",
-        "num_processes",
-        "unroll",
-    }
-)  # every other whole number is at least 1
-MAY_BE_NEGATIVE = frozenset({"process_id"})
 MOST = 1_000  # seeds
-POSITIVE = frozenset({"lr", "clip"})
-FRACTIONS = frozenset({"b1", "b2", "dropout"})
+
+
+class Bounds(NamedTuple):
+    """What a number of a configuration may be. A whole number without bounds is at least 1, a fractional one at least 0."""
+
+    least: float = -math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def fault(self, value: float) -> str | None:
+        """What is wrong with the value, in words; None if nothing is."""
+        if not (math.isfinite(value) and value >= self.least):
+            return f"it must be at least {self.least:g}{'' if isinstance(value, int) else ' and finite'}"
+        if not value > self.above:
+            return f"it must be more than {self.above:g}"
+        return None if value < self.below else f"it must be in [{self.least:g}, {self.below:g})"
+
+
+# Kinds of fields: the annotation of a field says what its flag takes.
+Positive = Annotated[float, Bounds(least=0, above=0)]  # a learning rate
+Fraction = Annotated[float, Bounds(least=0, below=1)]  # a moment, a rate of dropout
+Natural = Annotated[int, Bounds(least=0)]  # 0, 1, ...
+Anything = Annotated[int, Bounds()]
 
 
 class Member(NamedTuple):
@@ -50,7 +56,7 @@ class Run:
 
     workdir: str = ""
     """Directory of the run (default: runs/NAME of the experiment). Started again with the same one, the run goes on where it stopped."""
-    seed: int = 0
+    seed: Natural = 0
     """Weights, data order and noise are all functions of (seed, step)."""
     seeds: int = 1
     """Train this many members, with the seeds SEED, SEED + 1, ..., as one program; numbers are then told per member, as mean and deviation."""
@@ -64,15 +70,15 @@ class Run:
     """Run the networks on this many parts of each batch in turn, for less memory; the same update, but for batch norm and dropout."""
     log_every: int = 100
     """Steps between rows of metrics.jsonl."""
-    sample_every: int = 1_000
+    sample_every: Natural = 1_000
     """Steps between sample pictures; 0 for the first and the last only."""
-    evaluate_every: int = 0
+    evaluate_every: Natural = 0
     """Steps between evaluations; 0 for the last only."""
-    checkpoint_every: int = 1_000
+    checkpoint_every: Natural = 1_000
     """Steps between checkpoints; 0 for the last only (and when stopped)."""
     best: str = ""
     """The metric by which the best checkpoint is kept (default: the first that the experiment measures)."""
-    patience: int = 0
+    patience: Natural = 0
     """Stop early when the metric of --best has not improved in this many evaluations; 0: never."""
     on_divergence: Literal["stop", "rollback"] = "stop"
     """When a value (in a population: of every member) is not finite: stop, or go back to the last good checkpoint, with new noise."""
@@ -80,35 +86,28 @@ class Run:
     """What the networks compute in; parameters, losses, penalties and statistics are float32 in any case."""
     matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """The least precision of float32 matrix products and convolutions on GPU and TPU: tensorfloat32 is faster on a GPU."""
-    steps_per_call: int = 0
+    steps_per_call: Natural = 0
     """Program that the device plays before the program returns; 0: as many as are faster. Data too large for it is sent round by round."""
     compile_cache: bool = True
     """Keep compiled programs in the user's cache directory, so that the next start is quick (JAX_COMPILATION_CACHE_DIR: in another)."""
-    devices: int = 0
+    devices: Natural = 0
     """Devices to use; 0 for all there are. Members are split over them first, then the batch."""
     shard_state: bool = False
     """Split parameters, averages and optimiser state over the devices as well (FSDP): for networks too large for one."""
     coordinator: str = ""
     """HOST:PORT of process 0, for runs of several processes; not needed under Slurm, Open MPI, Kubernetes, Cloud TPU."""
-    num_processes: int = 0
+    num_processes: Natural = 0
     """Processes of the run, where --coordinator is given."""
-    process_id: int = -1
+    process_id: Anything = -1
     """Which of them this one is, from 0."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or field.name in MAY_BE_NEGATIVE:
-                continue
-            least = 1 if field.type in (int, "int") and field.name not in MAY_BE_ZERO else 0
-            if not least <= value < math.inf:
-                raise UserError(
-                    f"{flag} {value}: it must be at least {least}{'' if isinstance(value, int) else ' and finite'}"
-                )
-            if field.name in POSITIVE and value == 0:
-                raise UserError(f"{flag} {value}: it must be more than 0")
-            if field.name in FRACTIONS and value >= 1:
-                raise UserError(f"{flag} {value}: it must be in [0, 1)")
+            value = getattr(self, field.name)
+            kind, bounds = _kind(field)
+            # An array is one of a sweep's values, which were checked before.
+            if kind in (int, float) and isinstance(value, (int, float)) and (fault := bounds.fault(value)):
+                raise UserError(f"--{field.name.replace('_', '-')} {value}: {fault}")
         if self.seeds > MOST:
             raise UserError(f"--seeds {self.seeds}: at most {MOST:,}")
         if self.seed + self.seeds > 2**32:
@@ -161,11 +160,23 @@ class Run:
         return tuple(members)
 
 
+def _kind(field: Any) -> tuple[Any, Bounds]:
+    """A field's type, and its bounds."""
+    if get_origin(field.type) is Annotated:
+        kind, *notes = get_args(field.type)
+        for note in notes:
+            if isinstance(note, Bounds):
+                return kind, note
+    else:
+        kind = field.type
+    return kind, Bounds(least=1 if kind is int else 0)
+
+
 def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
     """A swept field and its values, of NAME=VALUE,VALUE,..."""
     name, _, listed = text.partition("=")
     name = name.strip().removeprefix("--").replace("-", "_")
-    able = {field.name: field.default for field in dataclasses.fields(config) if field.type in (float, "float")}
+    able = {field.name: field.default for field in dataclasses.fields(config) if _kind(field)[0] is float}
     if name not in able:
         raise UserError(
             f"--sweep {text}: {name!r} cannot be swept, only fractional values can, which leave the program as it is: {', '.join(able)}"
@@ -187,33 +198,39 @@ def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SetRun(Run):
+class FromSet:
     """And where the images come from."""
 
     data: str = "digits"
     """digits (bundled); a TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or
     .npy; a folder of images.
     """
-    size: int = 0
+    size: Natural = 0
     """Side, in pixels, that a folder's images are brought to; 0: they have one size already."""
     fit: Literal["crop", "stretch", "pad"] = "crop"
     """How they are brought to it: shorter side then centre crop, both sides, or longer side then padding."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageRun(SetRun):
-    """And how they are read, and what is made of them measured."""
+class FromImages(FromSet):
+    """And how they are read."""
 
     flip: bool = False
     """Mirror each image left to right with probability 1/2."""
+    stream: bool = False
+    """Read images from disk as they are needed (by Grain), as sets that would fill half of the memory are in any case."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """And how what is made is measured."""
+
     evaluate_samples: int = 2_000
     """Fakes that are drawn for an evaluation while training."""
     final_samples: int = 10_000
     """Fakes that the last and the best checkpoint are measured with when the run is over."""
     features: str = ""
     """What metrics look at: pixels; inception, or the path of its weights; by default a classifier of the data, trained once, where it has labels."""
-    stream: bool = False
-    """Read images from disk as they are needed (by Grain), as sets that would fill half of the memory are in any case."""
 
 
 # Where a run is played. They make no difference to what it computes, but for rounding.

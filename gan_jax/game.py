@@ -4,7 +4,9 @@ What `optax.GradientTransformation(init, update)` is to optimisers, `Game` is he
 data.
 """
 
-from collections.abc import Callable
+import collections
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax
@@ -15,18 +17,20 @@ import optax
 from gan_jax.system import mesh
 from gan_jax.types import Batch, Key, Metrics, PyTree
 
-# What a round checks, in the order of play: metrics, gradients and new parameters of each side.
-CHECKED = ("", "the gradient of disc/", "disc/", "", "the gradient of gen/", "gen/")
-
 
 class Game(NamedTuple):
-    """Four pure functions, or five. The differentiated argument stands first; everything else is data, so nothing has to
-    be detached.
+    """Four pure functions, and what some games have beside them. The differentiated argument stands first; everything else
+    is data, so nothing has to be detached.
 
-    With the fifth, `fakes`, what G makes for D's last step of a round is made once for both players: D's loss takes it as
-    data, G's is differentiated with respect to it as well, and the gradient is handed on through the pass that made it.
-    Both losses are then called with it: (params, state, batch, key, fake); the statistics that G's returns are
-    state.gen.stats, which that pass has made.
+    With `fakes`, what G makes for D's last step of a round is made once for both players: D's loss takes it as data, G's is
+    differentiated with respect to it as well, and the gradient is handed on through the pass that made it. Both losses are
+    then called with it: (params, state, batch, key, fake); the statistics that G's returns are state.gen.stats, which that
+    pass has made. It may be a tree, also with whole numbers, such as codes that both losses read. A game without `fakes`
+    draws its own in each loss, anew for each player.
+
+    `inputs` says what `sample` is given: what the batch knows of its rows (labels, images to translate), the rest drawn. All
+    randomness of `sample` is one of them. None: the game makes no samples. `views` are what else can be asked of a trained
+    state: D's classes, an encoder, the other direction; G's side of that state is the averaged one.
     """
 
     init: Callable[
@@ -34,8 +38,11 @@ class Game(NamedTuple):
     ]  # -> linen variables of the generator's side, of the discriminator's, and aux
     disc_loss: Callable[..., Any]  # (params, state, batch, key) -> loss, (stats, aux, metrics)
     gen_loss: Callable[..., Any]  # the same call
-    sample: Callable[..., Any]  # (params, stats, z, label=None) -> what the generator makes, in evaluation mode
+    sample: Callable[..., Any]  # (params, stats, *inputs) -> what the generator makes, a tree, in evaluation mode
     fakes: Callable[..., Any] | None = None  # (params of G, state, batch, key) -> what G makes, stats
+    inputs: Callable[[Key, Batch], tuple] | None = None  # -> what `sample` is given, each [b ...]
+    views: Mapping[str, Callable[..., Any]] = MappingProxyType({})  # name -> (state, *inputs) -> a tree of [b ...]
+    parts: int = 1  # into how many microbatches the losses split a batch, as --accumulate asks for
 
 
 class Player(flax.struct.PyTreeNode):
@@ -65,12 +72,21 @@ class State(flax.struct.PyTreeNode):
     aux: PyTree  # what a loss carries from step to step; {} if nothing
 
 
-def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> Callable[[jax.Array], jax.Array]:
+class Step(NamedTuple):
+    """What one player's step leaves to be looked at."""
+
+    side: str  # "gen" or "disc"
+    metrics: Metrics  # of its loss
+    grads: PyTree
+    player: Player  # after it
+
+
+def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> float | Callable[[jax.Array], jax.Array]:
     """The decay of an average whose memory is counted in images: step -> 1/2^(batch_size / half-life), the half-life
     being `images`, or `ramp_up` times the images seen before this step, where that is less (None: no ramp-up). With
     ramp-up the first decay is 0: the average is the first new parameters.
 
-    `images` = 0 is no memory: the average is the new parameters. `batch_size` is the real images of one round. Karras
+    `images` = 0 is no memory: the average is the new parameters, and the decay the number 0.0. `batch_size` is the real images of one round. Karras
     et al. 2020, arXiv:2006.06676, their `ema_kimg` and `ema_rampup`.
     """
     # An array is one of a sweep's values, which were checked before.
@@ -82,6 +98,9 @@ def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> C
         raise ValueError(
             f"a half-life of {images} images with batches of {batch_size} and ramp-up {ramp_up}: they must be at least 0, 1 and 0"
         )
+
+    if not isinstance(images, jax.Array) and images == 0:
+        return 0.0
 
     def decay(step: jax.Array) -> jax.Array:
         span = jnp.float32(images)
@@ -95,20 +114,37 @@ def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> C
 def init(
     game: Game, gen_tx: optax.GradientTransformation, disc_tx: optax.GradientTransformation, key: Key, batch: Batch
 ) -> State:
-    """The state before the first round, for batches like `batch`. The average starts as a copy of the generator."""
+    """The state before the first round, for batches like `batch`. The average starts as a copy of the generator.
+
+    ValueError where `game.init` gives no linen variables.
+    """
     gen_vars, disc_vars, aux = game.init(key, batch)
 
-    def player(variables: PyTree, tx: optax.GradientTransformation) -> Player:
+    def player(side: str, variables: PyTree, tx: optax.GradientTransformation) -> Player:
+        if not isinstance(variables, Mapping) or "params" not in variables:
+            found = sorted(variables) if isinstance(variables, Mapping) else type(variables).__name__
+            raise ValueError(f'init must give linen variables, {{"params": ...}}, of each side; {side} has {found}')
         stats = {name: tree for name, tree in variables.items() if name != "params"}
         return Player(params=variables["params"], stats=stats, opt=tx.init(variables["params"]))
 
-    gen = player(gen_vars, gen_tx)
+    gen = player("gen", gen_vars, gen_tx)
     # A copy, not the same buffers: the update donates its input, and one buffer cannot be given away twice.
     ema = jax.tree.map(jnp.copy, Average(params=gen.params, stats=gen.stats))
-    return State(step=jnp.zeros((), jnp.int32), gen=gen, disc=player(disc_vars, disc_tx), ema=ema, aux=aux)
+    disc = player("disc", disc_vars, disc_tx)
+    return State(step=jnp.zeros((), jnp.int32), gen=gen, disc=disc, ema=ema, aux=aux)
 
 
 def make_update(
+    game: Game, gen_tx: optax.GradientTransformation, disc_tx: optax.GradientTransformation, **options: Any
+) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
+    """`update(state, batch, key) -> (state, metrics)`: `make_round` with these options, compiled. The state given is
+    donated, so use the one returned.
+    """
+    play = make_round(game, gen_tx, disc_tx, **options)
+    return jax.jit(lambda state, batch, key: play(state, batch, key)[:2], donate_argnums=0)
+
+
+def make_round(
     game: Game,
     gen_tx: optax.GradientTransformation,
     disc_tx: optax.GradientTransformation,
@@ -116,23 +152,19 @@ def make_update(
     n_disc: int = 1,
     ema_decay: float | Callable[[jax.Array], jax.Array] = 0.0,
     simultaneous: bool = False,
-    check: bool = False,
     shard: bool = False,
-    monitor_every: int = 0,
-) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
-    """`update(state, batch, key) -> (state, metrics)`, one round: `n_disc` steps of D, then one of G against the new D.
+) -> Callable[[State, Batch, Key], tuple[State, Metrics, list[Step]]]:
+    """`play(state, batch, key) -> (state, metrics, steps)`, one round: `n_disc` steps of D, then one of G against the new D.
 
     Every leaf of `batch` has n_disc * b rows: D's step i takes rows i, i + n_disc, ... (interleaved, so that rows split
     over devices stay where they are), and G's step the same rows as D's last. `key` is the run's, the same every round:
     the step is folded in. `ema_decay` is a number in [0, 1] or a function of the step, as `half_life` makes; the
-    average follows the new parameters: ema <- decay ema + (1 - decay) new; 0 keeps it equal to them. With
-    `simultaneous`, G moves against the D that stood before its (last) step, as studies of the dynamics need it. The
-    metrics are those of the last D step and the G step. With `check`, metrics["finite"] tells of every value of the
-    round whether it was: a tuple of trees of booleans, of what `CHECKED` names. With `shard`, gradients are split over the
-    devices like a state that is (`mesh.layout`). With `monitor_every`, metrics tell in every so many-th round the
-    Euclidean norms of each side's gradient and new parameters ("disc/grad_norm", "disc/param_norm", ...; 0 in the other
-    rounds, where they are not computed), and in each round the largest of spectral norm's sigmas ("disc/sigma").
-    Compiled; the state given is donated, so use the one returned.
+    average follows the new parameters: ema <- decay ema + (1 - decay) new; 0 keeps it equal to them. Whole numbers, and
+    statistics in a collection called "buffers", are copied. With `simultaneous`, G moves against the D that stood before
+    its (last) step, as studies of the dynamics need it. The metrics are those of the last D step and the G step; `steps`
+    are all of them, in order. With `shard`, gradients are split over the devices like a state that is (`mesh.layout`).
+
+    ValueError for rows that are not a multiple of n_disc, and for losses that do not keep to the contract.
     """
     if not callable(ema_decay) and not isinstance(ema_decay, jax.Array) and not 0 <= ema_decay <= 1:
         raise ValueError(f"ema_decay is in [0, 1], or a function of the step; got {ema_decay}")
@@ -150,96 +182,102 @@ def make_update(
         return [fake], stats, lambda slope: back(slope)[0]
 
     def step_of(
-        side: str,
-        loss: Callable,
-        tx: optax.GradientTransformation,
-        state: State,
-        against: State,
-        batch: Batch,
-        key: Key,
-        fake: list[Any],
-        back: Callable | None,
-    ) -> tuple[State, Metrics, list[Any]]:
+        side: str, state: State, against: State, batch: Batch, key: Key, fake: list, back: Callable | None
+    ) -> Any:
+        """(the state after the step, the Step)"""
+        loss, tx = (game.disc_loss, disc_tx) if side == "disc" else (game.gen_loss, gen_tx)
         player: Player = getattr(state, side)
         seen = mesh.gather(against)
         (grads, *slopes), (stats, aux, metrics) = jax.grad(
-            lambda params, *fake: loss(mesh.gather(params), seen, batch, key, *fake),
+            lambda params, *fake: _checked(side, loss(mesh.gather(params), seen, batch, key, *fake), player, state.aux),
             argnums=(0, 1) if back else (0,),
             has_aux=True,
+            allow_int=True,  # in the fakes' tree
         )(player.params, *fake)
         if back:
             grads = jax.tree.map(jnp.add, grads, back(*slopes))
         grads = mesh.scatter(grads) if shard else grads
         updates, opt = tx.update(grads, player.opt, player.params)
         player = player.replace(params=optax.apply_updates(player.params, updates), stats=stats, opt=opt)
-        metrics = {**metrics, **monitors(side, grads, player, state.step)}
-        return state.replace(**{side: player}, aux=aux), metrics, finite(metrics, grads, player.params)
+        return state.replace(**{side: player}, aux=aux), Step(side, metrics, grads, player)
 
-    def monitors(side: str, grads: PyTree, player: Player, step: jax.Array) -> Metrics:
-        if not monitor_every:
-            return {}
-        norm: Callable = optax.tree.norm
-        grad_norm, param_norm = jax.lax.cond(
-            (step + 1) % monitor_every == 0,
-            lambda trees: (norm(trees[0]), norm(trees[1])),
-            lambda trees: (jnp.float32(0), jnp.float32(0)),
-            (grads, player.params),
-        )
-        values = {f"{side}/grad_norm": grad_norm, f"{side}/param_norm": param_norm}
-        sigmas = [x for path, x in jax.tree.leaves_with_path(player.stats) if "sigma" in str(path[-1])]
-        return values | ({f"{side}/sigma": jnp.stack([jnp.max(x) for x in sigmas]).max()} if sigmas else {})
-
-    def finite(metrics: Metrics, grads: PyTree, params: PyTree) -> list[Any]:
-        """Of every value whether it is. The gradients are looked at where a parameter has become otherwise: what is wrong
-        with them goes there.
-        """
-        if not check:
-            return []
-
-        def is_finite(tree: PyTree) -> PyTree:
-            # By the sum, which one such term makes infinite or NaN: on the CPU in half the time of `isfinite(x).all()`.
-            return jax.tree.map(lambda x: jnp.isfinite(x.sum()), tree)
-
-        # Behind a barrier, or the sum would be computed from the optimiser's terms, all of them once more.
-        new = is_finite(jax.lax.optimization_barrier(params))
-        fine = jnp.stack(jax.tree.leaves(new)).all()
-        old = jax.lax.cond(fine, lambda grads: jax.tree.map(lambda x: jnp.array(True), grads), is_finite, grads)
-        # A share is finite in any case; unasked for, those of all D steps but the last are not computed.
-        return [is_finite({name: x for name, x in metrics.items() if not name.endswith("_accuracy")}), old, new]
-
-    def update(state: State, batch: Batch, key: Key) -> tuple[State, Metrics]:
-        rows = {leaf.shape[0] for leaf in jax.tree.leaves(batch)}
-        if len(rows) != 1 or next(iter(rows)) % n_disc:
-            raise ValueError(
-                f"a round of {n_disc} D steps needs batches whose rows are one multiple of {n_disc}; got {sorted(rows)} rows"
-            )
+    def play(state: State, batch: Batch, key: Key) -> tuple[State, Metrics, list[Step]]:
+        _require_rows(batch, n_disc)
         *keys, gen_key = jax.random.split(jax.random.fold_in(key, state.step), 2 * n_disc + 1)
         batches = [jax.tree.map(lambda leaf, i=i: leaf[i::n_disc], batch) for i in range(n_disc)]
-        before = state
-        disc_metrics: Metrics = {}
-        disc_finite: list[Any] = []
+        steps: list[Step] = []
         # Unrolled: n_disc is small, and XLA plans the steps together.
-        for i in range(n_disc):
+        for mine, step_key, fakes_key in zip(batches, keys[:n_disc], keys[n_disc:], strict=True):
             before = state
-            fake, stats, back = made(state, batches[i], keys[n_disc + i])
-            state, disc_metrics, flags = step_of(
-                "disc", game.disc_loss, disc_tx, state, state, batches[i], keys[i], fake, None
-            )
-            if i:  # of later steps only what went wrong first is told: their values follow from it
-                fine = jnp.stack(jax.tree.leaves(disc_finite)).all() if check else None
-                flags = jax.tree.map(lambda before, now, fine=fine: before & (now | ~fine), disc_finite, flags)
-            disc_finite = flags
+            fake, stats, back = made(state, mine, fakes_key)
+            state, step = step_of("disc", state, state, mine, step_key, fake, None)
+            steps.append(step)
         state = state.replace(gen=state.gen.replace(stats=stats))
         against = state.replace(disc=before.disc) if simultaneous else state
-        state, gen_metrics, gen_finite = step_of(
-            "gen", game.gen_loss, gen_tx, state, against, batches[-1], gen_key, fake, back
-        )
+        state, step = step_of("gen", state, against, batches[-1], gen_key, fake, back)
+        if both := step.metrics.keys() & steps[-1].metrics.keys():
+            raise ValueError(f"both losses tell {', '.join(sorted(both))}: one would hide the other")
         decay = ema_decay(state.step) if callable(ema_decay) else jnp.float32(ema_decay)
-        new = Average(params=state.gen.params, stats=state.gen.stats)
-        ema = jax.tree.map(lambda old, now: (decay * old + (1 - decay) * now).astype(now.dtype), state.ema, new)
-        metrics: dict[str, Any] = {**disc_metrics, **gen_metrics}
-        if check:
-            metrics |= {"finite": (*disc_finite, *gen_finite)}
-        return state.replace(step=state.step + 1, ema=ema), metrics
+        ema = _averaged(state.ema, state.gen, decay)
+        metrics = {**steps[-1].metrics, **step.metrics}
+        return state.replace(step=state.step + 1, ema=ema), metrics, [*steps, step]
 
-    return jax.jit(update, donate_argnums=0)
+    return play
+
+
+def _averaged(ema: Average, gen: Player, decay: jax.Array) -> Average:
+    def follow(old: jax.Array, now: jax.Array) -> jax.Array:
+        # A counter that is averaged stands at a step that nobody has played.
+        floating = jnp.issubdtype(now.dtype, jnp.floating)
+        return (decay * old + (1 - decay) * now).astype(now.dtype) if floating else now
+
+    params = jax.tree.map(follow, ema.params, gen.params)
+    stats = {
+        name: now if name == "buffers" else jax.tree.map(follow, ema.stats[name], now)
+        for name, now in gen.stats.items()
+    }
+    return Average(params=params, stats=stats)
+
+
+def _require_rows(batch: Batch, n_disc: int) -> None:
+    rows = {name: {x.shape[0] for x in jax.tree.leaves(leaf)} for name, leaf in batch.items()}
+    counts = collections.Counter(count for found in rows.values() for count in found)
+    if len(counts) > 1:
+        told = " and ".join(f"{name} {' or '.join(map(str, sorted(found)))}" for name, found in rows.items())
+        raise ValueError(f"every array of a batch has as many rows; got {told} rows")
+    if any(count % n_disc for count in counts):
+        raise ValueError(
+            f"a round of {n_disc} D steps needs batches whose rows are one multiple of {n_disc}; got {sorted(counts)} rows"
+        )
+
+
+def _checked(side: str, result: Any, player: Player, aux: PyTree) -> Any:
+    """What a loss has returned; ValueError where it is not `loss, (stats, aux, metrics)` with everything as it was."""
+    name = f"{side}_loss"
+    form = f"{name} must return (loss, (stats, aux, metrics))"
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], tuple) and len(result[1]) == 3):
+        raise ValueError(f"{form}; got {jax.tree.structure(result)}")
+    loss, (stats, new_aux, metrics) = result
+    if jnp.shape(loss):
+        raise ValueError(f"{form}, the loss a scalar; its shape is {list(jnp.shape(loss))}")
+    if not isinstance(metrics, Mapping):
+        raise ValueError(f"{form}, metrics by name; got {type(metrics).__name__}")
+    for key, value in metrics.items():
+        if jnp.shape(value):
+            raise ValueError(f"metrics are scalars; {key} of {name} has the shape {list(jnp.shape(value))}")
+    for what, began, now in ((f"stats are not those of state.{side}", player.stats, stats), ("aux", aux, new_aux)):
+        before, after = ({_words(path): x for path, x in jax.tree.leaves_with_path(tree)} for tree in (began, now))
+        if before.keys() != after.keys():
+            told = f"{', '.join(sorted(after)) or 'nothing'} instead of {', '.join(sorted(before)) or 'nothing'}"
+            raise ValueError(f"{form}; its {what}: {told}" if what != "aux" else f"{name} made {told} of aux")
+        for path, old in before.items():
+            was, became = jax.typeof(old), jax.typeof(after[path])
+            if (was.dtype, was.shape) != (became.dtype, became.shape):
+                raise ValueError(
+                    f"{name} made {'aux' if what == 'aux' else 'stats'}{path} {became.str_short()}, and it began as {was.str_short()}"
+                )
+    return result
+
+
+def _words(path: Any) -> str:
+    return jax.tree_util.keystr(path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -10,7 +11,9 @@ import numpy as np
 Array = jax.Array | np.ndarray  # what functions take; what they make inside a compiled step is jax.Array
 PyTree = Any  # nested dicts, tuples and nodes whose leaves are arrays
 Key = jax.Array  # one typed PRNG key, as `jax.random.key` makes it
-Batch = Mapping[str, Any]  # "image": [b h w c] or [b d], float32; "label": [b] int32, where there are labels
+Batch = Mapping[
+    str, Any
+]  # arrays with one number of rows, such as "image": [b h w c] or [b d] float32, "label": [b] int32
 Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss", "gen/loss", "disc/real", "disc/fake"
 
 
@@ -31,15 +34,35 @@ class WriteError(UserError):
 
 
 class Spec(NamedTuple):
-    """What a network has to know of the data."""
+    """What a network has to know of the data, and what a person calls what it makes."""
 
-    shape: tuple[int, ...]  # of one example: (h, w, c), or (d,)
-    classes: int = 0  # 0: no labels
+    arrays: Mapping[str, jax.ShapeDtypeStruct]  # of one row, by name: "image" (h, w, c) or (d,), "label" ()
+    classes: int = 0  # of "label"; 0: no labels
+    meta: Mapping[str, Any] = MappingProxyType({})  # JSON of what else the data are: names of classes, a sample rate
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image; where there is none, of the first array."""
+        return tuple(self.arrays["image" if "image" in self.arrays else next(iter(self.arrays))].shape)
 
     def blank(self, rows: int) -> Batch:
-        """A batch of zeros, to initialise networks with."""
-        batch = {"image": jax.numpy.zeros((rows, *self.shape))}
-        return batch | {"label": jax.numpy.zeros(rows, jax.numpy.int32)} if self.classes else batch
+        """A batch of zeros, its labels the classes in turn: what networks are initialised with, and what is known of the
+        rows of which nothing else is known.
+        """
+        batch = {name: jax.numpy.zeros((rows, *x.shape), x.dtype) for name, x in self.arrays.items()}
+        return batch | ({"label": jax.numpy.arange(rows, dtype=np.int32) % self.classes} if self.classes else {})
+
+
+def spec_of(shape: tuple[int, ...], classes: int = 0, meta: Mapping[str, Any] = MappingProxyType({})) -> Spec:
+    """Of plain images, and their labels where there are classes."""
+    arrays = {"image": jax.ShapeDtypeStruct(tuple(shape), np.dtype(np.float32))}
+    label = {"label": jax.ShapeDtypeStruct((), np.dtype(np.int32))} if classes else {}
+    return Spec(arrays | label, classes, meta)
+
+
+def rows_of(batch: PyTree) -> int:
+    """The rows of a batch, or of any tree of [b ...]: those of its first array."""
+    return jax.tree.leaves(batch)[0].shape[0]
 
 
 class Images(Protocol):
@@ -66,7 +89,12 @@ class ImageSet(NamedTuple):
 
     @property
     def spec(self) -> Spec:
-        return Spec(tuple(self.images.shape[1:]), self.classes)
+        return spec_of(tuple(self.images.shape[1:]), self.classes)
+
+    def scaled(self, rows: Any = slice(None)) -> np.ndarray:
+        """Some of the images, by default all, as networks see them: float32 [n h w c] in [-1, 1]."""
+        images = np.asarray(self.images[rows])
+        return images if images.dtype != np.uint8 else (images.astype(np.float32) * 2 - 255) * np.float32(1 / 255)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +141,21 @@ class Estimate(NamedTuple):
     std: float
 
 
-Draw = Callable[[int], np.ndarray]  # n -> n samples of the averaged generator, the same ones every time
+class Draw(Protocol):
+    """What the averaged generator makes, from the same noise every time, and what else its run can be asked."""
+
+    @property
+    def how(self) -> Mapping[str, Any]:
+        """What a protocol says of how samples are made: of which weights, by which statistics of batch norm."""
+        ...
+
+    def __call__(self, rows: int | Batch, /) -> PyTree:
+        """Of so many rows of which nothing is known (labels in turn), or of the rows of a batch on the host."""
+        ...
+
+    def ask(self, view: str, /, *inputs: Any) -> PyTree:
+        """What the game's view of that name makes of the inputs [b ...]; `state.gen` is then the averaged generator."""
+        ...
 
 
 class Evaluate(NamedTuple):

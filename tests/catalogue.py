@@ -26,7 +26,7 @@ ASIDE = "the only checkpoint is moved to 2.damaged before the refusal"
 
 def start(name, flags):
     module = importlib.import_module(f"experiments.{name}")
-    return cli.run(module.main, module.Config, shlex.split(flags))
+    return cli.run_in_process(module.main, module.Config, shlex.split(flags))
 
 
 def tree(locks=True):

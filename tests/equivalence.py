@@ -22,7 +22,7 @@ from gan_jax.optim import clip_weights
 from gan_jax.system.mesh import make
 from gan_jax.training.program import Program
 from gan_jax.training.recipe import Recipe
-from gan_jax.types import Source, Spec
+from gan_jax.types import Source, spec_of
 
 ROWS = 16
 SHAPE = (8, 8, 1)
@@ -40,7 +40,7 @@ def source(rows, classes=0):
     held = {"image": images} | ({"label": labels} if classes else {})
     return Source(
         lambda key, step, which=slice(None): held, lambda fetched, key, step: fetched, jax.random.key(0), rows,
-        Spec(SHAPE, classes), rows, True,
+        spec_of(SHAPE, classes), rows, True,
     )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def _mlp(loss, dropout=0.0, n_disc=1, tx=lambda lr: optax.sgd(lr), penalty=None)
         disc = mlp.Discriminator((32,), dropout=dropout, dtype=config.precision)
         smooth = [] if penalty is None else [(1.0, penalty)]
         game = adversarial(gen, disc, loss, z_dim=4, accumulate=config.accumulate, penalties=smooth)
-        return Recipe(game, optax.sgd(config.lr), tx(config.lr), 4, n_disc=n_disc, ema_decay=0.9)
+        return Recipe(game, optax.sgd(config.lr), tx(config.lr), n_disc=n_disc, ema_decay=0.9)
 
     return build
 
@@ -61,7 +61,7 @@ def _dcgan(loss, batch_norm=True, classes=0, penalty=None):
         disc = dcgan.Discriminator(8, batch_norm=batch_norm, classes=classes, dtype=config.precision)
         smooth = [] if penalty is None else [(1.0, penalty)]
         game = adversarial(gen, disc, loss, z_dim=4, accumulate=config.accumulate, classes=classes, penalties=smooth)
-        return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), 4, ema_decay=0.9, classes=classes)
+        return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
 
     return build
 

@@ -8,14 +8,22 @@ import numpy as np
 from experiments import gan_ring
 from gan_jax import data, training
 from gan_jax.evaluation import evaluators
+from gan_jax.workdir import pictures
 from gan_jax.workdir.log import read_rows
 
 
 def play(config, evaluator=None, build=gan_ring.build):
     """The state that the run ends with; its pictures depend on every sample."""
-    picture = lambda samples: np.zeros((8, 8, 1), np.uint8) + np.uint8(abs(float(samples.sum())) % 251)  # noqa: E731
+
+    def show(samples, batch):
+        return {"png": pictures.png(np.full((8, 8, 1), abs(float(samples.sum())) % 251, np.uint8))}
+
+    def shown(config, spec):
+        return build(config, spec)._replace(show=show)
+
     source = data.ring(config.batch_size, config.seed)
-    return training.run(config, build, source, evaluator or evaluators.mixture(data.ring_centres(), 0.01, 100), picture)
+    measures = evaluator or evaluators.mixture(data.ring_centres(), 0.01, 100)
+    return training.run(config, shown, training.Setup(source, measures))
 
 
 def rows(workdir="run"):

@@ -169,7 +169,7 @@ def begun(of, batch):
 
 def played(**change):
     config = gan_ring.Config(width=8, batch_size=16, steps=2, devices=1)
-    return training.run(config, gan_ring.build, data.ring(**{"rows": 16, "seed": 0, **change}))
+    return training.run(config, gan_ring.build, training.Setup(data.ring(**{"rows": 16, "seed": 0, **change})))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The tools that measure: gan-jax evaluate and experiments.classifier."""
+"""The commands that measure: gan-jax evaluate and gan-jax classifier."""
 
 import json
 import re
@@ -16,10 +16,15 @@ from experiments import cgan_mnist, dcgan_digits, gan_ring
 from gan_jax import data
 from gan_jax.commands import classifier, evaluate
 from gan_jax.data.validate import image_set
-from gan_jax.evaluation import evaluators as library
+from gan_jax.evaluation import batch_norm, evaluators
+from gan_jax.evaluation import classifier as library
+from gan_jax.evaluation.measurement import Measured, Reference
+from gan_jax.evaluation.table import METRICS
+from gan_jax.game import Average, Game
 from gan_jax.metrics.frechet import frechet
 from gan_jax.metrics.path_length import slerp
 from gan_jax.training import cli
+from gan_jax.types import spec_of
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +52,14 @@ def conditional(run):
     np.savez(run / "digits.npz", **parts, y_test=digits.labels[1200:])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_JAX_CACHE", str(run / "cache"))
-        patch.setattr(library, "CLASSIFIER_STEPS", 150)
+        patch.setattr(library, "STEPS", 150)
         where = {"workdir": str(run / "conditional"), "data": str(run / "digits.npz")}
         cgan_mnist.main(cgan_mnist.Config(**where, steps=2, batch_size=8, evaluate_samples=600, final_samples=600))
     return run
 
 
 def start(*flags):
-    cli.run(evaluate.main, evaluate.Config, [str(flag) for flag in flags])
+    cli.run_in_process(evaluate.main, evaluate.Config, [str(flag) for flag in flags])
 
 
 def values(*flags):
@@ -63,20 +68,35 @@ def values(*flags):
 
 def test_a_run_is_measured_with_its_protocol(capsys):
     start(
-        "--workdir", "run", "--samples", "60", "--features", "pixels", "--json", "out.json",
-        "--metrics", "fid,fid_infinity,kid,precision_recall,prdc,ms_ssim,two_sample",
+        "run", "--samples", "60", "--features", "pixels", "--json", "out.json",
+        "--metrics", "frechet,frechet_infinity,kid,kid_subsets,precision_recall,prdc,ms_ssim,two_sample",
     )  # fmt: skip
     said = capsys.readouterr().out
     found = json.loads(Path("out.json").read_text())["values"]["run"]
-    assert {"fid", "fid_infinity", "kid", "precision", "recall", "density_5", "ms_ssim_1", "1nn_accuracy"} <= {*found}
+    named = {"frechet_pixels", "kid_pixels", "precision_3_pixels", "density_pixels", "ms_ssim_1", "1nn_accuracy_pixels"}
+    assert named <= {*found} and found["frechet_pixels"]["protocol"]["real_split"] == "a half of train"
     assert all(np.isfinite(one["value"]) and one["protocol"]["data"] == "digits" for one in found.values())
-    assert "kid_std" not in found  # its subsets are all of the fakes
-    better = {name: found[name]["higher_is_better"] for name in ("fid", "precision", "1nn_accuracy", "c2st_p_value")}
-    assert better == {"fid": False, "precision": True, "1nn_accuracy": None, "c2st_p_value": True}
+    assert "kid_subsets_std_pixels" not in found  # its subsets are all of the fakes
+    names = ("frechet_pixels", "precision_pixels", "1nn_accuracy_pixels", "c2st_p_value_pixels")
+    assert [found[name]["higher_is_better"] for name in names] == [False, True, None, True]
     assert found["ms_ssim_1"]["protocol"]["real"] == 60
-    assert found["fid"]["protocol"]["fake"] == 60 and "weights: averaged (EMA)" in said
-    assert re.search(r"^precision_5, recall_5, density_5, coverage_5: .*  real: 60  k: 5$", said, re.M)
-    assert said.count("subsets: ") == 1 and re.search(r"^ms_ssim_1, ms_ssim_1_real: .*features: none", said, re.M)
+    assert found["frechet_pixels"]["protocol"]["fake"] == 60 and "weights: averaged (EMA)" in said
+    assert re.search(r"^recall_pixels:  .*  k: 5  real: 60  floor: ", said, re.M)
+    assert said.count("subsets: ") == 1 and re.search(r"^ms_ssim_1, ms_ssim_1_real:  .*features: none", said, re.M)
+
+
+@pytest.mark.parametrize("name", ["run", "conditional"])
+def test_what_a_run_has_measured_is_measured_again_to_the_bit(name, conditional, monkeypatch):
+    monkeypatch.setattr(library, "STEPS", 150)
+    result = json.loads(Path(name, "result.json").read_text())
+    kept = result["metrics"] | result.get("final", {})
+    found = values(name)[name]
+    assert {key: one["value"] for key, one in found.items()} == {key: one["last"] for key, one in kept.items()}
+    for key, one in found.items():
+        assert one["protocol"] == {**kept[key]["protocol"], "checkpoint": "last"}
+    # The table's metrics by name are the very same.
+    few = values(name, "--metrics", "kid,prdc")[name]
+    assert few == {key: one for key, one in found.items() if key in few} and len(few) == 5
 
 
 def test_memorised_are_those_near_what_was_learnt(conditional, monkeypatch):
@@ -85,7 +105,7 @@ def test_memorised_are_those_near_what_was_learnt(conditional, monkeypatch):
     np.save(conditional / "copies.npy", digits[:300])
     np.save(conditional / "others.npy", digits[1500:1700])  # which are among the test images
     flags = ["--data", "digits.npz", "--features", "pixels", "--metrics", "neighbours", "--samples", "200"]
-    share = {name: values("--workdir", f"{name}.npy", *flags)[f"{name}.npy"]["share"] for name in ("copies", "others")}
+    share = {name: values(f"{name}.npy", *flags)[f"{name}.npy"]["share_pixels"] for name in ("copies", "others")}
     assert share["copies"]["value"] == 1 and 0.3 < share["others"]["value"] < 0.7
     assert share["copies"]["protocol"]["real"] == 1200 and share["copies"]["protocol"]["held_out"] == 597
 
@@ -94,40 +114,39 @@ def test_by_class(conditional, monkeypatch):
     """Within classes, in the run itself and by the tool: noise is as far from every class as it can be, and what has learnt
     it alone guesses; what has learnt as many real images does not.
     """
-    monkeypatch.setattr(library, "CLASSIFIER_STEPS", 150)
+    monkeypatch.setattr(library, "STEPS", 150)
     kept = json.loads(Path("conditional/result.json").read_text())["metrics"]["intra_frechet_classifier"]
-    assert kept["last"] > 10 * kept["protocol"]["floor"] > 0 and kept["protocol"]["labels"] == library.IN_TURN
-    flags = ["--workdir", "conditional", "--samples", "600", "--metrics", "fid,intra_fid,cas,path_length"]
+    assert kept["last"] > 10 * kept["protocol"]["floor"] > 0 and kept["protocol"]["labels"] == evaluators.IN_TURN
+    flags = ["conditional", "--samples", "600", "--metrics", "frechet,intra_frechet,cas,path_length"]
     found = values(*flags)["conditional"]
     assert (
-        found["intra_fid"]["value"] == pytest.approx(kept["last"], rel=1e-4)
-        and found["intra_fid"]["value"] > found["fid"]["value"]
+        found["intra_frechet_classifier"]["value"] == kept["last"]
+        and found["intra_frechet_classifier"]["value"] > found["frechet_classifier"]["value"]
     )
     assert found["cas"]["value"] < 0.4 and found["cas_real"]["value"] > 0.9
     assert "150 and 150 steps" in found["cas"]["protocol"]["features"]
-    assert 0 < found["path_length"]["value"] < np.inf
+    assert 0 < found["path_length_classifier"]["value"] < np.inf
 
 
 def test_by_class_of_real_images(conditional, monkeypatch):
     """Other real digits in the fakes' place: near to each class, and good to learn from; with labels in another order not."""
-    monkeypatch.setattr(library, "CLASSIFIER_STEPS", 150)
+    monkeypatch.setattr(library, "STEPS", 150)
     digits = data.load("digits")
     parts = [
         image_set(digits.images[rows], digits.labels[rows], "digits", 10)
         for rows in (slice(0, 700), slice(700, 1400), slice(1400, None))
     ]
     real, other, held = parts
-    features = library.chosen("", real)
+    features = evaluators.chosen("", real)
 
     def found(labels):
-        made = evaluate.Made(other.images, labels, {}, None)
-        both = evaluate.Images(evaluate.Config(), features, evaluate.Against(real, real, held), made)
-        values = {**evaluate._intra_fid(both).values, **evaluate._cas(both).values}
+        made = Measured(Reference(real, features, held), other.images, labels)
+        values = {**METRICS["intra_frechet"](made).values, **METRICS["cas"](made).values}
         return {name: value for name, (value, _) in values.items()}
 
     right, wrong = found(other.labels), found(np.roll(other.labels, 1))
     assert right["cas"] == pytest.approx(right["cas_real"], abs=0.05) and right["cas"] > 0.9 > 0.3 > wrong["cas"]
-    assert wrong["intra_fid"] > 5 * right["intra_fid"]
+    assert wrong["intra_frechet"] > 5 * right["intra_frechet"]
 
 
 def test_parts_of_a_batch_are_for_training(run):
@@ -137,27 +156,29 @@ def test_parts_of_a_batch_are_for_training(run):
         kept = json.loads((run / "parts/config.json").read_text())
         kept["config"]["accumulate"] = 8
         (run / "parts/config.json").write_text(json.dumps(kept))
-    one, other = (
-        evaluate.fakes(evaluate.Config(samples=100, batch_norm="batch"), name).images for name in ("run", "parts")
-    )
+    config = evaluate.Config(batch_norm="batch")
+    one, other = (evaluate._drawing(config, gan_jax.load(name))(100) for name in ("run", "parts"))
     np.testing.assert_array_equal(one, other)
 
 
-def test_labels_of_batches(conditional, monkeypatch):
-    """With --batch-norm batch each batch of 100 has the classes in turn, and so have the labels; here of 7."""
-    sample = gan_jax.load("conditional")._replace(classes=7)
-    monkeypatch.setattr(evaluate.gan_jax, "load", lambda *_, **__: sample)
-    drawn = evaluate.fakes(evaluate.Config(samples=230, batch_norm="batch"), "conditional")
-    np.testing.assert_array_equal(drawn.labels, [*np.arange(100) % 7] * 2 + [*np.arange(30) % 7])
+def test_labels_of_batches():
+    """However many classes there are, their own batches of 100 have them in turn."""
+
+    def fakes(params, state, batch, key):
+        return batch["label"][:, None].astype(np.float32), {}
+
+    game = Game(None, None, None, None, fakes)
+    drawn = batch_norm.batch_samples(game, Average({}, {}), spec_of((1,), 7), 230, 0)
+    np.testing.assert_array_equal(drawn[:, 0], np.arange(230) % 7)
 
 
 def test_path_length_does_not_round_to_8_bits(run):
     """A step of 1e-4 is far less than a level: of rounded images hardly any would move."""
-    flags = ["--workdir", "run", "--samples", "200", "--features", "pixels", "--metrics", "path_length"]
-    length = values(*flags)["run"]["path_length"]["value"]
+    flags = ["run", "--samples", "200", "--features", "pixels", "--metrics", "path_length"]
+    length = values(*flags)["run"]["path_length_pixels"]["value"]
     sample = gan_jax.load("run")
     rng = np.random.default_rng(0)
-    start, end = rng.standard_normal((2, 200, sample.z_dim))
+    start, end = rng.standard_normal((2, 200, sample.latents(1).shape[1]))
     z = [slerp(start, end, rng.uniform(size=200) * 0 + t) for t in (0.45, 0.55)]
     moved = [np.asarray(sample(np.float32(one)), np.float64).reshape(200, -1) for one in z]
     assert length == pytest.approx(((moved[1] - moved[0]) ** 2).sum(1).mean() / 0.1**2, rel=0.5)
@@ -165,8 +186,8 @@ def test_path_length_does_not_round_to_8_bits(run):
 
 @pytest.mark.parametrize("flags", [["--raw"], ["--best"], ["--batch-norm", "batch"], ["--batch-norm", "standing"]])
 def test_other_weights_and_statistics_are_other_protocols(flags):
-    own = ["--workdir", "run", "--samples", "60", "--features", "pixels", "--metrics", "fid"]
-    plain, other = (values(*own, *more)["run"]["fid"] for more in ([], flags))
+    own = ["run", "--samples", "60", "--features", "pixels", "--metrics", "frechet"]
+    plain, other = (values(*own, *more)["run"]["frechet_pixels"] for more in ([], flags))
     assert plain["protocol"] != other["protocol"]
     if "--batch-norm" in flags:  # after two steps the others are the same weights still
         assert plain["value"] != other["value"]
@@ -178,56 +199,55 @@ def test_a_folder_against_a_set(tmp_path):
     for i in range(40):
         Image.fromarray(digits[i, :, :, 0]).save(tmp_path / "pictures" / f"{i}.png")
     np.save(tmp_path / "same.npy", digits[:40])
-    flags = ["--data", "digits", "--metrics", "fid", "--features", "pixels"]
-    found = values("--workdir", tmp_path / "pictures", tmp_path / "same.npy", *flags)
+    flags = ["--data", "digits", "--metrics", "frechet", "--features", "pixels"]
+    found = values(tmp_path / "pictures", tmp_path / "same.npy", *flags)
     expected = frechet(*(x.reshape(len(x), -1) / 127.5 - 1 for x in (digits.astype(float), digits[:40].astype(float))))
-    assert [one["fid"]["value"] for one in found.values()] == pytest.approx([expected] * 2, rel=1e-6)
+    assert [one["frechet_pixels"]["value"] for one in found.values()] == pytest.approx([expected] * 2, rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ([], "--workdir is missing"),
-        (["--workdir", "run", "--metrics", "fid,beauty"], "--metrics beauty: there are fid,fid_infinity"),
-        (["--workdir", "run", "--samples", "3"], "--samples 3: at least 20"),
+        ([], "nothing is named to be measured"),
+        (["run", "--metrics", "frechet,beauty"], "--metrics beauty: there are frechet,kid,"),
+        (["run", "--samples", "3"], "--samples 3: at least 20"),
         (
-            ["--workdir", "run", "--samples", "30", "--features", "pixels", "--metrics", "is"],
+            ["run", "--samples", "30", "--features", "pixels", "--metrics", "inception_score"],
             "needs a classifier's logits",
         ),
         (
-            ["--workdir", "run", "--samples", "30", "--features", "pixels", "--metrics", "intra_fid"],
+            ["run", "--samples", "30", "--features", "pixels", "--metrics", "intra_frechet"],
             "needs a conditional run",
         ),
         (
-            ["--workdir", "run", "--samples", "30", "--features", "pixels", "--metrics", "sliced"],
-            "sliced of run: .* at least 16",
+            ["run", "--samples", "30", "--features", "pixels", "--metrics", "sliced"],
+            "run: .* at least 16",
         ),
-        (["--workdir", "run", "--features", "nowhere.pth"], "nowhere.pth cannot be read"),
-        (["--workdir", "points"], "points was not trained on the images of a set"),
-        (["--workdir", "run", "--samples", "30", "--metrics", "neighbours"], "digits has no test images"),
-        (["--workdir", "infinite", "--samples", "30"], "of the generator's pixels 100.00% are not finite"),
+        (["run", "--features", "nowhere.pth"], "nowhere.pth cannot be read"),
+        (["points", "--samples", "30"], "points was not trained on the images of a set"),
+        (["run", "--samples", "30", "--metrics", "neighbours"], "digits has no test images"),
+        (["infinite", "--samples", "30"], "infinite: images are uint8, or finite floats in .*; got nan to nan"),
         (
-            ["--workdir", "changed", "--samples", "30"],
+            ["changed", "--samples", "30"],
             "digits is no longer what changed was trained on: its digest was 0123",
         ),
         (
-            ["--workdir", "run", "--samples", "30", "--metrics", "path_length", "--batch-norm", "batch"],
+            ["run", "--samples", "30", "--metrics", "path_length", "--batch-norm", "batch"],
             "path length needs a generator whose images do not hang on their batch",
         ),
         (
-            ["--workdir", "run", "--samples", "30", "--metrics", "cas"],
+            ["run", "--samples", "30", "--metrics", "cas"],
             "needs a conditional run, and data with test images",
         ),
         (
-            ["--workdir", "rounded", "--samples", "30", "--metrics", "path_length"],
+            ["rounded", "--samples", "30", "--metrics", "path_length"],
             "path length needs a run with --precision and --matmul-precision float32",
         ),
-        (["--workdir", "empty"], "empty"),
-        (["--workdir", "large.npy", "--data", "digits"], "large.npy has images .*16.* and digits .*8"),
-        (["--workdir", "large.npy"], "say by --data what it is measured against"),
+        (["empty"], "empty"),
+        (["large.npy", "--data", "digits"], "large.npy has images .*16.* and digits .*8"),
+        (["large.npy"], "say by --data what it is measured against"),
         (
             [
-                "--workdir",
                 "run",
                 "few.npy",
                 "--data",
@@ -237,7 +257,7 @@ def test_a_folder_against_a_set(tmp_path):
                 "--samples",
                 "30",
                 "--metrics",
-                "fid",
+                "frechet",
             ],
             "not measured in one way: .*fake: 30 and 25",
         ),
@@ -265,8 +285,8 @@ def test_what_cannot_be_measured(flags, said, run, capsys, monkeypatch):
             return sample
         return sample.with_generator(jax.tree.map(lambda x: x * np.nan, sample.generator))
 
-    loaded = gan_jax.load
-    monkeypatch.setattr(evaluate.gan_jax, "load", load)
+    loaded = evaluate.load
+    monkeypatch.setattr(evaluate, "load", load)
     with pytest.raises(SystemExit):
         start(*flags)
     words = " ".join(capsys.readouterr().err.split())
@@ -282,5 +302,5 @@ def test_the_classifier_says_how_good_it_is(capsys):
 def test_a_classifier_without_labels(capsys):
     np.save("plain.npy", np.zeros((70, 8, 8), np.uint8))
     with pytest.raises(SystemExit):
-        cli.run(classifier.main, classifier.Config, ["--data", "plain.npy"])
+        cli.run_in_process(classifier.main, classifier.Config, ["--data", "plain.npy"])
     assert "plain.npy has no labels" in capsys.readouterr().err

@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 
-from experiments import dcgan_digits
 from gan_jax import data
 from gan_jax.data.validate import image_set
 from gan_jax.evaluation import classifier, evaluators, features
@@ -30,7 +29,7 @@ def own_cache(tmp_path, monkeypatch):
 
 def test_every_value_is_the_metrics_of_the_features_it_says():
     network = features.classifier(DIGITS, 40)
-    found = evaluators.images(DIGITS, network, few=300).measure(some)
+    found = evaluators.images(DIGITS, network, during=300).measure(some)
     order = np.random.default_rng(0).permutation(len(DIGITS.images))
     half = len(order) // 2
     reference, floor = network(DIGITS.images[order[:half]])[0], network(DIGITS.images[order[half : half + 300]])
@@ -45,7 +44,7 @@ def test_every_value_is_the_metrics_of_the_features_it_says():
         assert {name: pick(found[f"{name}_classifier"]) for name in expected} == pytest.approx(expected, rel=1e-6)
     assert found["collapsed"].value == 0.0
     how = found["frechet_classifier"].protocol
-    assert how["network_weights"] == classifier.trained(DIGITS, 40).digest and how["weights"] == "averaged (EMA)"
+    assert how["network_weights"] == classifier.trained(DIGITS, 40).digest
     assert how["real"] == half and how["fake"] == 300 and how["data_digest"] == DIGITS.digest
     assert found["precision_classifier"].higher_is_better and not found["kid_classifier"].higher_is_better
 
@@ -54,17 +53,19 @@ def test_a_test_split_stands_in_for_the_floor():
     train, test = (
         image_set(part, None, name) for part, name in ((DIGITS.images[:900], "a"), (DIGITS.images[900:], "b"))
     )
-    found = evaluators.images(train, features.pixels(), test=test, few=200).measure(some)
+    found = evaluators.images(train, features.pixels(), test=test, during=200).measure(some)
     pixels = features.pixels()
     rows = np.random.default_rng(0).permutation(897)[:200]
     expected = frechet.frechet(pixels(train.images)[0], pixels(test.images[rows])[0])
     record = found["frechet_pixels"]
     assert record.protocol["floor"] == pytest.approx(expected, rel=1e-6)
-    assert record.protocol["real"] == 900 and record.protocol["real_split"] == "all"
+    assert record.protocol["real"] == 900 and record.protocol["real_split"] == "train"
 
 
 def test_a_constant_generator_is_collapsed():
-    found = evaluators.images(DIGITS, features.pixels(), few=100).measure(lambda n: np.zeros((n, 8, 8, 1), np.float32))
+    found = evaluators.images(DIGITS, features.pixels(), during=100).measure(
+        lambda n: np.zeros((n, 8, 8, 1), np.float32)
+    )
     assert found["collapsed"].value == 1.0 and found["recall_pixels"].value == 0.0
 
 
@@ -72,7 +73,7 @@ def test_a_constant_generator_is_collapsed():
     ("few", "many", "final"), [(100, 400, 400), (100, 10_000, 898), (898, 10_000, None), (2_000, 10_000, None)]
 )
 def test_more_samples_at_the_end_as_far_as_there_are_real_images(few, many, final):
-    measures = evaluators.images(DIGITS, features.pixels(), few=few, many=many)
+    measures = evaluators.images(DIGITS, features.pixels(), during=few, final=many)
     asked = []
 
     def draw(count):
@@ -130,7 +131,7 @@ def test_parts_are_no_larger_than_memory(monkeypatch):
     ("count", "flags", "said"),
     [
         (14, {}, "has 14 images; to measure a generator at least 20 are needed"),
-        (200, {"few": 8}, "--evaluate-samples 8: at least 10"),
+        (200, {"during": 8}, "--evaluate-samples 8: at least 10"),
     ],
 )
 def test_what_cannot_be_measured_is_said_before_training(count, flags, said):
@@ -181,11 +182,26 @@ def test_the_best_of_a_mixture_is_not_a_collapsed_one():
     assert best == "overlap" and good[best].higher_is_better and good[best].value > 0.9 > 0.2 > fallen[best].value
 
 
-@pytest.mark.parametrize(("ema_images", "told"), [(0, "raw"), (1_000.0, "averaged (EMA)")])
-def test_a_generator_without_memory_is_not_called_averaged(ema_images, told):
-    config = dcgan_digits.Config(features="pixels", evaluate_samples=20, final_samples=20, ema_images=ema_images)
-    found = evaluators.for_run(config, DIGITS).measure(lambda n: FAKES.images[:n])
-    assert {record.protocol["weights"] for record in found.values()} == {told}
+def test_each_protocol_has_what_concerns_its_metric():
+    found = evaluators.images(DIGITS, features.classifier(DIGITS, 40), during=50).measure(some)
+    own = {name: {*record.protocol} for name, record in found.items()}
+    assert {"size", "fit", "pixels", "fake", "data", "floor"} <= set.intersection(*own.values())
+    assert "k" in own["recall_classifier"] and "k" not in own["frechet_classifier"] | own["kid_classifier"]
+    assert "splits" in own["inception_score_classifier"] and "real" not in own["inception_score_classifier"]
+    assert "pairs" in own["kid_classifier"] and "pairs" not in own["precision_classifier"]
+    reals = {name: found[f"{name}_classifier"].protocol["real"] for name in ("frechet", "kid", "recall")}
+    assert reals == {"frechet": 898, "kid": 50, "recall": 50}
+
+
+def test_what_is_no_picture_is_not_rounded():
+    """Silence has a spectrum of its own: 8 bits would give it an offset."""
+    sound = np.random.default_rng(0).normal(size=(6, 16, 1)).astype(np.float32) * 20
+    plain = features.pixels()._replace(bits=None)
+    np.testing.assert_array_equal(plain(sound)[0], sound.reshape(6, -1))
+    assert plain.protocol["pixels"] == "not rounded" and features.pixels().protocol["pixels"] == "8 bits"
+    sound[2, 3] = np.nan
+    with pytest.raises(ValueError, match="1.04% is not finite"):
+        plain(sound)
 
 
 def test_a_classifier_learns_and_is_the_same_the_next_time():
@@ -205,10 +221,10 @@ def test_a_classifier_learns_and_is_the_same_the_next_time():
 
 def test_the_classifiers_that_come_with_the_library(capsys):
     """The digits' is used as it is; of every one the name says this version, and weights and statistics are finite."""
-    learnt = classifier.trained(DIGITS, evaluators.CLASSIFIER_STEPS)
+    learnt = classifier.trained(DIGITS, classifier.STEPS)
     assert classifier.accuracy(learnt, DIGITS) > 0.99 and learnt.steps == 561
     assert capsys.readouterr().err == "" and not list(cache.root().glob("arrays/classifier-*"))
-    steps = evaluators.CLASSIFIER_STEPS
+    steps = classifier.STEPS
     expected = {"86ce3993329d1043-10-561-0", f"b987c01e8669a99c-10-{steps}-0", f"f2a050cf813f5527-10-{steps}-0"}
     files = sorted(classifier.SHIPPED.glob("*.npz"))
     assert {path.stem for path in files} == {f"classifier-{classifier.VERSION}-{name}" for name in expected}
@@ -246,11 +262,28 @@ def test_only_what_was_measured_in_one_way_can_be_compared():
 @pytest.mark.parametrize("record", [3.5, Record(3.5, True, {})])
 def test_a_bare_number_is_refused(record):
     with pytest.raises(UserError, match="fid = .* has no protocol"):
-        protocol.require({"fid": record})
-    with pytest.raises(UserError, match=r"fid: its protocol, .*, does not say fake and weights"):
-        protocol.require({"fid": Record(3.5, True, {"x": 1})})
+        protocol.completed({"fid": record}, {"weights": "raw"})
+
+
+@pytest.mark.parametrize(
+    ("own", "how", "said"),
+    [
+        ({"x": 1}, {"weights": "raw"}, "does not say of how many samples: fake, or real"),
+        ({"fake": 1}, {"batch_norm": "none"}, "does not say of which weights: averaged or raw"),
+    ],
+)
+def test_a_protocol_says_at_least_of_how_many_samples_of_which_weights(own, how, said):
+    with pytest.raises(UserError, match=f"fid: its protocol, .*, {said}"):
+        protocol.completed({"fid": Record(3.5, True, own)}, how)
+
+
+def test_a_protocol_is_completed_by_who_draws_the_samples():
+    """Of D's classes no fakes are counted; what a record says itself stands."""
+    record = Record(0.5, True, {"real": 10, "batch_norm": "none"})
+    found = protocol.completed({"accuracy": record}, {"weights": "raw", "batch_norm": "running averages"})
+    assert found["accuracy"].protocol == {"real": 10, "batch_norm": "none", "weights": "raw"}
 
 
 def test_protocols_are_json():
-    found = evaluators.images(DIGITS, features.pixels(), few=50).measure(some)
+    found = evaluators.images(DIGITS, features.pixels(), during=50).measure(some)
     assert json.loads(json.dumps({name: record._asdict() for name, record in found.items()}))

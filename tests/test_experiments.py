@@ -34,7 +34,7 @@ SMALL = {
 
 def start(name, *flags):
     module = importlib.import_module(f"experiments.{name}")
-    return cli.run(module.main, module.Config, [str(flag) for flag in flags])
+    return cli.run_in_process(module.main, module.Config, [str(flag) for flag in flags])
 
 
 @pytest.fixture

@@ -252,7 +252,7 @@ def test_a_read_only_directory(tmp_path, monkeypatch):
 def test_batch_and_source_must_agree():
     source = data.ring(4, 0)
     with pytest.raises(ValueError, match="the source gives 4 rows a step; batch_size x packing x n_disc = 16 x 1 x 1"):
-        training.run(CONFIG, gan_ring.build, source)
+        training.run(CONFIG, gan_ring.build, training.Setup(source))
 
 
 def test_load_gives_the_averaged_generator():

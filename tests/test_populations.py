@@ -18,8 +18,9 @@ from experiments import dcgan_digits, gan_digits, gan_ring, wgan_mnist
 from gan_jax import data, training
 from gan_jax.evaluation import evaluators
 from gan_jax.system import mesh
-from gan_jax.training import loop, sampling
+from gan_jax.training import evaluation, program
 from gan_jax.types import Evaluate, UserError
+from gan_jax.workdir import sampler
 from gan_jax.workdir.members import mean_std
 
 CONFIG = gan_ring.Config(
@@ -154,7 +155,7 @@ def test_a_population_resumes_bit_for_bit(intervals):
     }
 
 
-def test_a_call_ends_where_another_stream_begins():
+def test_a_call_ends_where_another_attempt_begins():
     """At the step that a run once went back to, whatever the intervals are now."""
     run(dataclasses.replace(CONFIG, steps=10, log_every=10, checkpoint_every=10, sample_every=0, evaluate_every=0))
     saved = json.loads(Path("run/config.json").read_text())
@@ -162,13 +163,14 @@ def test_a_call_ends_where_another_stream_begins():
     long = dataclasses.replace(CONFIG, steps=20, log_every=20, checkpoint_every=20, sample_every=0, evaluate_every=0)
     calls = []
 
-    class Watched(loop.Trainer):
-        def until_due(self, step):
-            calls.append((step, super().until_due(step), self.stream(step)))
-            return calls[-1][1]
+    play = program.Program.play
+
+    def watched(self, state, first_fault, step, count, attempt=0, vote=None):
+        calls.append((step, count, attempt))
+        return play(self, state, first_fault, step, count, attempt, vote)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Player", Watched)
+        patch.setattr(program.Program, "play", watched)
         run(long)
     assert calls == [(10, 4, 0), (14, 6, 1)]
 
@@ -258,7 +260,7 @@ def test_a_set_that_stays_on_the_host():
     states = []
     for name, most in (("resident", 2**30), ("host", 0)):
         source = data.source(images, 8, 0, resident_bytes=most)
-        states.append(training.run(dataclasses.replace(config, workdir=name), gan_digits.build, source))
+        states.append(training.run(dataclasses.replace(config, workdir=name), gan_digits.build, training.Setup(source)))
     assert source.resident is False
     for a, b in zip(rows("resident"), rows("host"), strict=True):
         np.testing.assert_allclose(a["disc/loss"], b["disc/loss"], rtol=1e-4)
@@ -289,23 +291,19 @@ def test_samples_are_drawn_one_call_after_another(monkeypatch):
     config = dataclasses.replace(CONFIG, seeds=2, steps=1)
     drawn, before = [], []
 
-    def picture(values):
-        return np.zeros((8, 8, 1), np.uint8)
+    class Spied(sampler.Programs):
+        def __init__(self, *args):
+            super().__init__(*args)
+            draw = self.draw
 
-    class Spied(sampling.Samples):
-        def __init__(self, rounds):
-            super().__init__(rounds)
-            draw = self._draw
-
-            def spied(*args, **kwargs):
+            def spied(*args):
                 before.append(all(one.is_ready() for one in drawn))
-                drawn.append(draw(*args, **kwargs))
+                drawn.append(draw(*args))
                 return drawn[-1]
 
-            self._draw = spied
+            self.draw = spied
 
-    monkeypatch.setattr(sampling, "CHUNK", 10)
-    monkeypatch.setattr(loop, "Samples", Spied)
-    source = data.ring(config.batch_size, config.seed)
-    training.run(config, gan_ring.build, source, evaluators.mixture(data.ring_centres(), 0.01, 400), picture)
-    assert len(before) > 2 * 40 and all(before)
+    monkeypatch.setattr(sampler, "CHUNK", 10)
+    monkeypatch.setattr(evaluation, "Programs", Spied)
+    ringrun.play(config, evaluators.mixture(data.ring_centres(), 0.01, 400))
+    assert len(drawn) >= 80 and all(before)

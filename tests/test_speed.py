@@ -307,7 +307,7 @@ def test_a_state_that_is_donated_counts_once():
     """Of parameters that are many beside a batch: the round holds them, Adam's moments and their average, and not twice."""
     gen, disc = mlp.Generator((8, 8, 1), (512, 512)), mlp.Discriminator((512, 512))
     recipe = training.Recipe(
-        adversarial(gen, disc, losses.non_saturating(), z_dim=8), optax.adam(1e-3), optax.adam(1e-3), 8
+        adversarial(gen, disc, losses.non_saturating(), z_dim=8), optax.adam(1e-3), optax.adam(1e-3)
     )
     update = game.make_update(recipe.game, recipe.gen_tx, recipe.disc_tx)
     batch = {"image": jnp.zeros((4, 8, 8, 1))}
@@ -367,7 +367,7 @@ def test_benchmark_runs_a_peer_in_turn(tmp_path, capsys):
         "--peer",
         peer,
     ]
-    cli.run(benchmark.main, benchmark.Config, flags)
+    cli.run_in_process(benchmark.main, benchmark.Config, flags)
     one = json.loads((tmp_path / "b.json").read_text())["games"]["ring"]
     assert one["peers"][0]["ms"] == 5 and one["peers"][0]["ratio"] == pytest.approx(5 / one["ms"], abs=2e-3)
     assert one["peak_mb"] > 0 and one["needed_mb"] > 0 and "over peers" in capsys.readouterr().out
@@ -386,7 +386,7 @@ def test_benchmark_runs_a_peer_in_turn(tmp_path, capsys):
 )
 def test_what_the_benchmark_cannot_run(flags, said, capsys):
     with pytest.raises(SystemExit):
-        cli.run(benchmark.main, benchmark.Config, flags)
+        cli.run_in_process(benchmark.main, benchmark.Config, flags)
     assert said in capsys.readouterr().err
 
 

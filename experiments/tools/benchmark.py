@@ -143,7 +143,7 @@ def looped(module: ModuleType, config: Run, source: Source, steps: int) -> Itera
                 "devices": split(config),
             }
             config = dataclasses.replace(config, checkpoint_every=0, **own)
-            training.run(config, module.build, source, picture=lambda samples: np.zeros((8, 8, 1), np.uint8))
+            training.run(config, module.build, training.Setup(source, shown=1))
             seconds = {row["step"]: row["seconds"] for row in read_rows(Path(workdir) / "metrics.jsonl")}
         yield (seconds[2 * steps] - seconds[steps]) / steps / len(config.members()) * 1e3
 

@@ -28,7 +28,7 @@ class Config:
     """As of an experiment."""
     stream: bool = False
     """As of an experiment."""
-    steps: int = evaluators.CLASSIFIER_STEPS
+    steps: int = classifier.STEPS
     """Steps of 128 images; metrics use the default."""
     seed: int = 0
     """Of weights, order and dropout; metrics use 0."""

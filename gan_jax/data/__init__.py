@@ -7,6 +7,7 @@ from gan_jax.data import arrays, digits, folders, tfds
 from gan_jax.data.resident import source
 from gan_jax.data.stacked import stacked
 from gan_jax.data.tfds_prepare import find
+from gan_jax.data.together import together
 from gan_jax.data.toy import grid, grid_centres, points, ring, ring_centres
 from gan_jax.types import ImageSet, NoSplit, UserError
 
@@ -23,6 +24,7 @@ __all__ = [
     "source",
     "stacked",
     "tfds",
+    "together",
 ]
 
 

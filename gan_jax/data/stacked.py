@@ -6,7 +6,7 @@ import numpy as np
 
 from gan_jax.data.ondisk import OnDisk, digest_of
 from gan_jax.data.shuffle import epoch_index
-from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, Spec, UserError
+from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError, spec_of
 
 # Folded into the key: with the step alone the triples would be drawn from the very bits that draw a run's latents.
 ORDER, DRAW = 2**32 - 1, 2**32 - 3
@@ -55,7 +55,7 @@ def stacked(digits: ImageSet, rows: int, seed: int, *, count: int = 0) -> Source
 
     name = f"{digits.name}, {f'{count:,} triples' if count else 'fresh triples'}"
     digest = digest_of("stacked", digits.digest, count)
-    return Source(fetch, batch, jax.random.key(seed), rows, Spec((h, w, 3), 1000), count, True, name, digest)
+    return Source(fetch, batch, jax.random.key(seed), rows, spec_of((h, w, 3), 1000), count, True, name, digest)
 
 
 def triples(size: int, count: int) -> np.ndarray:

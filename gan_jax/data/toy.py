@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.ondisk import digest_of
-from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, Spec, UserError
+from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError, spec_of
 
 # Folded into the key: with the step alone the data would be drawn from the very bits that draw a run's latents.
 DRAW = 2**32 - 3
@@ -77,4 +77,4 @@ def _mixture(rows: int, seed: int, centres: np.ndarray, std: float, name: str) -
         noise = jax.random.normal(noise_key, (rows, 2), jnp.float32)
         return {"image": jnp.asarray(centres)[label] + std * noise, "label": label}
 
-    return Source(fetch, batch, jax.random.key(seed), rows, Spec((2,), len(centres)), 0, True, name)
+    return Source(fetch, batch, jax.random.key(seed), rows, spec_of((2,), len(centres)), 0, True, name)

@@ -16,12 +16,12 @@ BATCHES = 50  # of which standing statistics are gathered
 
 
 def batch_samples(game: Game, generator: Average, spec: Spec, count: int, seed: int) -> np.ndarray:
-    """[count ...] samples, each batch of 100 normalised by its own statistics; in [-1, 1]. UserError for a game that draws
+    """[count ...] samples, each batch of 100 normalised by its own statistics; labels are the classes in turn. UserError for a game that draws
     no fakes of its own.
     """
     draw = _drawing(game, generator.params, spec)
     parts = [
-        np.asarray(draw(generator.stats, jax.random.fold_in(jax.random.key(seed), i))[0])
+        np.asarray(draw(generator.stats, jax.random.fold_in(jax.random.key(seed), i), i * ROWS)[0])
         for i in range(-(-count // ROWS))
     ]
     return np.concatenate(parts)[:count]
@@ -39,7 +39,7 @@ def standing(game: Game, generator: Average, spec: Spec, seed: int = 0) -> Avera
     def gathered(start: float) -> PyTree:
         stats = jax.tree.map(lambda x: jnp.full_like(x, start), generator.stats)
         for i in range(BATCHES):
-            stats = draw(stats, jax.random.fold_in(jax.random.key(seed), i))[1]
+            stats = draw(stats, jax.random.fold_in(jax.random.key(seed), i), 0)[1]
         return stats
 
     zero, one = gathered(0.0), gathered(1.0)
@@ -47,17 +47,19 @@ def standing(game: Game, generator: Average, spec: Spec, seed: int = 0) -> Avera
 
 
 def _drawing(game: Game, params: PyTree, spec: Spec) -> Any:
-    """(stats, key) -> a batch of fakes in training mode, and the statistics after it."""
+    """(stats, key, first) -> a batch of fakes in training mode, its labels the classes in turn from row `first` on, and the
+    statistics after it.
+    """
     fakes = game.fakes
     if fakes is None:
         raise UserError("this game makes its fakes inside its losses: only running statistics can be used")
-    blank: Batch = spec.blank(ROWS)
-    if spec.classes:
-        blank = {**blank, "label": jnp.arange(ROWS) % spec.classes}
     nobody = Player(params={}, stats={}, opt=())
 
     @jax.jit
-    def draw(stats: PyTree, key: jax.Array) -> tuple[jax.Array, PyTree]:
+    def draw(stats: PyTree, key: jax.Array, first: int) -> tuple[jax.Array, PyTree]:
+        blank: Batch = spec.blank(ROWS)
+        if spec.classes:
+            blank = {**blank, "label": (first + jnp.arange(ROWS)) % spec.classes}
         side = Player(params=params, stats=stats, opt=())
         state = State(step=jnp.int32(0), gen=side, disc=nobody, ema=Average(params, stats), aux={})
         return fakes(params, state, blank, key)

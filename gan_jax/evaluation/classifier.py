@@ -21,6 +21,7 @@ from gan_jax.system import cache, mesh
 from gan_jax.types import Array, ImageSet, PyTree, UserError
 
 VERSION = 2  # of network and training: another number, another classifier
+STEPS = 5_000  # by which metrics' classifiers are trained
 BATCH = 128
 CALL = 50  # steps in one call of the compiled program
 EVALUATED, ROWS = 500, 5_000  # images in one pass of evaluation, and brought to memory at a time

@@ -31,25 +31,41 @@ class Ready(NamedTuple):
 
 
 class Features(NamedTuple):
-    """images [n h w c], uint8 -> features [n d] float32, and a classifier's logits [n classes] or None."""
+    """images [n h w c], uint8 -> features [n d] float32, and a classifier's logits [n classes] or None; or of other arrays
+    [n ...], where nothing is rounded.
+    """
 
     kind: str  # one word, which metrics on it are called by: "frechet_pixels"
     ready: Callable[[], Ready]  # which may take a minute the first time: a classifier is trained
     classes: int = 0  # of the logits; 0: none
+    bits: int | None = 8  # to which images in [-1, 1] are rounded, as pictures are saved; None: not at all
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """The network's, and what becomes of pixels before it sees them."""
+        return {**self.ready().protocol, "pixels": "not rounded" if self.bits is None else f"{self.bits} bits"}
 
     def __call__(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
-        """Of images in any form: those in [-1, 1] are rounded to 8 bits first, as pictures are saved. ValueError for values
-        that are not finite, and for those of another range, such as 0 to 255.
+        """Of images in any form: those in [-1, 1] are rounded first. ValueError for values that are not finite, and for
+        those of another range, such as 0 to 255.
         """
         return _joined([self._part(images[part]) for part in _parts(images.shape, len(images))])
 
-    def _part(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
+    def rounded(self, images: Array) -> np.ndarray:
+        """As the network is given them."""
         rows = np.asarray(images)
+        if self.bits is None:
+            if not np.isfinite(rows).all():
+                raise ValueError(f"of what is measured {np.mean(~np.isfinite(rows)):.2%} is not finite")
+            return rows
         if rows.dtype != np.uint8:
             if not np.abs(rows).max(initial=0) < FAR:  # NaN is not less either
                 raise ValueError(f"images are uint8, or finite floats in [-1, 1]; got {rows.min():g} to {rows.max():g}")
             rows = to_uint8(rows)
-        return self.ready().apply(rows)
+        return rows
+
+    def _part(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.ready().apply(self.rounded(images))
 
     def batches(self, images: ImageSet, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Of some rows of a set, a part at a time."""
@@ -60,7 +76,7 @@ class Features(NamedTuple):
         """What tells features of these rows from all others: a hash of all that they depend on."""
         which = hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()
         changed = getattr(images.images, "changed", 0)
-        what = {**self.ready().protocol, "data": images.digest, "rows": which, "changed": changed}
+        what = {**self.protocol, "data": images.digest, "rows": which, "changed": changed}
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24]
 
     def cached(self, images: ImageSet, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

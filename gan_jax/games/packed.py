@@ -15,7 +15,7 @@ def packed(game: Game, m: int) -> Game:
     example: a penalty is of the gradient with respect to the whole pack. m = 1 is the game itself.
 
     D must take the wider rows. A pack has m labels, so the conditional game is not packed: its `init` finds no label
-    (ValueError). ValueError for m below 1, and for a game whose losses make their own fakes.
+    (ValueError). ValueError for m below 1, for a game whose losses make their own fakes, and for one whose fakes are a tree.
     Lin et al. 2018 (PacGAN), arXiv:1712.04086, section 2.
     """
     if m < 1:
@@ -29,13 +29,18 @@ def packed(game: Game, m: int) -> Game:
         # Any rows do for the shapes, so their number need be no multiple of m.
         return game.init(key, {"image": jnp.concatenate([batch["image"]] * m, -1)})
 
+    def joined(fake: PyTree) -> jax.Array:
+        if not hasattr(fake, "shape"):
+            raise ValueError(f"packing joins arrays; this game's fakes are a tree: {jax.tree.structure(fake)}")
+        return pack(fake, m)
+
     def disc_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
-        return game.disc_loss(params, state, {"image": pack(batch["image"], m)}, key, pack(fake, m))
+        return game.disc_loss(params, state, {"image": pack(batch["image"], m)}, key, joined(fake))
 
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
-        return game.gen_loss(params, state, {"image": pack(batch["image"], m)}, key, pack(fake, m))
+        return game.gen_loss(params, state, {"image": pack(batch["image"], m)}, key, joined(fake))
 
-    return Game(init, disc_loss, gen_loss, game.sample, game.fakes)
+    return game._replace(init=init, disc_loss=disc_loss, gen_loss=gen_loss)
 
 
 def pack(x: Array, m: int) -> jax.Array:

@@ -5,7 +5,6 @@ from typing import Any
 
 from gan_jax.types import Record, UserError
 
-LEAST = ("fake", "weights")  # what every protocol says: of how many samples, of which generator
 BESIDE = frozenset({"floor", "sample_seed"})  # what is told with a protocol, or drawn anew, and changes no meaning
 
 
@@ -26,12 +25,19 @@ def require_same(protocols: Mapping[str, Mapping[str, Any]]) -> None:
             raise UserError(f"{first} and {name} were not measured in one way: " + "; ".join(differ))
 
 
-def require(records: Mapping[str, Record]) -> None:
-    """UserError for a value that does not say how it was taken: of how many samples ("fake") of which generator
-    ("weights": averaged or raw), at the least.
+def completed(records: Mapping[str, Any], how: Mapping[str, Any]) -> dict[str, Record]:
+    """The records, with what whoever drew the samples says of them ("weights": averaged or raw, and so on), unless a
+    record says it itself. UserError for a value that does not say how it was taken: of how many samples ("fake"), or of how
+    many real examples ("real").
     """
+    found = {}
     for name, record in records.items():
         if not isinstance(record, Record) or not record.protocol:
             raise UserError(f"{name} = {record!r} has no protocol: give a Record(value, higher_is_better, protocol)")
-        if lacks := [key for key in LEAST if key not in record.protocol]:
-            raise UserError(f"{name}: its protocol, {dict(record.protocol)}, does not say {' and '.join(lacks)}")
+        own = {**record.protocol, **{key: value for key, value in how.items() if key not in record.protocol}}
+        if "weights" not in own:
+            raise UserError(f"{name}: its protocol, {own}, does not say of which weights: averaged or raw")
+        if not {"fake", "real"} & own.keys():
+            raise UserError(f"{name}: its protocol, {own}, does not say of how many samples: fake, or real")
+        found[name] = record._replace(protocol=own)
+    return found

@@ -87,6 +87,10 @@ class Discriminator(nn.Module):
     classes: int = 0
     dtype: Any = jnp.float32
 
+    @property
+    def couples_rows(self) -> bool:
+        return self.batch_norm
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool

@@ -45,6 +45,8 @@ class Discriminator(nn.Module):
     pieces: int = 5
     dtype: Any = jnp.float32
 
+    couples_rows = False
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "b d"], label: Int[Array, " b"] | None = None, *, train: bool

@@ -59,6 +59,8 @@ class Discriminator(nn.Module):
     classes: int = 0
     dtype: Any = jnp.float32
 
+    couples_rows = False
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "b *shape"], label: Int[Array, " b"] | None = None, *, train: bool

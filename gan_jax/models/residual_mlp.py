@@ -49,6 +49,8 @@ class Discriminator(nn.Module):
     blocks: int = 2
     dtype: Any = jnp.float32
 
+    couples_rows = False
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "b *shape"], label: Int[Array, " b"] | None = None, *, train: bool

@@ -110,6 +110,8 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
     remat: bool = False
 
+    couples_rows = False
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool

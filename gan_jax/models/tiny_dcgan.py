@@ -60,6 +60,8 @@ class Discriminator(nn.Module):
     width: int = 4
     dtype: Any = jnp.float32
 
+    couples_rows = True  # batch norm
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool

@@ -20,20 +20,25 @@ from gan_jax.workdir.manifest import program
 Config = TypeVar("Config")
 
 
-def run(
-    main: Callable[[Config], Any], config: type[Config], args: list[str] | None = None, ours: bool | None = None
-) -> None:
-    """Parses `args` (default: the command line) into `config` and calls `main`. `ours` says whether the process is the
-    program's own, whose memory, compile cache and exit it may settle (default: where `args` is not given). Exits: 0 done; 2 a mistake, said in one
-    message; 3 another process of the run is gone; 130 interrupted.
+def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | None = None) -> None:
+    """Parses `args` (default: the command line) into `config` and calls `main`, in a process that is the program's own: its
+    memory, compile cache, number of devices and exit are settled here. Exits: 0 done; 2 a mistake, said in one message; 3
+    another process of the run is gone; 130 interrupted.
 
-    `--help` shows the experiment's docstring, then every flag with its default and meaning.
+    `--help` shows the program's docstring, then every flag with its default and meaning.
     """
+    _quieten()
+    malloc.keep()
+    _run(main, config, args, ours=True)
+
+
+def run_in_process(main: Callable[[Config], Any], config: type[Config], args: list[str]) -> None:
+    """The same in a process that does other things beside, such as a notebook's or a test's; SystemExit for the exits."""
+    _run(main, config, args, ours=False)
+
+
+def _run(main: Callable[[Config], Any], config: type[Config], args: list[str] | None, ours: bool) -> None:
     description = sys.modules[main.__module__].__doc__ or ""
-    ours = args is None if ours is None else ours
-    if ours:
-        _quieten()
-        malloc.keep()
     try:
         given = tyro.cli(config, args=args, description=description, prog=program(main))
         if ours and getattr(given, "compile_cache", True):
@@ -52,7 +57,7 @@ def run(
     except jax.errors.JaxRuntimeError as error:
         if processes.peer_lost(error):
             _gone(error, ours=ours)
-        if "RESOURCE_EXHAUSTED" not in str(error) and "memory" not in str(error).lower():
+        if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         print(
             f"error: out of memory: {str(error).splitlines()[0]}; try a smaller --batch-size or --width",

@@ -1,19 +1,22 @@
 """How a run measures its generators: on the way, which is best, whether it still improves, and once more at the end."""
 
-import functools
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from gan_jax import game
 from gan_jax.config import Run
 from gan_jax.metrics import protocol
 from gan_jax.system import processes
 from gan_jax.training.program import Program
-from gan_jax.training.sampling import Samples
-from gan_jax.types import Draw, Evaluate, Record
+from gan_jax.types import Draw as DrawProtocol
+from gan_jax.types import Evaluate, Record
 from gan_jax.workdir.checkpoint import Checkpoints
 from gan_jax.workdir.log import Log, Value
 from gan_jax.workdir.members import best_of, shown
+from gan_jax.workdir.sampler import Draw, Programs, Sampler, weights
 
 Records = dict[str, Record]
 EARLY = "run/stopped_early"  # stands in the row after which --patience, its value, ended the run
@@ -24,22 +27,49 @@ def stopped(rows: Iterable[Mapping[str, Any]], step: int, patience: int) -> bool
     return any(row["step"] == step and 0 < patience <= row.get(EARLY, 0) for row in rows)
 
 
+def samplers(config: Run, program: Program, spec: Any) -> Callable[[game.State, int], Sampler]:
+    """(state, member) -> the sampler of that member's averaged generator; all share one compiled program."""
+    programs = Programs(
+        lambda values: program.recipe(values).game, spec, program.population, config.matmul_precision, program.whole
+    )
+    recipe = program.recipe()
+    how = {"weights": weights(recipe.ema_decay), "batch_norm": "running averages"}
+    first = Sampler(programs, None, None, 0, how, recipe=recipe)  # type: ignore[arg-type]  # it has no state yet
+
+    def of(state: game.State, member: int) -> Sampler:
+        values = {name: np.float32(value) for name, value in program.members[member].values.items()}
+        return dataclasses.replace(first, generator=state.ema, state=state, member=member, values=values)
+
+    return of
+
+
 class Evaluation:
     """The measures of one start of one run."""
 
-    def __init__(self, config: Run, rounds: Program, samples: Samples, evaluate: Evaluate | None, log: Log):
-        self.rounds, self.samples, self.evaluate, self.log = rounds, samples, evaluate, log
+    def __init__(
+        self,
+        config: Run,
+        program: Program,
+        sampler: Callable[[game.State, int], Sampler],
+        evaluate: Evaluate | None,
+        log: Log,
+    ):
+        self.program, self.sampler, self.evaluate, self.log = program, sampler, evaluate, log
         self.patience = config.patience
         self.name = config.best or (evaluate.names[0] if evaluate else "")  # by which the best checkpoint is chosen
         # Of that metric: the best value on disk, and how many members it is of.
-        self.best: tuple[float, int] | None = None
+        self._best: tuple[float, int] | None = None
+
+    def forget(self) -> None:
+        """What was best may not be on disk: it is found anew among the checkpoints."""
+        self._best = None
 
     def measure(self, state: game.State, dead: set[int]) -> tuple[Records, dict[str, Value]]:
         """The records, of the first member that has some, and the row's values."""
         if self.evaluate is None:
             return {}, {}
         records, values = self._measured(self.evaluate.measure, "eval", state, dead)
-        self.log.say(f"step {int(_first(state.step)):,}: " + _told(values))
+        self.log.say(f"step {_step(state):,}: " + _told(values))
         self._warn(records, values)
         return records, values
 
@@ -55,15 +85,15 @@ class Evaluation:
         if self.evaluate is None:
             return None
         higher = bool(records[self.name].higher_is_better)
-        if self.best is None:
+        if self._best is None:
             kept = {*checkpoints.steps()} - {step}
             for old in processes.on_main(rows):
                 if old["step"] in kept and f"eval/{self.name}" in old:
-                    self.best = best_of(self.best, old[f"eval/{self.name}"], higher) or self.best
-        now = best_of(self.best, row[f"eval/{self.name}"], higher)
+                    self._best = best_of(self._best, old[f"eval/{self.name}"], higher) or self._best
+        now = best_of(self._best, row[f"eval/{self.name}"], higher)
         if now is None:
             return None
-        self.best = now
+        self._best = now
         return self.name, now[0]
 
     def over(self, rows: list[dict[str, Any]], records: Records) -> bool:
@@ -82,32 +112,31 @@ class Evaluation:
         if self.evaluate is None or self.evaluate.final is None:
             return {}, {}
         records, values = self._measured(self.evaluate.final, what, state, dead)
-        self.log.say(f"the {what} checkpoint, of step {int(_first(state.step)):,}: " + _told(values))
+        self.log.say(f"the {what} checkpoint, of step {_step(state):,}: " + _told(values))
         return records, values
 
     def _measured(
-        self, measure: Callable[[Draw], Records], what: str, state: game.State, dead: set[int]
+        self, measure: Callable[[DrawProtocol], Records], what: str, state: game.State, dead: set[int]
     ) -> tuple[Records, dict[str, Value]]:
         each: list[Records] = []
-        for i in range(len(self.rounds.members)):
-            draw = functools.partial(self.samples.draw, state, i, 0)
-            each.append({} if i in dead else measure(draw))
-            protocol.require(each[-1])
+        for i in range(len(self.program.members)):
+            draw = Draw(self.sampler(state, i))
+            each.append({} if i in dead else protocol.completed(measure(draw), draw.how))
         records: Records = next(filter(None, each), {})
         lists = {f"{what}/{name}": [one[name].value if one else None for one in each] for name in records}
-        values: Any = lists if self.rounds.population else {name: value[0] for name, value in lists.items()}
+        values: Any = lists if self.program.population else {name: value[0] for name, value in lists.items()}
         return records, processes.broadcast(values)  # machines may differ in the last digit, and decisions hang on it
 
     def _warn(self, records: Records, values: Mapping[str, Value]) -> None:
         found: Any = values.get("eval/collapsed", 0.0)
         flags = found if isinstance(found, list) else [found]
-        if collapsed := [self.rounds.members[i].label for i, flag in enumerate(flags) if flag]:
-            who = "; ".join(collapsed) if self.rounds.population else "the generator"
+        if collapsed := [self.program.members[i].label for i, flag in enumerate(flags) if flag]:
+            who = "; ".join(collapsed) if self.program.population else "the generator"
             self.log.say(f"warning: collapsed: {who} ({records['collapsed'].protocol.get('rule', '')})")
 
 
-def _first(step: Any) -> Any:
-    return step.reshape(-1)[0]
+def _step(state: game.State) -> int:
+    return int(state.step.reshape(-1)[0])
 
 
 def _told(values: Mapping[str, Value]) -> str:

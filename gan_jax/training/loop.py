@@ -1,13 +1,11 @@
-"""One start of a run: plays the rounds, writes rows, pictures and checkpoints on the way, and deals with what goes wrong."""
+"""One start of a run: plays the rounds, writes rows, samples and checkpoints on the way, and deals with what goes wrong."""
 
-import collections
 import contextlib
 import functools
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,173 +13,178 @@ import numpy as np
 from gan_jax import game
 from gan_jax.config import PLACE, Run
 from gan_jax.system import processes
-from gan_jax.system.signals import Stop
 from gan_jax.training import evaluation, monitors
-from gan_jax.training.evaluation import Evaluation
+from gan_jax.training.evaluation import Evaluation, samplers
 from gan_jax.training.program import Fault, Program
-from gan_jax.training.sampling import Samples
-from gan_jax.types import Evaluate, Record, Source, UserError, WriteError
+from gan_jax.training.recipe import Setup
+from gan_jax.training.saving import SUFFIXES, Saved, Saver, sample_files
+from gan_jax.training.stopping import Stopper
+from gan_jax.types import Batch, Record, UserError, WriteError
 from gan_jax.workdir import manifest, pictures, report
 from gan_jax.workdir.checkpoint import Checkpoints
 from gan_jax.workdir.log import Log, Value, read_rows
-from gan_jax.workdir.retry import Retry
 
 INFLIGHT = 8  # rounds that may be queued on the device: enough to keep it busy, few enough that a stop is prompt
 PATIENCE = 3  # times that a run goes back to one checkpoint before it gives up
+SHOWN = 2  # folded into a member's key for the noise of its pictures
+
+
+class Due(NamedTuple):
+    """What is to be done after a round."""
+
+    log: bool
+    measure: bool
+    draw: bool
+    save: bool
+
+
+def due(config: Run, step: int, last: bool) -> Due:
+    """After the round `step`; after the `last` one, everything."""
+    every = (config.log_every, config.evaluate_every, config.sample_every, config.checkpoint_every)
+    return Due(*(last or (n > 0 and step % n == 0) for n in every))
+
+
+def until_due(config: Run, step: int, *others: int) -> int:
+    """Rounds from `step` on until something is to be done, the run ends, or one of `others` is reached."""
+    every = (config.log_every, config.evaluate_every, config.sample_every, config.checkpoint_every)
+    turns = [other - step for other in others if other > step]
+    return min([config.steps - step, *turns, *(n - step % n for n in every if n)])
 
 
 class Trainer:
     """One start of one run."""
 
-    def __init__(
-        self,
-        config: Run,
-        rounds: Program,
-        source: Source,
-        samples: Samples,
-        evaluate: Evaluate | None,
-        picture: Callable[[np.ndarray], np.ndarray],
-        pictured: int,
-        workdir: Path,
-        log: Log,
-        checkpoints: Checkpoints,
-    ):
-        self.config, self.rounds, self.source, self.evaluate = config, rounds, source, evaluate
-        self.picture, self.pictured, self.samples = picture, pictured, samples
+    def __init__(self, config: Run, program: Program, setup: Setup, workdir: Path, log: Log, checkpoints: Checkpoints):
+        self.config, self.program, self.setup = config, program, setup
         self.workdir, self.log, self.checkpoints = workdir, log, checkpoints
-        silent = not processes.is_main()
-        self.rows_out = Retry(workdir / "metrics.jsonl", log.say, silent)
-        self.pictures = Retry(workdir / "samples", log.say, silent)  # of its own: what cannot be drawn stops no row
+        self.sampler: Callable = samplers(config, program, setup.source.spec)
+        self.evaluation = Evaluation(config, program, self.sampler, setup.evaluate, log)
+        self.saver = Saver(workdir, log, checkpoints, lost=self.evaluation.forget)
         self.rollbacks: list[dict[str, int]] = processes.on_main(lambda: manifest.rollbacks(workdir))
         self.dead: set[int] = set()  # members that have diverged
-        self.unsaved = False  # whether a save has failed, and none is on disk since
-        self.saving: int | None = None  # the step that is being saved, or was last
-        self.wanted: tuple[int, tuple[str, float] | None] = (
-            0,
-            None,
-        )  # the last step to be saved, and whether as the best
-        self.judge = Evaluation(config, rounds, samples, evaluate, log)
         self.warned: set[str] = set()
+        self.drawn: list[Path] = []  # the last files that were written for a person to look at
 
-    def play(self, state: game.State, first_fault: jax.Array, start: int, stop: Stop) -> game.State:
-        config, log, rounds = self.config, self.log, self.rounds
-        alone = jax.process_count() == 1
-        queue: collections.deque = collections.deque()
+    def play(self, state: game.State, first_fault: jax.Array, start: int, stopper: Stopper) -> game.State:
+        """Plays on from `start` to the end of the run, or until it is stopped; the state that it ends with."""
+        config, program = self.config, self.program
         records: dict[str, Record] = {}
-        step, stopping, end = start, 0, config.steps
-        self.forget_after(start)
-        if processes.on_main(lambda: evaluation.stopped(self.rows(), start, config.patience)):
-            end = start
+        self.saver.forget_files_after(start)
+        ended = processes.on_main(lambda: evaluation.stopped(self.rows(), start, config.patience))
+        step, end = start, start if ended else config.steps
         if start == 0:
             self.draw(state, 0)
         while step < end:
-            count = min(rounds.rounds_a_call, self.until_due(step))
-            stop_here = None if alone else stop.asked
-            state, first_fault, metrics, stop_anywhere = rounds.play(
-                state, first_fault, step, count, self.attempt(step), stop_here
-            )
+            count = min(program.rounds_a_call, until_due(config, step, *(back["to"] for back in self.rollbacks)))
+            vote = stopper.vote()
+            state, first_fault, metrics, votes = program.play(state, first_fault, step, count, self.attempt(step), vote)
             step += count
-            queue.append((metrics, stop_anywhere))
-            if len(queue) > max(1, INFLIGHT // rounds.rounds_a_call):
-                _, stop_anywhere = jax.block_until_ready(queue.popleft())  # an old step, never the one just queued
-                stopping = stopping or (0 if stop_anywhere is None else int(stop_anywhere))
-            log.tick(step)
+            stopper.played(metrics, votes)
+            self.log.tick(step)
             last = step == config.steps
-            logging, measuring, drawing, saving = (
-                last or _due(step, every)
-                for every in (config.log_every, config.evaluate_every, config.sample_every, config.checkpoint_every)
-            )
-            stopping = stop.asked if alone else stopping
-            leaving = bool(stopping) and not last
-            if not (logging or measuring or drawing or saving or leaving):
+            now, asked = due(config, step, last), stopper.asked
+            if not (any(now) or asked):
                 continue
-            faults = rounds.faults(first_fault)
+            faults = program.faults(first_fault)
             if self.diverged(faults):
                 del state, first_fault, metrics  # there may be no room for two
-                queue.clear()
+                stopper.forget()
                 state, first_fault, step = self.go_back(faults)
                 continue
-            row: dict[str, Value] = {}
-            if logging:
-                row |= self.fetch(step, metrics)
-                log.progress(step, monitors.main_values(row))
-                self.warn(row)
-                self.poll()
+            saved = (state, first_fault)
+            row = self.told(step, metrics) if now.log else {}
             better = None
-            if measuring:
-                records = self.measure(step, (state, first_fault), row)
+            if now.measure:
+                records = self.measure(step, saved, row)
                 better = self.improved(step, records, row)
-                if not last and self.judge.over([*processes.on_main(self.rows), row], records):
+                if not last and self.evaluation.over([*processes.on_main(self.rows), row], records):
                     end, row[evaluation.EARLY] = step, float(config.patience)
-                    last = drawing = saving = True
-                    log.say(
-                        f"{self.judge.name} has not improved in {config.patience} evaluations: stopping at step {step:,}"
+                    last, now = True, due(config, step, True)
+                    self.log.say(
+                        f"{self.evaluation.name} has not improved in {config.patience} evaluations: stopping at step {step:,}"
                     )
             if row:
                 self.write_row(step, row)
-            if drawing:
+            if now.draw:
                 self.draw(state, step)
-            if alone and stop.asked and not last:  # since then: evaluating takes its time
-                leaving, stopping = True, stop.asked
-            if saving or leaving or better or (logging and self.unsaved):
-                self.save(step, (state, first_fault), better)
+            if jax.process_count() == 1:  # since then: evaluating takes its time
+                asked = stopper.asked
+            leaving = bool(asked) and not last
+            if now.save or leaving or better or (now.log and self.saver.unsaved):
+                self.saver.save(step, saved, better)
                 self.try_report()
             if leaving:
-                self.settle(step, (state, first_fault))
-                log.say(f"stopped at step {step:,} of {config.steps:,}, saved. To go on: {manifest.command(config)}")
-                stop.leave(stopping)
-        if start == end:  # all was played, but the run ended before its result was written
-            self.diverged(rounds.faults(first_fault))
-            measured: dict[str, Value] = {}
-            records = self.measure(start, (state, first_fault), measured)
-            if measured and not any(row["step"] == start and measured.keys() <= row.keys() for row in self.rows()):
-                self.write_row(start, measured)
-            self.draw(state, start)
-            self.save(start, (state, first_fault), self.improved(start, records, measured))
-        self.settle(step, (state, first_fault))
+                self.leave(step, saved, stopper)
+        if start == end:
+            records = self.write_missing(start, (state, first_fault))
+        self.saver.settle(step, (state, first_fault))
         final = self.last_measures(step, state)
         if processes.is_main():
             self.finish(step, records, final)
         return state
 
-    def until_due(self, step: int) -> int:
-        """Program until something is to be done between two of them."""
-        config = self.config
-        every = (config.log_every, config.evaluate_every, config.sample_every, config.checkpoint_every)
-        turns = [back["to"] - step for back in self.rollbacks if back["to"] > step]
-        return min([config.steps - step, *turns, *(n - step % n for n in every if n)])
-
     def attempt(self, step: int) -> int:
         """Which data order and noise the round after `step` has: another one after each return to a checkpoint."""
         return sum(back["to"] <= step for back in self.rollbacks)
+
+    def leave(self, step: int, saved: Saved, stopper: Stopper) -> None:
+        """As the signal would have it, when everything is on disk."""
+        self.saver.settle(step, saved)
+        again = manifest.command(self.config)
+        self.log.say(f"stopped at step {step:,} of {self.config.steps:,}, saved. To go on: {again}")
+        stopper.leave()
+
+    def write_missing(self, step: int, saved: Saved) -> dict[str, Record]:
+        """All was played, but the run ended before its result was written."""
+        self.diverged(self.program.faults(saved[1]))
+        row: dict[str, Value] = {}
+        records = self.measure(step, saved, row)
+        if row and not any(old["step"] == step and row.keys() <= old.keys() for old in self.rows()):
+            self.write_row(step, row)
+        self.draw(saved[0], step)
+        self.saver.save(step, saved, self.improved(step, records, row))
+        return records
 
     # -- values
 
     def rows(self) -> list[dict[str, Any]]:
         return read_rows(self.workdir / "metrics.jsonl")
 
-    def fetch(self, step: int, metrics: Mapping[str, jax.Array]) -> dict[str, Value]:
-        """The metrics as numbers, of a population as lists, None for a member that has diverged."""
-        taken = step % self.config.log_every == 0  # the norms, which other rounds do not compute
-        metrics = {name: value for name, value in metrics.items() if taken or not name.endswith("_norm")}
-        values = jax.device_get(metrics)
-        if not self.rounds.population:
-            return {name: float(value) for name, value in values.items()}
-        return {
-            name: [None if i in self.dead else float(one) for i, one in enumerate(value)]
-            for name, value in values.items()
-        }
+    def told(self, step: int, metrics: Mapping[str, jax.Array]) -> dict[str, Value]:
+        """The row of a round; the line for the terminal, and what there is to warn of, is said."""
+        row = self.fetch(step, metrics)
+        self.log.progress(step, monitors.main_values(row))
+        for kind, text in monitors.warnings(row).items():
+            if kind not in self.warned:  # each kind once a start
+                self.warned.add(kind)
+                self.log.say(f"warning: {text}")
+        self.saver.poll()
+        return row
 
-    def measure(self, step: int, saved: tuple, row: dict[str, Value]) -> dict[str, Record]:
+    def fetch(self, step: int, metrics: Mapping[str, jax.Array]) -> dict[str, Value]:
+        """The metrics as numbers, of a population as lists, None for a member that has diverged. Monitors that this round
+        has not computed are left out.
+        """
+        row: dict[str, Value] = {}
+        for name, value in jax.device_get(metrics).items():
+            if name.startswith(monitors.PREFIX) and np.isnan(value).all() and step % self.config.log_every:
+                continue
+            if self.program.population:
+                row[name] = [None if i in self.dead else float(one) for i, one in enumerate(value)]
+            else:
+                row[name] = float(value)
+        return row
+
+    def measure(self, step: int, saved: Saved, row: dict[str, Value]) -> dict[str, Record]:
         """Evaluates, and adds the values to `row`. Should that fail, what was trained is saved first."""
         try:
-            records, values = self.judge.measure(saved[0], self.dead)
+            records, values = self.evaluation.measure(saved[0], self.dead)
         except Exception as error:
             if processes.peer_lost(error):
                 raise
             if row:
                 self.write_row(step, row)
-            self.settle(step, saved)
+            self.saver.settle(step, saved)
             raise UserError(
                 f"the evaluation at step {step} failed: {error!r}; the run is saved at that step"
             ) from error
@@ -189,59 +192,53 @@ class Trainer:
         return records
 
     def improved(self, step: int, records: dict[str, Record], row: Mapping[str, Value]) -> tuple[str, float] | None:
-        return self.judge.improved(step, records, row, self.rows, self.checkpoints)
+        return self.evaluation.improved(step, records, row, self.rows, self.checkpoints)
 
     def last_measures(self, step: int, state: game.State) -> dict[str, Any]:
         """With more samples, of the last checkpoint and of the best; their row is written once."""
-        records, row = self.judge.final(state, "final", self.dead)
+        records, row = self.evaluation.final(state, "final", self.dead)
         if not records:
             return {}
         best_step = self.checkpoints.best
         if best_step is None or best_step == step:
             best_step, best = step, {f"best/{name.split('/')[1]}": value for name, value in row.items()}
         else:
-            saved, first_fault = self.checkpoints.restore(best_step, (self.rounds.like, self.rounds.like_first_fault))
-            lost = {i for i, fault in enumerate(self.rounds.faults(first_fault)) if fault}
-            _, best = self.judge.final(saved, "best", lost)
+            saved, first_fault = self.checkpoints.restore(best_step, self.program_like)
+            lost = {i for i, fault in enumerate(self.program.faults(first_fault)) if fault}
+            _, best = self.evaluation.final(saved, "best", lost)
         if not any(row.keys() <= old.keys() for old in processes.on_main(self.rows) if old["step"] == step):
             self.write_row(step, {**row, **best})
-            processes.on_main(self.rows_out.close)
+            processes.on_main(self.saver.rows.close)
         return manifest.final(records, row, best, best_step)
-
-    def warn(self, row: Mapping[str, Value]) -> None:
-        """Each kind of warning once a start."""
-        for kind, text in monitors.warnings(row).items():
-            if kind not in self.warned:
-                self.warned.add(kind)
-                self.log.say(f"warning: {text}")
 
     def write_row(self, step: int, row: dict[str, Value]) -> None:
         if attempt := self.attempt(step - 1):
             row = {**row, "run/rollbacks": attempt}
-        entry = self.log.entry(step, row)
-        self.rows_out.write(lambda: self.log.write(entry))
+        self.saver.row(self.log.entry(step, row))
 
     # -- faults
+
+    @property
+    def program_like(self) -> Any:
+        return self.program.like, self.program.like_first_fault
 
     def diverged(self, faults: list[Fault | None]) -> bool:
         """Whether nothing is left to train. A member of a population that is lost is told of once."""
         for i, fault in enumerate(faults):
             if fault and i not in self.dead:
                 self.dead.add(i)
-                if self.rounds.population:
+                if self.program.population:
                     self.log.say(
-                        f"warning: {self.rounds.members[i].label} has diverged: {fault.what} is not finite at step {fault.step:,}; it is left out from here on"
+                        f"warning: {self.program.members[i].label} has diverged: {fault.what} is not finite at step {fault.step:,}; it is left out from here on"
                     )
         return len(self.dead) == len(faults)
 
     def go_back(self, faults: list[Fault | None]) -> tuple[game.State, jax.Array, int]:
-        """The state of the last good checkpoint, which is then played on with another attempt; UserError where the user
-        wants the run to stop, or where it came back too often.
+        """The state of the last good checkpoint, which is then played on in another attempt; UserError where the user wants
+        the run to stop, or where it came back too often.
         """
         fault = max(fault for fault in faults if fault)  # of a population the last to be lost
-        with contextlib.suppress(WriteError):  # what could not be saved is not gone back to
-            self.checkpoints.wait()
-        to = processes.on_main(lambda: self.checkpoints.sound(self.log.say)) or 0
+        to = self.saver.last_good()
         good = f"the last good checkpoint is of step {to:,}" if to else "no checkpoint was written before"
         text = f"{fault.what} is not finite at step {fault.step:,}, the first of all values; {good}"
         if self.config.on_divergence == "stop":
@@ -253,95 +250,37 @@ class Trainer:
                 f"{text}. The run went back there {PATIENCE} times already: a smaller learning rate may help"
             )
         self.rollbacks.append({"step": fault.step, "to": to})
-        processes.on_main(lambda: self.noted(fault.step, to))
+        processes.on_main(lambda: self.saver.note_rollback(fault.step, to))
         self.dead.clear()
-        self.judge.best = None
-        self.forget_after(to)
+        self.evaluation.forget()
+        self.saver.forget_files_after(to)
         self.log.say(f"{text}: going back to step {to:,}, with new data order and noise ({self.attempt(to)})")
         if not to:
-            return self.rounds.fresh(), self.rounds.no_fault(), 0
-        return (*self.checkpoints.restore(to, (self.rounds.like, self.rounds.like_first_fault)), to)
-
-    def noted(self, step: int, to: int) -> None:
-        self.rows_out.close()
-        try:
-            manifest.note_rollback(self.workdir, step, to)
-            self.log.rewind(to)
-        except OSError as error:
-            raise WriteError(f"cannot write to {self.workdir}: {error.strerror or error}") from error
-
-    def forget_after(self, step: int) -> None:
-        """Removes the pictures of steps that will be played again."""
-        for path in (self.workdir / "samples").glob("*.png") if processes.is_main() else ():
-            if (drawn := re.fullmatch(r"(\d{8,})(_.*)?", path.stem)) and int(drawn[1]) > step:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-
-    # -- saving
-
-    def poll(self) -> None:
-        """Tells of a save that has failed in the background, or that is on disk after one that failed."""
-        try:
-            self.checkpoints.poll()
-        except WriteError as error:
-            self.save_failed(error)
-        self.tell_saved()
-
-    def tell_saved(self) -> None:
-        if self.unsaved and self.saving is not None and self.checkpoints.latest == self.saving:
-            self.log.say(f"saved again, at step {self.saving:,}")
-            self.unsaved = False
-
-    def save(self, step: int, saved: tuple, best: tuple[str, float] | None = None) -> None:
-        """Begins to save; a failure is told, and the next row of the log tries again. Nothing is saved before the rows
-        until then are written: a resumed run would miss them.
-        """
-        self.wanted = step, best
-        try:
-            if processes.on_main(self.rows_out.flush):
-                processes.on_main(self.log.sync)
-                self.checkpoints.save(step, saved, best)
-                self.saving = step
-                return
-        except WriteError as error:
-            self.save_failed(error)
-        self.unsaved, self.judge.best = True, None if best else self.judge.best
-
-    def save_failed(self, error: WriteError) -> None:
-        if jax.process_count() > 1:  # the others may have succeeded, and would wait for this one
-            raise error
-        if not self.unsaved:
-            self.log.say(f"warning: {error}. Training goes on, and saving is tried again with each row of the log")
-        self.unsaved, self.saving, self.judge.best = True, None, None
-
-    def settle(self, step: int, saved: tuple) -> None:
-        """Waits until `step` is saved, and all rows and pictures are; WriteError where that cannot be done."""
-        processes.on_main(self.rows_out.close)
-        best = self.wanted[1] if self.wanted[0] == step else None
-        if self.saving != step:
-            self.save(step, saved, best)
-        try:
-            self.checkpoints.wait()
-        except WriteError as error:
-            self.save_failed(error)
-        if self.saving != step:
-            self.checkpoints.save(step, saved, best)
-            self.saving = step
-            self.checkpoints.wait()
-        self.tell_saved()
-        processes.on_main(self.pictures.close)
+            return self.program.fresh(), self.program.no_fault(), 0
+        return (*self.checkpoints.restore(to, self.program_like), to)
 
     # -- what a person looks at
 
     def draw(self, state: game.State, step: int) -> None:
-        for i, member in enumerate(self.rounds.members):
+        """What the recipe shows of each member's samples, in samples/."""
+        shown, recipe = self.setup.shown, self.program.recipe()
+        if recipe.game.inputs is None:
+            return
+        known: Batch = shown if not isinstance(shown, int) else _labels(self.setup.source.spec.blank(shown))
+        self.drawn = []
+        for i, member in enumerate(self.program.members):
             if i in self.dead:
                 continue
-            drawn = self.samples.draw(state, i, 2, self.pictured)
+            samples = self.sampler(state, i).draw(shown, member.seed, SHOWN)
             if processes.is_main():
-                name = f"{step:08d}_{member.stem}.png" if self.rounds.population else f"{step:08d}.png"
-                save = functools.partial(pictures.save_png, self.workdir / "samples" / name, self.picture(drawn))
-                self.pictures.write(save)
+                stem = f"{step:08d}_{member.stem}" if self.program.population else f"{step:08d}"
+                for suffix, content in recipe.show(samples, known).items():
+                    if suffix not in SUFFIXES:
+                        raise ValueError(f"show gave a file .{suffix}: there are {', '.join(SUFFIXES)}")
+                    path = self.workdir / "samples" / f"{stem}.{suffix}"
+                    self.saver.files.write(functools.partial(pictures.save, path, content))
+                    if i == min({*range(len(self.program.members))} - self.dead):
+                        self.drawn.append(path)
 
     def try_report(self) -> None:
         """The page is made of what is kept beside it: where it cannot be written now, it is the next time."""
@@ -351,18 +290,19 @@ class Trainer:
 
     def write_report(self, measured: Mapping[str, Any] | None = None) -> None:
         saved = json.loads((self.workdir / "config.json").read_text())
-        pictures = sorted((self.workdir / "samples").glob("*.png"))
-        text = report.page(saved["experiment"].rsplit(".", 1)[-1], saved, self.rows(), pictures, measured or {})
+        name = saved["experiment"].rsplit(".", 1)[-1]
+        text = report.page(name, saved, self.rows(), sample_files(self.workdir), measured or {})
         part = self.workdir / "report.part"
         part.write_text(text)
         part.replace(self.workdir / "report.html")
 
     def finish(self, step: int, records: dict[str, Record], final: dict[str, Any]) -> None:
-        config, source, members = self.config, self.source, self.rounds.members
+        """Writes result.json and the page, and says where to look."""
+        config, source, members = self.config, self.setup.source, self.program.members
         # As noted at each start: the checkout may have moved on since.
         saved = json.loads((self.workdir / "config.json").read_text())
         starts = saved["starts"]
-        labels = [(member.label, member.group) for member in members] if self.rounds.population else []
+        labels = [(member.label, member.group) for member in members] if self.program.population else []
         result = {
             "name": manifest.module_name(type(config)).rsplit(".", 1)[-1],
             "command": manifest.command(config, PLACE),
@@ -388,13 +328,12 @@ class Trainer:
             raise WriteError(
                 f"cannot write the result to {self.workdir}: {error.strerror or error}. Mend that and give the same command again"
             ) from error
-        alive = [member for i, member in enumerate(members) if i not in self.dead]
-        shown = f"_{alive[0].stem}" if labels else ""
-        picture = f"{self.workdir}/samples/{step:08d}{shown}.png"
+        look = f"Look at {' and '.join(map(str, self.drawn))}; all of it" if self.drawn else "See all of it"
         self.log.say(
-            f"done: {step:,} steps in {self.log.seconds:.0f} s. Look at {picture}; all of it on one page: {self.workdir}/report.html"
+            f"done: {step:,} steps in {self.log.seconds:.0f} s. {look} on one page: {self.workdir}/report.html"
         )
 
 
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
+def _labels(batch: Batch) -> Batch:
+    """What of a blank batch means something: its labels, which are the classes in turn."""
+    return {name: np.asarray(x) for name, x in batch.items() if name == "label"}

@@ -1,52 +1,73 @@
-"""The training loop, from a configuration to a trained state: makes or opens the work directory, goes on where the run
-stopped, and plays it.
+"""From a configuration to a trained state: makes or opens the work directory, goes on where the run stopped, and plays it
+(`gan_jax.training.loop`).
 """
 
-import contextlib
-import functools
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from gan_jax import game
-from gan_jax.config import MAY_DIFFER, PLACE, Run
+from gan_jax.config import PLACE, Run
 from gan_jax.system import mesh, processes
 from gan_jax.system.signals import Stop
 from gan_jax.training import evaluation
-from gan_jax.training.loop import Trainer
+from gan_jax.training.loop import INFLIGHT, Trainer
 from gan_jax.training.program import Program
-from gan_jax.training.recipe import Build
-from gan_jax.training.sampling import Samples
-from gan_jax.types import Evaluate, Source, UserError
-from gan_jax.workdir import manifest, pictures
-from gan_jax.workdir.checkpoint import Checkpoints
-from gan_jax.workdir.lock import Lock
+from gan_jax.training.recipe import Build, Recipe, Setup
+from gan_jax.training.stopping import Stopper
+from gan_jax.types import Source, UserError
+from gan_jax.workdir import manifest
 from gan_jax.workdir.log import Log, read_rows
+from gan_jax.workdir.opening import opened
 
 
-def run(
-    config: Run,
-    build: Build,
-    source: Source,
-    evaluate: Evaluate | None = None,
-    picture: Callable[[np.ndarray], np.ndarray] = pictures.grid,
-    pictured: int = 64,
-) -> game.State:
-    """Trains `build(config, source.spec)` on `source` as `config` says and returns the state (of a population with a
-    leading axis of members); what it leaves in the work directory stands in the README.
+def run(config: Run, build: Build, setup: Setup) -> game.State:
+    """Trains `build(config, setup.source.spec)` on `setup.source` as `config` says and returns the state (of a population
+    with a leading axis of members); what it leaves in the work directory stands in the README.
 
     Starting again with the same work directory goes on after its last sound checkpoint; a finished run is left as it is.
-    Ctrl-C and SIGTERM save first, then raise KeyboardInterrupt and SystemExit(143). UserError for a work directory of
-    another run or in use, a batch that devices cannot share, values that are not finite; WriteError where the end of the
-    run could not be saved.
+    Ctrl-C and SIGTERM save first, then raise KeyboardInterrupt and SystemExit(143).
+
+    UserError for a work directory of another run or in use, a batch that devices cannot share, a game that does not split
+    its batch as --accumulate asks, values that are not finite; ValueError for a source that does not fit the recipe, or a
+    game that does not keep to its contract; WriteError where the end of the run could not be saved.
     """
+    source, evaluate = setup.source, setup.evaluate
     name = manifest.module_name(type(config)).rsplit(".", 1)[-1]
     workdir = Path(config.workdir or f"runs/{name}").expanduser().absolute()
     recipe = build(config, source.spec)
+    _require_fitting(config, recipe, setup)
+    grid = mesh.make(config.devices, config.batch_size, len(config.members()))
+    # Signals are noted from here on: an exception out of a compilation would end the process without a word.
+    with Stop() as stop, jax.set_mesh(grid), jax.default_matmul_precision(config.matmul_precision):
+        program = Program(config, build, source, grid, recipe)
+        identity = _identity(source, program)
+        processes.require_equal("configuration, networks or data", manifest.comparable(config, identity, PLACE))
+        with opened(workdir, config, identity) as (checkpoints, start):
+            if start:
+                state, first_fault = checkpoints.restore(start, (program.like, program.like_first_fault))
+            else:
+                state, first_fault = program.fresh(), program.no_fault()
+            if start > config.steps or _finished(workdir, config, start):
+                _print(
+                    f"{workdir} has played its {start:,} steps: nothing to do; see {workdir}/report.html. "
+                    f"Give --steps above {start} for more, or another --workdir for another run"
+                )
+                return state
+            processes.on_main(lambda: manifest.begin(workdir, config, start))
+            _greet(name, config, source, program, state, start, workdir)
+            if evaluate is not None and evaluate.prepare is not None:
+                evaluate.prepare()
+            with _log(workdir, start, config, source, program) as log:
+                trainer = Trainer(config, program, setup, workdir, log, checkpoints)
+                inflight = max(1, INFLIGHT // program.rounds_a_call)
+                state = trainer.play(state, first_fault, start, Stopper(stop, grid, inflight))
+    return state
+
+
+def _require_fitting(config: Run, recipe: Recipe, setup: Setup) -> None:
+    source, evaluate = setup.source, setup.evaluate
     if source.rows != config.batch_size * recipe.packing * recipe.n_disc:
         raise ValueError(
             f"the source gives {source.rows} rows a step; batch_size x packing x n_disc = "
@@ -54,73 +75,31 @@ def run(
         )
     if (jax.random.key_data(source.key) != jax.random.key_data(jax.random.key(config.seed))).any():
         raise ValueError(f"the source's key is not that of the run's seed, {config.seed}")
+    if config.accumulate != recipe.game.parts:
+        raise UserError(
+            f"--accumulate {config.accumulate}, but this game plays a batch in {recipe.game.parts} parts: leave --accumulate out"
+        )
     if config.best and (evaluate is None or config.best not in evaluate.names):
         raise UserError(
             f"--best {config.best}: the experiment measures {', '.join(evaluate.names if evaluate else ())}"
         )
-    grid = mesh.make(config.devices, config.batch_size, len(config.members()))
-    together = processes.on_main
-    # Signals are noted from here on: an exception out of a compilation would end the process without a word.
-    with (
-        Stop() as stop,
-        jax.set_mesh(grid),
-        jax.default_matmul_precision(config.matmul_precision),
-        contextlib.ExitStack() as stack,
-    ):
-        rounds = Program(config, build, source, grid)
-        identity = {
-            "data": source.name,
-            "data_digest": source.digest,
-            "shape": source.spec.shape,
-            "classes": source.spec.classes,
-            "parameters": rounds.parameters,
-            "tensor": {key: kind for key, kind in rounds.tensors.items() if not key.startswith("ema")},
-        }
-        processes.require_equal("configuration, networks or data", manifest.comparable(config, identity, PLACE))
-        checked = functools.partial(manifest.check_workdir, workdir, config, identity, MAY_DIFFER)
-        together(checked)
-        together(lambda: manifest.make_workdir(workdir))
-        together(lambda: stack.enter_context(Lock(workdir)).held)
-        together(checked)
-        together(lambda: len(read_rows(workdir / "metrics.jsonl")))
-        checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
-        together(functools.partial(_open, workdir, config, identity))
-        start = together(lambda: checkpoints.sound(lambda text: print(text, file=sys.stderr, flush=True))) or 0
-        early = together(lambda: evaluation.stopped(read_rows(workdir / "metrics.jsonl"), start, config.patience))
-        finished = (start >= config.steps or early) and processes.broadcast((workdir / "result.json").exists())
-        if processes.broadcast(not start and (workdir / "result.json").exists()):
-            raise UserError(
-                f"{workdir} holds a finished run whose checkpoints are gone from {workdir}/checkpoints: bring them back, or name another --workdir"
-            )
-        if start:
-            state, first_fault = checkpoints.restore(start, (rounds.like, rounds.like_first_fault))
-        else:
-            state, first_fault = rounds.fresh(), rounds.no_fault()
-        if finished or start > config.steps:
-            _print(
-                f"{workdir} has played its {start:,} steps: nothing to do; see {workdir}/report.html. "
-                f"Give --steps above {start} for more, or another --workdir for another run"
-            )
-            return state
-        together(lambda: manifest.begin(workdir, config, start))
-        _greet(name, config, source, rounds, state, start, workdir)
-        if evaluate is not None and evaluate.prepare is not None:
-            evaluate.prepare()
-        with _log(workdir, start, config, source, rounds) as log:
-            player = Trainer(
-                config, rounds, source, Samples(rounds), evaluate, picture, pictured, workdir, log, checkpoints
-            )
-            state = player.play(state, first_fault, start, stop)
-    return state
 
 
-def _open(workdir: Path, config: Run, identity: dict[str, Any]) -> None:
-    try:
-        manifest.open_workdir(workdir, config, identity, MAY_DIFFER)
-    except UserError:
-        with contextlib.suppress(OSError):
-            (workdir / "checkpoints").rmdir()  # which was made just now, unless it holds something
-        raise
+def _identity(source: Source, program: Program) -> dict[str, Any]:
+    """What beside the configuration makes a run this run."""
+    return {
+        "data": source.name,
+        "data_digest": source.digest,
+        **manifest.spec_identity(source.spec),
+        "parameters": program.parameters,
+        "tensor": {key: kind for key, kind in program.tensors.items() if not key.startswith("ema")},
+    }
+
+
+def _finished(workdir: Path, config: Run, start: int) -> bool:
+    """Whether all was played, by its length or its patience, and the result is there."""
+    early = processes.on_main(lambda: evaluation.stopped(read_rows(workdir / "metrics.jsonl"), start, config.patience))
+    return (start >= config.steps or early) and processes.broadcast((workdir / "result.json").exists())
 
 
 def _print(text: str) -> None:
@@ -129,15 +108,15 @@ def _print(text: str) -> None:
 
 
 def _greet(
-    name: str, config: Run, source: Source, rounds: Program, state: game.State, start: int, workdir: Path
+    name: str, config: Run, source: Source, program: Program, state: game.State, start: int, workdir: Path
 ) -> None:
     begin = f"going on at step {start:,} of {config.steps:,}" if start else f"{config.steps:,} steps"
     devices = jax.tree.leaves(state)[0].sharding.device_set
     where = f"{len(devices)} x {next(iter(devices)).device_kind}"
     if jax.process_count() > 1:
         where += f" of {jax.process_count()} processes"
-    many = f"{len(rounds.members)} members, each: " if rounds.population else ""
-    networks = f"generator {rounds.parameters['gen']:,} parameters, discriminator {rounds.parameters['disc']:,}"
+    many = f"{len(program.members)} members, each: " if program.population else ""
+    networks = f"generator {program.parameters['gen']:,} parameters, discriminator {program.parameters['disc']:,}"
     _print(
         f"{name} on {where}: {many}{networks}; data {source.name}, {source.size or 'endless'} examples of {source.spec.shape}"
     )
@@ -150,6 +129,6 @@ def _greet(
     _print(f"{begin}, in {workdir}; the first step compiles for some seconds")
 
 
-def _log(workdir: Path, start: int, config: Run, source: Source, rounds: Program) -> Log:
-    labels = [member.label for member in rounds.members] if rounds.population else []
+def _log(workdir: Path, start: int, config: Run, source: Source, program: Program) -> Log:
+    labels = [member.label for member in program.members] if program.population else []
     return Log(workdir, start, config.steps, source.rows, labels, silent=not processes.is_main())

@@ -1,112 +1,139 @@
-"""The notebook's door: the generator of a run, from its work directory alone."""
+"""The notebook's door: the sampler of a run, from its work directory alone."""
 
 import dataclasses
-import functools
+import hashlib
 import importlib
+import importlib.util
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Float, Int
 
 from gan_jax import game
-from gan_jax.types import Array, Spec, UserError
+from gan_jax.types import Spec, UserError
 from gan_jax.workdir.checkpoint import Checkpoints, template, tensors
+from gan_jax.workdir.manifest import spec_from
+from gan_jax.workdir.sampler import Programs, Sampler, weights
 
 NONE_YET = "has no checkpoint yet; a run writes one every --checkpoint-every steps, and when it is stopped"
 NO_BEST = "has no best checkpoint: a run keeps one when it is evaluated"
 
 
-class Sampler(NamedTuple):
-    """A trained generator: `sampler(z)` are samples [b ...] as float32, images in [-1, 1]."""
+class Saved(NamedTuple):
+    """A run as its config.json tells it."""
 
-    apply: Any  # (z, label) -> samples, compiled
-    z_dim: int
-    classes: int
-    step: int  # rounds it was trained for
-    config: Mapping[str, Any]  # the flags of its run
-    make: Any = None  # (generator, z, label) -> samples, compiled
-    recipe: Any = None  # as its experiment builds it
-    generator: Any = None  # its parameters and statistics
-    spec: Spec | None = None  # of its data
-    data_digest: str = ""  # of the data as they were
-
-    def __call__(self, z: Float[Array, "..."], label: Int[Array, "..."] | None = None) -> np.ndarray:
-        """Without `label`, a conditional generator takes the classes in turn. ValueError for other shapes than z [b z] and
-        label [b], and for labels that are none of the classes.
-        """
-        if z.ndim != 2 or z.shape[-1] != self.z_dim:
-            raise ValueError(
-                f"the generator takes z [b {self.z_dim}], and was given {z.shape}; sampler.latents(n) makes some"
-            )
-        if self.classes and label is None:
-            label = jnp.arange(len(z)) % self.classes
-        if label is not None:
-            known = np.asarray(label)
-            if known.shape != z.shape[:1] or not ((known >= 0) & (known < max(self.classes, 1))).all():
-                raise ValueError(
-                    f"{len(z)} labels in [0, {self.classes}) go with z {z.shape}; got {known.shape}, {known.ravel()[:8].tolist()}"
-                )
-        return np.asarray(self.apply(z, label))
-
-    def with_generator(self, generator: Any) -> "Sampler":
-        """The same with other parameters and statistics, such as `standing.standing` makes."""
-        return self._replace(apply=functools.partial(self.make, generator), generator=generator)
-
-    def latents(self, count: int, seed: int = 0) -> jax.Array:
-        """[count z] from N(0, I)."""
-        if count < 1:
-            raise ValueError(f"latents({count}): 1 or more")
-        return jax.random.normal(jax.random.key(seed), (count, self.z_dim))
+    workdir: Path
+    module: ModuleType  # its experiment
+    config: Any  # the experiment's Config
+    spec: Spec
+    flags: Mapping[str, Any]  # as they were given
+    identity: Mapping[str, Any]
 
 
-def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = False) -> Sampler:
-    """Reads the last sound checkpoint of a run, or with `best` the best one: the averaged generator, or with `raw` the one
-    that was trained; of a population that of `member`, counted from 0.
+def saved_run(workdir: str | Path) -> Saved:
+    """Reads config.json, and imports the experiment by its module name, or where that is not importable from its file.
 
-    The experiment that made the run is imported by the path in its config.json, and must still build the same networks.
-    UserError where there is no run, no checkpoint yet, no such member, or the experiment cannot be imported.
+    UserError where there is no run, or the experiment cannot be imported or takes other flags.
     """
     workdir = Path(workdir).expanduser()
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(f"{workdir.absolute()} is no run's directory: it has no config.json")
     try:
-        saved = json.loads(path.read_text())
-        name, flags, identity = saved["experiment"], saved["config"], saved["identity"]
-        spec = Spec(tuple(identity["shape"]), identity["classes"])
+        kept = json.loads(path.read_text())
+        name, flags, identity = kept["experiment"], kept["config"], kept["identity"]
+        spec = spec_from(identity)
         fields = {key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()}
         if not (isinstance(name, str) and name):
             raise TypeError(f"experiment {name!r}")
+        file = kept.get("experiment_file", {})
+        module_file, digest = file.get("path", ""), file.get("sha256", "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a run's configuration: {error!r}") from error
-    try:
-        module = importlib.import_module(name)
-    except (ImportError, SyntaxError) as error:
-        raise UserError(
-            f"the run's experiment, {name}, cannot be imported ({error}); start Python where it can"
-        ) from error
+    module = _imported(name, module_file, digest)
     try:
         # Parts of a batch are for training: samples are made at once.
         config = dataclasses.replace(module.Config(**fields), accumulate=1)
-        recipe = module.build(config, spec)
     except (AttributeError, TypeError) as error:
         raise UserError(f"the experiment {name} is not the one that made {workdir.absolute()}: {error}") from error
+    return Saved(workdir, module, config, spec, flags, identity)
+
+
+def _imported(name: str, file: str, digest: str) -> ModuleType:
+    """UserError where it cannot be imported; a warning where it is found by its file, and the file has changed since."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, SyntaxError) as error:
+        if isinstance(error, SyntaxError) or not (file and Path(file).is_file()):
+            raise UserError(
+                f"the run's experiment, {name}, cannot be imported ({error}); start Python where it can"
+            ) from error
+    if hashlib.sha256(Path(file).read_bytes()).hexdigest() != digest:
+        print(f"warning: {file} has changed since the run was made by it", file=sys.stderr)
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"the run's experiment, {name}, cannot be imported from {file}: it is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"the run's experiment, {name}, cannot be imported from {file} ({error!r})") from error
+    return module
+
+
+def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = False) -> Sampler:
+    """Reads the last sound checkpoint of a run, or with `best` the best one: the averaged generator, or with `raw` the one
+    that was trained; of a population that of `member`, counted from 0. D and what else the game has come with it.
+
+    The experiment that made the run is imported, by the name or the file in its config.json, for its `build`, and must still
+    build the same networks. UserError where there is no run, no checkpoint yet, no such member, or the experiment cannot be
+    imported.
+    """
+    run = saved_run(workdir)
+    workdir, config, spec = run.workdir, run.config, run.spec
+    name = run.module.__name__
+
+    def build(values: Mapping[str, Any]) -> Any:
+        return run.module.build(dataclasses.replace(config, sweep=(), **values), spec)
+
     members = config.members()
     if not 0 <= member < len(members):
         raise UserError(f"member {member} of {workdir.absolute()}, which has {len(members)}: 0 to {len(members) - 1}")
+    try:
+        recipe = build(members[member].values)
+    except (AttributeError, TypeError) as error:
+        raise UserError(f"the experiment {name} is not the one that made {workdir.absolute()}: {error}") from error
 
     def fresh() -> tuple[game.State, jax.Array]:
         state = game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), spec.blank(1))
         both = (state, jnp.zeros(2, jnp.int32))
         return jax.tree.map(lambda x: jnp.stack([x] * len(members)), both) if config.population else both
 
-    like = jax.eval_shape(fresh)
+    step, (state, first_fault) = _restored(workdir, best, jax.eval_shape(fresh), lambda like: _require(like, run))
+    if (lost := int(first_fault.reshape(-1, 2)[member, 0])) >= 0:
+        raise UserError(
+            f"member {member} of {workdir.absolute()}, {members[member].label}, has diverged at step {lost}"
+        )
+    if config.population:
+        state = jax.tree.map(lambda x: x[member], state)
+    gen = game.Average(params=state.gen.params, stats=state.gen.stats) if raw else state.ema
+    how = {"weights": "raw" if raw else weights(recipe.ema_decay), "batch_norm": "running averages"}
+    programs = Programs(lambda values: recipe.game, spec, False, config.matmul_precision)
+    return Sampler(
+        programs, gen, state, step, how,
+        config=run.flags, recipe=recipe, data_digest=run.identity.get("data_digest", ""),
+    )  # fmt: skip
+
+
+def _restored(workdir: Path, best: bool, like: Any, check: Callable[[game.State], None]) -> tuple[int, Any]:
+    """The step of the checkpoint that is asked for, and what it holds; `check` is given the state's shapes before."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir.absolute()} {NONE_YET}")
@@ -119,36 +146,15 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
             step = checkpoints.sound(lambda text: print(text, file=sys.stderr), set_aside=False)
         if step is None:
             raise UserError(f"{workdir.absolute()} {NO_BEST if best else NONE_YET}")
-        now = tensors(like[0], config.population)
-        for key, kind in identity.get("tensor", {}).items():
-            if now.get(key) != kind:
-                raise UserError(
-                    f"the networks of {name} are no longer those of {workdir.absolute()}: {key} was {kind} and is {now.get(key, 'absent')}"
-                )
-        state, watch = checkpoints.restore(step, template(like, jax.tree.map(lambda x: here, like)))
-    gen = state.gen if raw else state.ema
-    if (lost := int(watch.reshape(-1, 2)[member, 0])) >= 0:
-        raise UserError(
-            f"member {member} of {workdir.absolute()}, {members[member].label}, has diverged at step {lost}"
-        )
-    if config.population:
-        recipe = module.build(dataclasses.replace(config, sweep=(), **members[member].values), spec)
-        gen = jax.tree.map(lambda x: x[member], gen)
+        check(like[0])
+        return step, checkpoints.restore(step, template(like, jax.tree.map(lambda x: here, like)))
 
-    @jax.jit
-    def make(gen: Any, z: jax.Array, label: jax.Array | None) -> jax.Array:
-        with jax.default_matmul_precision(config.matmul_precision):
-            return recipe.game.sample(gen.params, gen.stats, z, label)
 
-    return Sampler(
-        functools.partial(make, gen),
-        recipe.z_dim,
-        recipe.classes,
-        step,
-        saved["config"],
-        make,
-        recipe,
-        gen,
-        spec,
-        identity.get("data_digest", ""),
-    )
+def _require(like: game.State, run: Saved) -> None:
+    """UserError unless the networks are those that were saved."""
+    now = tensors(like, run.config.population)
+    for key, kind in run.identity.get("tensor", {}).items():
+        if now.get(key) != kind:
+            raise UserError(
+                f"the networks of {run.module.__name__} are no longer those of {run.workdir.absolute()}: {key} was {kind} and is {now.get(key, 'absent')}"
+            )

@@ -1,6 +1,7 @@
 """What a run is and what came of it: `config.json` before the first step, `result.json` after the last."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import platform
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from gan_jax.types import UserError
+from gan_jax.types import Spec, UserError
 from gan_jax.workdir.members import mean_std
 
 COMMANDS = "gan_jax.commands."
@@ -35,14 +37,18 @@ def program(thing: Any) -> str:
     return f"gan-jax {name.removeprefix(COMMANDS)}" if name.startswith(COMMANDS) else f"python -m {name}"
 
 
-def command(config: Any, leave_out: Iterable[str] = ()) -> str:
-    """The shell command that makes `config`: the flags that differ from their defaults."""
+def command(config: Any, leave_out: Iterable[str] = (), positional: Iterable[str] = ()) -> str:
+    """The shell command that makes `config`: the flags that differ from their defaults; those fields that are `positional`
+    have no flag.
+    """
     words = program(type(config)).split()
     for field in dataclasses.fields(config):
         value, flag = getattr(config, field.name), "--" + field.name.replace("_", "-")
         if field.name in leave_out or value == field.default:
             continue
-        if isinstance(value, bool):
+        if field.name in positional:
+            words += map(str, value)
+        elif isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))
         else:
             words += [flag, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
@@ -173,6 +179,7 @@ def begin(workdir: Path, config: Any, step: int) -> None:
     ]  # what came after was lost, and is played again
     now = {
         **_described(config, saved["identity"]),
+        "experiment_file": _experiment_file(config),
         "starts": [*starts, {"step": step, **environment()}],
         "rollbacks": saved["rollbacks"],
     }
@@ -204,9 +211,34 @@ def comparable(config: Any, identity: Mapping[str, Any], leave_out: frozenset[st
     }
 
 
+def spec_identity(spec: Spec) -> dict[str, Any]:
+    """What a run is told by of its data: every array's kind and shape, the classes, and what else they are."""
+    arrays = {name: {"dtype": x.dtype.name, "shape": list(x.shape)} for name, x in spec.arrays.items()}
+    return {"arrays": arrays, "classes": spec.classes, "meta": dict(spec.meta)}
+
+
+def spec_from(identity: Mapping[str, Any]) -> Spec:
+    """The way back. KeyError and TypeError for what is none."""
+    arrays = {
+        name: jax.ShapeDtypeStruct(tuple(x["shape"]), np.dtype(x["dtype"])) for name, x in identity["arrays"].items()
+    }
+    return Spec(arrays, identity["classes"], identity["meta"])
+
+
 def _described(config: Any, identity: Mapping[str, Any]) -> dict[str, Any]:
     described = {"experiment": module_name(type(config)), "config": dataclasses.asdict(config), "identity": identity}
     return json.loads(json.dumps(described))  # as it will be read again: JSON has no tuples
+
+
+def _experiment_file(config: Any) -> dict[str, str]:
+    """Where the experiment's code lies, and its hash, so that the run can be loaded where its name cannot be imported."""
+    path = getattr(sys.modules[type(config).__module__], "__file__", None)
+    if not path:
+        return {}
+    try:
+        return {"path": str(Path(path).absolute()), "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+    except OSError:
+        return {}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], may_differ: frozenset[str]) -> list[str]:

@@ -1,5 +1,8 @@
-"""What a person looks at: grids of images and pictures of point clouds, as PNG."""
+"""What a person looks at: grids of images and pictures of point clouds, as PNG. `show` and `points` are what a recipe's
+`show` may be: (samples, batch) -> {suffix: bytes of a file}.
+"""
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
+
+from gan_jax.types import Batch
 
 
 def to_uint8(images: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
@@ -68,10 +73,29 @@ def scatter(
     return np.asarray(picture)
 
 
-def save_png(path: Path | str, pixels: UInt8[np.ndarray, "h w c"]) -> None:
-    """Writes the file whole or not at all."""
+def png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """The PNG file of a picture of 1 or 3 channels."""
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def show(samples: Float[np.ndarray, "b h w c"], batch: Batch, columns: int | None = None) -> dict[str, bytes]:
+    """Images as one picture (`grid`); of a single one its own file, not enlarged and without a border."""
+    del batch
+    return {"png": png(to_uint8(samples[0]) if len(samples) == 1 else grid(samples, columns))}
+
+
+def points(samples: Float[np.ndarray, "b 2"], batch: Batch, real: Float[np.ndarray, "k 2"]) -> dict[str, bytes]:
+    """Points in the plane as one picture (`scatter`)."""
+    del batch
+    return {"png": png(scatter(samples, real))}
+
+
+def save(path: Path | str, content: bytes) -> None:
+    """Writes the file whole or not at all, and its directory where there is none."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(part, format="PNG", optimize=True)
+    part.write_bytes(content)
     part.replace(path)

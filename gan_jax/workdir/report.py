@@ -69,12 +69,18 @@ def _table(pairs: Mapping[str, Any]) -> str:
     )
 
 
-def _picture(path: Path) -> str:
+def _sample(path: Path) -> str:
+    """A file of samples/ as a part of the page, by its suffix."""
     number, _, member = path.stem.partition("_")
-    data = base64.b64encode(path.read_bytes()).decode()
     step = f"step {int(number):,}" + (f", {html.escape(member)}" if member else "")
-    image = f'<img alt="samples at {step}" src="data:image/png;base64,{data}">'
-    return f"<figure>{image}<figcaption>{step}</figcaption></figure>"
+    data = base64.b64encode(path.read_bytes()).decode()
+    if path.suffix == ".txt":
+        shown = f"<pre>{html.escape(path.read_text(encoding='utf-8', errors='replace'))}</pre>"
+    elif path.suffix == ".wav":
+        shown = f'<audio controls src="data:audio/wav;base64,{data}"></audio>'
+    else:
+        shown = f'<img alt="samples at {step}" src="data:image/{path.suffix[1:]};base64,{data}">'
+    return f"<figure>{shown}<figcaption>{step}</figcaption></figure>"
 
 
 def _short(value: Any) -> str:
@@ -124,11 +130,12 @@ def page(
     name: str,
     config: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
-    pictures: Sequence[Path],
+    samples: Sequence[Path],
     measured: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """The page's HTML. `config` is config.json, `rows` metrics.jsonl's, `pictures` PNG files in order (the first, and those
-    of the last step, are shown), `measured` metrics as in result.json, by when they were taken.
+    """The page's HTML. `config` is config.json, `rows` metrics.jsonl's, `samples` the files of samples/ in order (those of
+    the first and of the last step are shown: pictures, sounds with controls, text), `measured` metrics as in result.json, by
+    when they were taken.
     """
     series: dict[str, dict[str, list[tuple[int, float, float]]]] = {}
     for row in rows:
@@ -136,9 +143,12 @@ def page(
             value, std = mean_std(values)
             if key not in ("step", "images", "seconds") and value is not None:
                 group = key if key.startswith("eval/") else key.rsplit("/", 1)[-1]  # both sides' losses share a curve
-                group = {"real": "logits", "fake": "logits"}.get(group, group)
                 series.setdefault(group, {}).setdefault(key, []).append((row["step"], value, std))
-    shown = [*pictures[:1], *(path for path in pictures[1:] if path.stem[:8] == pictures[-1].stem[:8])]
+    step_of = [path.stem.partition("_")[0] for path in samples]
+    # Of the first step one member's, of the last everybody's.
+    shown = [
+        path for path, at in zip(samples, step_of, strict=True) if path.stem == samples[0].stem or at == step_of[-1]
+    ]
     last = rows[-1] if rows else {"step": 0, "images": 0, "seconds": 0.0}
     start = config["starts"][-1]
     title, hardware = html.escape(name), html.escape(start["hardware"])
@@ -153,7 +163,7 @@ def page(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1><p>{effort}</p>",
         *(f"<p>{html.escape(back)}</p>" for back in backs),
-        "<h2>Samples</h2>", *map(_picture, shown),
+        "<h2>Samples</h2>", *map(_sample, shown),
         *(f"<h2>Measured {when}</h2>{_measured(metrics)}" for when, metrics in measured.items() if metrics),
         "<h2>Curves</h2>", *(_curve(title, lines) for title, lines in series.items()),
         "<h2>Configuration</h2>", _table(config["config"]),

@@ -1,0 +1,184 @@
+"""The metrics of images: one table, for runs while they train, for runs that are over, and for the command.
+
+An entry is a function of what is measured (`measurement.Measured`) to values, each with whether higher is better, and what
+its own protocol says. A value is called by its name and the kind of features it was taken on: "frechet_classifier".
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gan_jax.data.validate import image_set
+from gan_jax.evaluation import classifier
+from gan_jax.evaluation.measurement import Measured
+from gan_jax.metrics import frechet, inception_score, kid, path_length, precision_recall, sliced, ssim, two_sample
+from gan_jax.types import UserError
+
+NEIGHBOURS = 5  # Naeem et al. 2020
+SPLITS = 10  # of the Inception Score
+# Of metrics on the images themselves, whatever the features.
+NO_FEATURES = {"features": "none: the images", "network_weights": "none", "resizer": "none"}
+
+
+class Found(NamedTuple):
+    """Values, each with whether higher is better (None: best between), and what their protocol has of its own; where that
+    says "features", they are not those of the reference.
+    """
+
+    values: Mapping[str, tuple[float, bool | None]]
+    own: Mapping[str, Any]
+
+
+def _frechet(x: Measured) -> Found:
+    value = frechet.frechet_distance(x.reference.moments, frechet.moments([x.features]))
+    return Found({"frechet": (value, False)}, {"real": len(x.reference.rows)})
+
+
+def _frechet_infinity(x: Measured) -> Found:
+    least = min(5_000, x.count // 2)
+    value = frechet.frechet_infinity(x.reference.moments, x.features, least, seed=x.seed)
+    own = {"real": len(x.reference.rows), "points": f"15 numbers of fakes, from {least}"}
+    return Found({"frechet_infinity": (value, False)}, own)
+
+
+def _intra_frechet(x: Measured) -> Found:
+    labels, rows = x.reference.labels, len(x.reference.rows)
+    if x.labels is None or labels is None:
+        raise UserError("the Fréchet distance within classes needs a conditional run and data with labels")
+    each = frechet.intra_frechet(x.reference.near(rows), labels, x.features, x.labels)
+    return Found({"intra_frechet": (float(np.mean(list(each.values()))), False)}, {"real": rows, "classes": len(each)})
+
+
+def _kid(x: Measured) -> Found:
+    own = x.reference.near(x.count)
+    return Found({"kid": (kid.mmd2(own, x.features), False)}, {"real": len(own), "pairs": "all"})
+
+
+def _kid_subsets(x: Measured) -> Found:
+    own = x.reference.near(len(x.reference.rows))
+    size = min(1_000, len(own), x.count)  # where it is all of one side, subsets tell no deviation
+    found = kid.kid(own, x.features, 100, size)
+    std = {"kid_subsets_std": (found.std, False)} if size < min(len(own), x.count) else {}
+    told = {"real": len(own), "subsets": f"100 of {size}, seed 2020"}
+    return Found({"kid_subsets": (found.mean, False), **std}, told)
+
+
+def _inception_score(x: Measured) -> Found:
+    if x.logits is None:
+        raise UserError("the Inception Score needs a classifier's logits: --features inception, or data with labels")
+    found = inception_score.inception_score(x.logits, SPLITS)
+    return Found({"inception_score": (found.mean, True)}, {"splits": SPLITS})
+
+
+def _prdc(x: Measured) -> Found:
+    own = x.reference.near(x.count)
+    found = precision_recall.prdc(own, x.features, NEIGHBOURS)
+    return Found({name: (value, True) for name, value in found.items()}, {"k": NEIGHBOURS, "real": len(own)})
+
+
+def _precision_recall(x: Measured) -> Found:
+    own = x.reference.near(x.count)
+    found = precision_recall.precision_recall(own, x.features, 3)
+    return Found({f"{name}_3": (value, True) for name, value in found.items()}, {"k": 3, "real": len(own)})
+
+
+def _cas(x: Measured) -> Found:
+    """Classification accuracy score: of a classifier that has learnt the fakes alone, on real test images (Ravuri and Vinyals
+    2019, arXiv:1905.10887); beside it that of one that has learnt as many real images.
+    """
+    train, test = x.reference.train, x.reference.test
+    if x.labels is None or train.labels is None or test is None or test.labels is None:
+        raise UserError(
+            "the classification accuracy score needs a conditional run, and data with test images, all with labels"
+        )
+    rows = np.random.default_rng(0).permutation(len(train.images))[: x.count]
+    learnt = {
+        "cas": image_set(x.images, x.labels, "the fakes", train.classes),
+        "cas_real": image_set(np.asarray(train.images[rows]), train.labels[rows], "real images", train.classes),
+    }
+    trained = {key: classifier.trained(one, classifier.STEPS) for key, one in learnt.items()}
+    values = {key: (classifier.accuracy(one, test), True) for key, one in trained.items()}
+    steps = " and ".join(str(one.steps) for one in trained.values())
+    how = f"gan_jax's classifier, version {classifier.VERSION}, {steps} steps"
+    own = {"real": len(test.images), "real_split": "test", "test_digest": test.digest, "real_learnt": len(rows)}
+    return Found(values, {"features": how, "network_weights": "learnt from what is measured", "resizer": "none", **own})
+
+
+def _path_length(x: Measured) -> Found:
+    """Of whole paths, by squared Euclidean distances of features, of one class from end to end."""
+    sampler = x.sampler
+    if sampler is None:
+        raise UserError("path length needs a run: it is the generator's")
+    if sampler.how["batch_norm"] == "batch":
+        raise UserError("path length needs a generator whose images do not hang on their batch: not --batch-norm batch")
+    if any(sampler.config.get(key, "float32") != "float32" for key in ("precision", "matmul_precision")):
+        raise UserError("path length needs a run with --precision and --matmul-precision float32: this one rounds more")
+    rng = np.random.default_rng(x.seed)
+    start, end = rng.standard_normal((2, x.count, sampler.latents(1).shape[-1]))
+    apply = x.reference.features.ready().apply
+
+    def moved(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return ((apply(one)[0].astype(np.float64) - apply(other)[0]) ** 2).sum(1)
+
+    value = path_length.path_length(
+        lambda z: sampler(z.astype(np.float32)), moved, start, end, rng.uniform(size=x.count), between=path_length.slerp
+    )
+    how = (
+        f"whole paths in Z, slerp, epsilon {path_length.EPSILON:g}, squared Euclidean distances, 1st to 99th percentile"
+    )
+    return Found({"path_length": (value, False)}, {"paths": how, "pixels": "not rounded"})
+
+
+def _sliced(x: Measured) -> Found:
+    count = len(real := x.reference.images(x.count))
+    found = sliced.patch_sliced_wasserstein(real, x.images[:count], seed=x.seed)
+    values = {f"swd_{level}": (value, False) for level, value in found.items()}
+    return Found(values, {**NO_FEATURES, "real": count, "fake": count})
+
+
+def _ms_ssim(x: Measured) -> Found:
+    real = x.reference.images(x.count)
+    scales = ssim.scales_for(*x.images.shape[1:3])
+    found = ssim.diversity(real, x.images, 1_000, x.seed)
+    values = {key.replace("ssim", f"ssim_{scales}"): (value, False) for key, value in found.items()}
+    return Found(values, {**NO_FEATURES, "pairs": "1000, of all classes", "real": len(real)})
+
+
+def _neighbours(x: Measured) -> Found:
+    """Whether fakes stand nearer to the images that the generator has learnt than others do that it has not seen."""
+    train, test, features = x.reference.train, x.reference.test, x.reference.features
+    if test is None:
+        raise UserError(f"memorised neighbours need images not seen in training: {train.name} has no test images")
+    learnt, other = (features.cached(one, np.arange(len(one.images)))[0] for one in (train, test))
+    found = two_sample.memorised(x.features, learnt, other)
+    values = {name: (float(value), name != "share") for name, value in found._asdict().items() if np.ndim(value) == 0}
+    own = {"real": len(learnt), "real_split": "train", "held_out": len(other), "test_digest": test.digest}
+    return Found(values, own)
+
+
+def _two_sample(x: Measured) -> Found:
+    count = min(len(x.reference.rows), x.count, 5_000)
+    real, fake = x.reference.near(count), x.features[:count]
+    both = {f"1nn_{key}": value for key, value in two_sample.one_nearest_neighbour(real, fake).items()}
+    both |= {f"c2st_{key}": value for key, value in two_sample.classifier_two_sample(real, fake, x.seed).items()}
+    values = {name: (value, True if name == "c2st_p_value" else None) for name, value in both.items()}
+    return Found(values, {"real": count, "fake": count})
+
+
+METRICS: dict[str, Callable[[Measured], Found]] = {
+    "frechet": _frechet,
+    "kid": _kid,
+    "inception_score": _inception_score,
+    "prdc": _prdc,
+    "intra_frechet": _intra_frechet,
+    "frechet_infinity": _frechet_infinity,
+    "kid_subsets": _kid_subsets,
+    "precision_recall": _precision_recall,
+    "cas": _cas,
+    "sliced": _sliced,
+    "ms_ssim": _ms_ssim,
+    "path_length": _path_length,
+    "neighbours": _neighbours,
+    "two_sample": _two_sample,
+}
