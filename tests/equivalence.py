@@ -17,12 +17,15 @@ from jax.experimental import multihost_utils
 from gan_jax import losses, penalties
 from gan_jax.config import Run
 from gan_jax.games.adversarial import adversarial
-from gan_jax.models import dcgan, mlp
+from gan_jax.games.cycle import Pair, cycle
+from gan_jax.games.info import info
+from gan_jax.models import dcgan, infogan, mlp
+from gan_jax.models.translator import Patches, Translator
 from gan_jax.optim import clip_weights
 from gan_jax.system.mesh import make
 from gan_jax.training.program import Program
 from gan_jax.training.recipe import Recipe
-from gan_jax.types import Source, spec_of
+from gan_jax.types import Source, Spec, spec_of
 
 ROWS = 16
 SHAPE = (8, 8, 1)
@@ -41,6 +44,16 @@ def source(rows, classes=0):
     return Source(
         lambda key, step, which=slice(None): held, lambda fetched, key, step: fetched, jax.random.key(0), rows,
         spec_of(SHAPE, classes), rows, True,
+    )  # fmt: skip
+
+
+def two_domains():
+    images = np.random.default_rng(1).uniform(-1, 1, (2, ROWS, *SHAPE)).astype(np.float32)
+    held = {"a": images[0], "b": images[1]}
+    arrays = {name: jax.ShapeDtypeStruct(SHAPE, np.float32) for name in held}
+    return Source(
+        lambda key, step, which=slice(None): held, lambda fetched, key, step: fetched, jax.random.key(0), ROWS,
+        Spec(arrays), ROWS, True,
     )  # fmt: skip
 
 
@@ -66,6 +79,22 @@ def _dcgan(loss, batch_norm=True, classes=0, penalty=None):
     return build
 
 
+def _info(config, spec):
+    gen = infogan.Generator(spec.shape, 3, 2, dtype=config.precision)
+    disc = infogan.Discriminator(3, 2, 2, dtype=config.precision)
+    game = info(gen, disc, losses.non_saturating(), z_dim=4, codes=3, continuous=2, accumulate=config.accumulate)
+    return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
+
+
+def _cycle(config, spec):
+    gen, disc = (
+        Pair(network(4, dtype=config.precision), network(4, dtype=config.precision))
+        for network in (Translator, Patches)
+    )
+    game = cycle(gen, disc, losses.least_squares(), pool=8, accumulate=config.accumulate)
+    return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
+
+
 PENALTIES = (penalties.r1, penalties.r2, penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred)
 CLIPPED = dict(n_disc=5, tx=lambda lr: optax.chain(optax.sgd(lr), clip_weights(0.5)))
 GAMES = {
@@ -78,12 +107,16 @@ GAMES = {
     "conditional DCGAN, batch norm, hinge": _dcgan(losses.hinge(), classes=3),
     "DCGAN, Wasserstein, wgan_gp": _dcgan(losses.wasserstein(), batch_norm=False, penalty=penalties.wgan_gp),
     **{f"MLP, relativistic paired, {p.__name__}": _mlp(losses.relativistic_paired(), penalty=p) for p in PENALTIES},
+    "InfoGAN": _info,
+    "CycleGAN, pool": _cycle,
 }
 
 
 def setting(name):
     classes = 3 if "conditional" in name else 0
     n_disc = 5 if "5 D" in name else 1
+    if "CycleGAN" in name:
+        return two_domains()
     return source(ROWS * n_disc, classes)
 
 

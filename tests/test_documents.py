@@ -64,7 +64,7 @@ def test_a_kept_result_says_how_it_was_made(path):
 
 def test_every_experiment_is_in_the_tables():
     experiments = {path.stem for path in (ROOT / "experiments").glob("[a-z]*.py")}
-    assert experiments == {*table.MIXTURES, *table.IMAGES, *table.VARIANTS}
+    assert experiments == {*table.MIXTURES, *table.IMAGES, *table.VARIANTS, *table.APART}
 
 
 def test_kept_runs_of_published_protocols_are_told_apart():
@@ -89,6 +89,26 @@ def test_what_was_not_measured_in_one_way_is_not_set_side_by_side(monkeypatch):
     monkeypatch.setattr(table, "read", lambda name: kept(name) if name.startswith("pacgan_mixtures_ring") else None)
     with pytest.raises(UserError, match="GAN and PacGAN2 were not measured in one way: fake: 2500 and 2000"):
         table.collapse()
+
+
+def test_a_kept_protocol_is_read_as_one_of_today():
+    """Of every value that a run of today measures the fields are those of the kept one."""
+    import gan_jax.evaluation.evaluators as evaluators
+    from gan_jax import data
+    from gan_jax.evaluation import features
+
+    digits = data.load("digits")
+    found = evaluators.images(digits, features.classifier(digits, 40), during=50).measure(
+        lambda n: digits.scaled(slice(n))
+    )
+    kept = json.loads((ROOT / "experiments/results/dcgan_digits.json").read_text())["metrics"]
+    drawn = {"weights", "batch_norm", "sample_seed"}
+    for name, record in found.items():
+        old = table.as_today(name, kept[name]["protocol"])
+        if name != "collapsed":
+            assert {*old} == {*record.protocol} | drawn, name
+            same = ("real_split", "pairs", "splits", "k", "size", "fit", "pixels", "data_digest")
+            assert all(old.get(key) == record.protocol.get(key) for key in same), name
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 import experiments
+import gan_jax
 from experiments.tools import torture
+from gan_jax.commands import evaluate
 from gan_jax.training import cli, loop
 
 NAMES = sorted(
@@ -27,6 +29,7 @@ SMALL = {
     "gan_mnist": [],
     "gan_minimax_mnist": [],
     "gan_digits": [],
+    "cyclegan_digits": ["--width", "4", "--data", "digits"],
     "stacked_mnist": ["--width", "4", "--evaluate-samples", "64"],
     "stacked_mnist_dcgan": ["--width", "4", "--evaluate-samples", "64"],
 }
@@ -68,10 +71,10 @@ def test_two_steps(name, npz, capfd, monkeypatch):
         "run",
         *SMALL.get(name, ["--width", "4"]),
     ]
-    if hasattr(module.Config(), "data"):
+    if hasattr(module.Config(), "data") and "--data" not in flags:
         flags += ["--data", npz]
-        if name not in CLASSIFIED:
-            flags += ["--features", "pixels"]
+    if hasattr(module.Config(), "features") and name not in CLASSIFIED:
+        flags += ["--features", "pixels"]
     start(name, *flags)
     run = Path("run")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -91,7 +94,8 @@ def test_two_steps(name, npz, capfd, monkeypatch):
         assert (
             metric["last"] == rows[-1][f"eval/{key}"]
             and metric["best_step"] == 2
-            and {"fake", "weights", "batch_norm"} <= set(metric["protocol"])
+            and {"weights", "batch_norm"} <= set(metric["protocol"])
+            and {"fake", "real"} & set(metric["protocol"])
         )
     config = json.loads((run / "config.json").read_text())
     assert (
@@ -122,13 +126,17 @@ def test_two_steps(name, npz, capfd, monkeypatch):
     assert "going on at step 1 of 2" in capfd.readouterr().out
     assert torture.differences(run, Path("killed")) == []
 
-    import gan_jax
-
     sample = gan_jax.load("run")
     assert sample.step == 2 and sample.config["batch_size"] == 8
-    samples = sample(sample.latents(5, seed=1))
-    assert samples.shape == (5, *config["identity"]["shape"]) and np.isfinite(samples).all()
+    samples = sample(*sample.inputs(5, seed=1))
+    assert samples.shape == (5, *sample.spec.shape) and np.isfinite(samples).all()
     assert f"python -m experiments.{name}" in (module.__doc__ or "")
+
+    # The command measures the very numbers again.
+    kept = result["metrics"] | result.get("final", {})
+    found = evaluate.main(evaluate.Config(targets=("run",)))["values"]["run"]
+    same = {key: one["value"] for key, one in found.items()} == {key: one["last"] for key, one in kept.items()}
+    assert same or kept["reverse_kl"]["last"] is None  # infinite: no mode is found
 
 
 def test_a_conditional_gan_without_classes(tmp_path, capsys):

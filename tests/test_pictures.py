@@ -1,5 +1,8 @@
 """Pictures: pixel values, where things stand, and files."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -125,32 +128,42 @@ def test_scatter_of_one_place():
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_save_png(tmp_path, channels, mode):
+def test_a_picture_is_saved(tmp_path, channels, mode):
     pixels = RNG.integers(0, 256, (11, 7, channels), np.uint8)
     path = tmp_path / "samples" / "00001000.png"  # the directory is made
-    pictures.save_png(path, pixels)
+    pictures.save(path, pictures.png(pixels))
     with Image.open(path) as image:
         assert (image.format, image.mode, image.size) == ("PNG", mode, (7, 11))
         np.testing.assert_array_equal(np.asarray(image).reshape(pixels.shape), pixels)
-    pictures.save_png(str(path), 255 - pixels)  # over the old one, and by a string
+    pictures.save(str(path), pictures.png(255 - pixels))  # over the old one, and by a string
     with Image.open(path) as image:
         np.testing.assert_array_equal(np.asarray(image).reshape(pixels.shape), 255 - pixels)
     assert [entry.name for entry in path.parent.iterdir()] == ["00001000.png"]
 
 
-def test_save_png_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "00000000.png"
-    pictures.save_png(path, np.zeros((4, 4, 1), np.uint8))
-    before = path.read_bytes()
+    pictures.save(path, b"before")
+    write = Path.write_bytes
 
-    def half(self, file, **options):
-        file.write_bytes(b"half")
+    def half(self, content):
+        write(self, content[:2])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(OSError, match="No space left"):
-        pictures.save_png(path, np.ones((4, 4, 1), np.uint8))
-    assert path.read_bytes() == before
+        pictures.save(path, b"after")
+    assert path.read_bytes() == b"before"
+
+
+def test_of_a_single_sample_its_own_file_is_shown():
+    """Not enlarged, no border; of several a sheet, in the columns asked for."""
+    image = RNG.uniform(-1, 1, (1, 8, 8, 3)).astype(np.float32)
+    with Image.open(io.BytesIO(pictures.show(image, {})["png"])) as shown:
+        np.testing.assert_array_equal(np.asarray(shown), pictures.to_uint8(image[0]))
+    many = pictures.show(np.repeat(image, 6, 0), {}, columns=6)["png"]
+    with Image.open(io.BytesIO(many)) as shown:
+        assert shown.size == (6 * 42 + 2, 44)
 
 
 @pytest.mark.parametrize(("channels", "shown"), [(2, 1), (4, 3), (7, 3)])

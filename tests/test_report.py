@@ -4,8 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from gan_jax.workdir import report
-from gan_jax.workdir.pictures import save_png
+from gan_jax.workdir import pictures, report
 
 CONFIG = {
     "experiment": "experiments.gan_ring",
@@ -49,7 +48,7 @@ class Reader(HTMLParser):
 
 def test_page(tmp_path):
     for step in (0, 10, 20):
-        save_png(tmp_path / f"{step:08d}.png", np.zeros((8, 8, 1), np.uint8))
+        pictures.save(tmp_path / f"{step:08d}.png", pictures.png(np.zeros((8, 8, 1), np.uint8)))
     read = Reader(
         report.page(
             "gan_ring",
@@ -77,8 +76,21 @@ def test_page(tmp_path):
         "eval/modes",
     ):
         assert words in read.text, words
-    assert read.tags.count("svg") == 3  # losses, logits, modes; nothing to draw of kl
+    assert read.tags.count("svg") == 4  # losses, real, fake, modes; nothing to draw of kl
     assert read.tags.count("polyline") == 5
+
+
+def test_files_are_embedded_by_what_they_are(tmp_path):
+    """Those of the first and of the last step; text is escaped."""
+    for step, marked in ((0, b"first"), (10, b"between"), (20, b"<last> & co")):
+        for suffix in ("png", "gif", "wav", "txt"):
+            (tmp_path / f"{step:08d}.{suffix}").write_bytes(marked)
+    text = report.page("gan_ring", CONFIG, ROWS, sorted(tmp_path.iterdir()), {})
+    read = Reader(text)
+    kinds = [link.split(";")[0] for link in read.links]
+    assert kinds == ["data:image/gif", "data:image/png", "data:audio/wav"] * 2
+    assert read.tags.count("audio") == 2 and "<audio controls" in text
+    assert read.tags.count("pre") == 2 and "<pre>&lt;last&gt; &amp; co</pre>" in text and "between" not in text
 
 
 def test_page_of_a_run_that_has_just_begun():

@@ -13,7 +13,7 @@ from experiments import gan_ring
 from gan_jax import data, game, losses
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import mlp, resnet
-from gan_jax.training import monitors
+from gan_jax.training import monitors, observe
 from gan_jax.types import Evaluate, Record
 from gan_jax.workdir.log import read_rows
 
@@ -80,31 +80,35 @@ def tiny(disc=None, **options):
     return adversarial(gen, disc or mlp.Discriminator((8,)), losses.non_saturating(), z_dim=2, **options)
 
 
+def observed(played, tx, every):
+    """A round with what a run looks at around it."""
+    play = game.make_round(played, tx, tx)
+
+    def update(state, batch, key):
+        after, metrics, steps = play(state, batch, key)
+        return after, {**metrics, **observe.norms(steps, state.step, every)}
+
+    return jax.jit(update)
+
+
 @pytest.mark.parametrize("every", [1, 2, 3])
 def test_norms_are_those_of_the_gradients_and_parameters(every):
     played, tx, batch = tiny(), optax.sgd(0.1), data.ring(16, 0)[0]
-    update = game.make_update(played, tx, tx, monitor_every=every)
+    update = observed(played, tx, every)
     state = game.init(played, tx, tx, jax.random.key(0), batch)
     for step in range(4):
         before = jax.tree.map(np.asarray, (state.gen.params, state.disc.params))
         state, metrics = update(state, batch, jax.random.key(1))
         for side, old in zip(("gen", "disc"), before, strict=True):
             new = jax.tree.map(np.asarray, getattr(state, side).params)
-            taken = (step + 1) % every == 0
+            taken = 1 if (step + 1) % every == 0 else np.nan  # in the other rounds they are not computed
 
             def norm(tree):
                 return np.sqrt(sum(np.sum(np.float64(x) ** 2) for x in jax.tree.leaves(tree)))
 
             moved = jax.tree.map(lambda x, y: (x - y) / 0.1, old, new)
-            np.testing.assert_allclose(metrics[f"{side}/grad_norm"], norm(moved) * taken, rtol=1e-4)
-            np.testing.assert_allclose(metrics[f"{side}/param_norm"], norm(new) * taken, rtol=1e-5)
-
-
-def test_without_monitors_there_are_no_norms():
-    played, tx, batch = tiny(), optax.sgd(0.1), data.ring(16, 0)[0]
-    state = game.init(played, tx, tx, jax.random.key(0), batch)
-    _, metrics = game.make_update(played, tx, tx)(state, batch, jax.random.key(1))
-    assert not any(name.endswith("norm") for name in metrics)
+            np.testing.assert_allclose(metrics[f"monitor/{side}/grad_norm"], norm(moved) * taken, rtol=1e-4)
+            np.testing.assert_allclose(metrics[f"monitor/{side}/param_norm"], norm(new) * taken, rtol=1e-5)
 
 
 def test_sigma_is_the_largest_of_spectral_norms():
@@ -112,9 +116,11 @@ def test_sigma_is_the_largest_of_spectral_norms():
     gen = mlp.Generator((8, 8, 1), (8,))
     played, tx = adversarial(gen, disc, losses.hinge(), z_dim=2), optax.sgd(0.1)
     state = game.init(played, tx, tx, jax.random.key(0), batch)
-    state, metrics = game.make_update(played, tx, tx, monitor_every=5)(state, batch, jax.random.key(1))
+    state, metrics = observed(played, tx, 5)(state, batch, jax.random.key(1))
     sigmas = [float(x) for path, x in jax.tree.leaves_with_path(state.disc.stats) if "sigma" in str(path[-1])]
-    assert len(sigmas) > 8 and float(metrics["disc/sigma"]) == max(sigmas) and "gen/sigma" not in metrics
+    assert (
+        len(sigmas) > 8 and float(metrics["monitor/disc/sigma"]) == max(sigmas) and "monitor/gen/sigma" not in metrics
+    )
 
 
 def test_accuracies_gap_and_diversity():
@@ -131,25 +137,25 @@ def test_accuracies_gap_and_diversity():
     tx, batch = optax.sgd(0.1), {"image": real}
     state = game.init(tiny(), tx, tx, jax.random.key(0), batch)
     _, (_, _, metrics) = played.disc_loss({}, state, batch, jax.random.key(0), fake)
-    assert float(metrics["disc/real_accuracy"]) == 0.75 and float(metrics["disc/fake_accuracy"]) == 0.5
-    assert float(metrics["disc/gap"]) == pytest.approx(1.25)
+    assert float(metrics["monitor/disc/real_accuracy"]) == 0.75 and float(metrics["monitor/disc/fake_accuracy"]) == 0.5
+    assert float(metrics["monitor/disc/gap"]) == pytest.approx(1.25)
     expected = np.mean((fake[::2] - fake[1::2]) ** 2) / np.mean((real[::2] - real[1::2]) ** 2)
-    assert float(metrics["gen/diversity"]) == pytest.approx(expected)
+    assert float(metrics["monitor/gen/diversity"]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("row", "kinds"),
     [
         ({}, set()),
-        ({"gen/diversity": 0.5, "disc/real_accuracy": 0.7, "disc/fake_accuracy": 1.0}, set()),
-        ({"disc/real_accuracy": [1.0, 1.0]}, set()),
-        ({"gen/diversity": 0.05}, {"diversity"}),
-        ({"gen/diversity": [0.5, None]}, set()),
-        ({"gen/diversity": [0.05, 0.5, None]}, {"diversity"}),
-        ({"gen/diversity": [0.05, 0.01, None]}, {"diversity"}),
-        ({"disc/real_accuracy": 1.0, "disc/fake_accuracy": 0.995}, {"certain"}),
-        ({"disc/real_accuracy": [1.0, 0.5], "disc/fake_accuracy": [0.5, 1.0]}, set()),
-        ({"disc/real_accuracy": [1.0, 0.5, None], "disc/fake_accuracy": [1.0, 1.0, None]}, {"certain"}),
+        ({"monitor/gen/diversity": 0.5, "monitor/disc/real_accuracy": 0.7, "monitor/disc/fake_accuracy": 1.0}, set()),
+        ({"monitor/disc/real_accuracy": [1.0, 1.0]}, set()),
+        ({"monitor/gen/diversity": 0.05}, {"diversity"}),
+        ({"monitor/gen/diversity": [0.5, None]}, set()),
+        ({"monitor/gen/diversity": [0.05, 0.5, None]}, {"diversity"}),
+        ({"monitor/gen/diversity": [0.05, 0.01, None]}, {"diversity"}),
+        ({"monitor/disc/real_accuracy": 1.0, "monitor/disc/fake_accuracy": 0.995}, {"certain"}),
+        ({"monitor/disc/real_accuracy": [1.0, 0.5], "monitor/disc/fake_accuracy": [0.5, 1.0]}, set()),
+        ({"monitor/disc/real_accuracy": [1.0, 0.5, None], "monitor/disc/fake_accuracy": [1.0, 1.0, None]}, {"certain"}),
     ],
 )
 def test_warnings(row, kinds):
@@ -159,10 +165,10 @@ def test_warnings(row, kinds):
 def test_the_line_on_the_terminal_stays_short():
     row = {
         "disc/loss": 1,
-        "disc/real_accuracy": 1,
-        "gen/grad_norm": 1,
-        "gen/diversity": 1,
-        "disc/gap": 1,
-        "disc/sigma": 1,
+        "monitor/disc/real_accuracy": 1,
+        "monitor/gen/grad_norm": 1,
+        "monitor/gen/diversity": 1,
+        "monitor/disc/gap": 1,
+        "monitor/disc/sigma": 1,
     }
     assert monitors.main_values(row) == {"disc/loss": 1}
