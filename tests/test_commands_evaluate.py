@@ -18,7 +18,7 @@ from gan_jax.commands import classifier, evaluate
 from gan_jax.data.validate import image_set
 from gan_jax.evaluation import batch_norm, evaluators
 from gan_jax.evaluation import classifier as library
-from gan_jax.evaluation.measurement import Measured, Reference
+from gan_jax.evaluation.measurement import Candidate, Reference
 from gan_jax.evaluation.table import METRICS
 from gan_jax.game import Average, Game
 from gan_jax.metrics.frechet import frechet
@@ -140,7 +140,7 @@ def test_by_class_of_real_images(conditional, monkeypatch):
     features = evaluators.chosen("", real)
 
     def found(labels):
-        made = Measured(Reference(real, features, held), other.images, labels)
+        made = Candidate(Reference(real, features, held), other.images, labels)
         values = {**METRICS["intra_frechet"](made).values, **METRICS["cas"](made).values}
         return {name: value for name, (value, _) in values.items()}
 

@@ -19,7 +19,7 @@ import experiments
 from gan_jax.system import mesh
 from gan_jax.training.program import Program
 from gan_jax.types import Source
-from gan_jax.workdir.manifest import environment
+from gan_jax.workdir.provenance import environment
 
 ROOT = Path(experiments.__file__).parents[1]
 RESULT = ROOT / "experiments" / "results" / "equivalence.json"

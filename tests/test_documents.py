@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 
 import experiments
-from experiments.tools import table
+from experiments.tools import earlier, table
 from gan_jax.types import UserError
 
 ROOT = Path(experiments.__file__).parents[1]
@@ -104,7 +104,7 @@ def test_a_kept_protocol_is_read_as_one_of_today():
     kept = json.loads((ROOT / "experiments/results/dcgan_digits.json").read_text())["metrics"]
     drawn = {"weights", "batch_norm", "sample_seed"}
     for name, record in found.items():
-        old = table.as_today(name, kept[name]["protocol"])
+        old = earlier.as_today(name, kept[name]["protocol"])
         if name != "collapsed":
             assert {*old} == {*record.protocol} | drawn, name
             same = ("real_split", "pairs", "splits", "k", "size", "fit", "pixels", "data_digest")

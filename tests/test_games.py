@@ -214,6 +214,8 @@ def test_a_translator_takes_a_persons_images_both_ways(runs):
         sample(np.zeros((2, 8, 8, 1), np.uint8))
     with pytest.raises(ValueError, match=r"was given \(2, 8, 8, 3\)"):
         sample(np.zeros((2, 8, 8, 3), np.float32))
+    with pytest.raises(ValueError, match=r"a is uint8: floats are needed, of images in \[-1, 1\]"):
+        sample.draw({"a": np.zeros((2, 8, 8, 1), np.uint8)})
 
 
 def test_a_batch_is_drawn_in_parts_as_a_whole(runs, monkeypatch):

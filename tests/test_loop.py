@@ -20,7 +20,7 @@ from experiments import gan_ring
 from gan_jax import data, training
 from gan_jax.evaluation import evaluators
 from gan_jax.types import Evaluate, UserError
-from gan_jax.workdir import manifest
+from gan_jax.workdir import provenance
 
 CONFIG = gan_ring.Config(
     width=8,
@@ -126,10 +126,10 @@ def test_an_evaluation_that_fails_loses_nothing():
 def test_every_start_is_in_the_result(monkeypatch):
     from experiments.tools import table
 
-    monkeypatch.setattr(manifest, "_commit", lambda: "a" * 40 + "+")
+    monkeypatch.setattr(provenance, "_commit", lambda: "a" * 40 + "+")
     run(dataclasses.replace(CONFIG, steps=4))
     assert "starts" not in json.loads(Path("run/result.json").read_text())
-    monkeypatch.setattr(manifest, "_commit", lambda: "b" * 40)
+    monkeypatch.setattr(provenance, "_commit", lambda: "b" * 40)
     config = Path("run/config.json").read_bytes()
     run(dataclasses.replace(CONFIG, steps=2))  # nothing to do, and nothing written
     assert Path("run/config.json").read_bytes() == config

@@ -60,6 +60,15 @@ def test_members_are_split_over_the_devices_first():
         assert held == {max(1, seeds // 8)}
 
 
+def test_what_is_done_in_some_rounds_only_is_not_paid_by_members_side_by_side():
+    """Members by vmap have one step: what hangs on it stays a conditional, not a choice of two things both computed."""
+    _, program, _ = play("MLP, minimax", 1, seeds=2)
+    assert program._vmap
+    with jax.set_mesh(mesh.make(1, ROWS, 2)):
+        text = program.lower(program.fresh()).compile().as_text()
+    assert text.count(" conditional(") >= 2  # of the norms of each side
+
+
 def test_a_population_with_sharded_state():
     plain, _, _ = play("MLP, minimax", 8, seeds=2)
     split, _, state = play("MLP, minimax", 8, seeds=2, shard_state=True)

@@ -20,7 +20,7 @@ from gan_jax.metrics.inception_score import inception_score
 from gan_jax.metrics.kid import kid, mmd2
 from gan_jax.metrics.precision_recall import prdc, precision_recall
 from gan_jax.metrics.ssim import ms_ssim, ssim
-from gan_jax.workdir.manifest import environment
+from gan_jax.workdir.provenance import environment
 
 KEPT = json.loads((Path(__file__).parent / "references" / "metrics.json").read_text())
 RESULT = Path(experiments.__file__).parent / "results" / "metrics.json"

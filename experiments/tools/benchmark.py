@@ -38,7 +38,7 @@ from gan_jax.system import mesh
 from gan_jax.training import cli
 from gan_jax.training.program import Program
 from gan_jax.types import Source, UserError
-from gan_jax.workdir import manifest
+from gan_jax.workdir import provenance
 from gan_jax.workdir.log import read_rows
 
 GAMES: dict[str, tuple[ModuleType, tuple[int, ...], dict[str, Any]]] = {
@@ -303,7 +303,7 @@ def main(settings: Config) -> dict[str, Any]:
     if unknown := set(settings.games) - set(GAMES):
         raise UserError(f"--games {' '.join(sorted(unknown))}: there are {' '.join(GAMES)}")
     rate, width = measure.matrix_rate(settings.precision, settings.matmul_precision), measure.bandwidth()
-    saved = manifest.environment()
+    saved = provenance.environment()
     print(
         f"{saved['hardware']}: a large {settings.precision} matrix product runs at {rate:,.0f} GFLOP/s, memory at {width:,.0f} GB/s",
         flush=True,
@@ -315,7 +315,7 @@ def main(settings: Config) -> dict[str, Any]:
         print(told({"name": name, **games[name]}), flush=True)
     result = {
         "name": "benchmark",
-        "command": manifest.command(settings, ("json",)),
+        "command": provenance.command(settings, ("json",)),
         **saved,
         "settings": dataclasses.asdict(dataclasses.replace(settings, json="")),
         "matrix_gflop_per_second": round(rate, 1),

@@ -19,7 +19,7 @@ import numpy as np
 from gan_jax.metrics import frechet, kid, precision_recall
 from gan_jax.training import cli
 from gan_jax.types import UserError
-from gan_jax.workdir import manifest
+from gan_jax.workdir import provenance
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
     "fid": frechet.frechet,
@@ -67,8 +67,8 @@ def main(config: Config) -> dict[str, Any]:
         print(f"{name:<36} {found[name]['seconds']:8.1f} s {found[name]['peak_mb']:8,.0f} MB", flush=True)
     result = {
         "name": "benchmark_metrics",
-        "command": manifest.command(config, ("json",)),
-        **manifest.environment(),
+        "command": provenance.command(config, ("json",)),
+        **provenance.environment(),
         "count": config.count,
         "dimensions": config.dimensions,
         "metrics": found,

@@ -23,7 +23,7 @@ import numpy as np
 
 from gan_jax.training import cli
 from gan_jax.types import UserError
-from gan_jax.workdir import manifest
+from gan_jax.workdir import provenance
 from gan_jax.workdir.checkpoint import Checkpoints
 from gan_jax.workdir.log import read_rows
 
@@ -113,8 +113,8 @@ def main(config: Config) -> dict[str, Any]:
     rows = read_rows(workdir / "alone" / "metrics.jsonl")
     result = {
         "name": "torture",
-        "command": manifest.command(config, {"workdir", "json"}),
-        **manifest.environment(),
+        "command": provenance.command(config, {"workdir", "json"}),
+        **provenance.environment(),
         "seconds": round(time.perf_counter() - begin),
         "kills": config.kills,
         "killed while": dict(phases.most_common()),

@@ -22,11 +22,11 @@ from tyro.conf import Positional
 from gan_jax import data
 from gan_jax.evaluation import batch_norm, evaluators, resize
 from gan_jax.evaluation.evaluators import ImageMeasures
-from gan_jax.evaluation.measurement import Measured, Reference, how_read
+from gan_jax.evaluation.measurement import Candidate, Reference, how_read
 from gan_jax.evaluation.table import METRICS
 from gan_jax.metrics import protocol
 from gan_jax.types import Batch, Evaluate, ImageSet, Record, UserError
-from gan_jax.workdir import manifest
+from gan_jax.workdir import provenance
 from gan_jax.workdir.load import Saved, load, saved_run
 from gan_jax.workdir.sampler import Draw, Sampler
 
@@ -90,8 +90,8 @@ def main(config: Config) -> dict[str, Any]:
         protocol.require_same({target: records[name].protocol for target, records in found.items()})
     _tell(found)
     result = {
-        "command": manifest.command(config, ("json",), positional=("targets",)),
-        **manifest.environment(),
+        "command": provenance.command(config, ("json",), positional=("targets",)),
+        **provenance.environment(),
         "values": {target: {name: one._asdict() for name, one in records.items()} for target, records in found.items()},
     }
     if config.json:
@@ -175,7 +175,7 @@ def _measured_folder(config: Config, target: str, metrics: tuple[str, ...]) -> d
     _require_shape(measures, images.spec.shape, target)
     count = measures.reference.most(config.samples or len(images.images))
     rows = np.sort(np.random.default_rng(config.seed).permutation(len(images.images))[:count])
-    made = Measured(measures.reference, np.asarray(images.images[rows]), None, seed=config.seed)
+    made = Candidate(measures.reference, np.asarray(images.images[rows]), None, seed=config.seed)
     try:
         records = measures.measured(metrics or measures.during(count), made)
     except ValueError as error:

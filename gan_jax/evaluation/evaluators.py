@@ -12,7 +12,7 @@ from gan_jax import data
 from gan_jax.evaluation import classifier, resize
 from gan_jax.evaluation import features as features_of
 from gan_jax.evaluation.features import Features
-from gan_jax.evaluation.measurement import Measured, Reference, how_read
+from gan_jax.evaluation.measurement import Candidate, Reference, how_read
 from gan_jax.evaluation.table import METRICS, NEIGHBOURS, SPLITS, Found
 from gan_jax.metrics import modes as mode_count
 from gan_jax.types import Draw, Evaluate, ImageSet, NoSplit, Record, UserError
@@ -188,10 +188,10 @@ class ImageMeasures:
         """These metrics of `count` samples, or of as many as can be set beside real ones."""
         count = self.reference.most(count)
         labels = np.arange(count) % self.reference.real.classes if self.labels == IN_TURN else None
-        made = Measured(self.reference, draw(count), labels, sampler=sampler, seed=seed)
+        made = Candidate(self.reference, draw(count), labels, sampler=sampler, seed=seed)
         return self.measured(metrics, made)
 
-    def measured(self, metrics: Iterable[str], made: Measured) -> dict[str, Record]:
+    def measured(self, metrics: Iterable[str], made: Candidate) -> dict[str, Record]:
         """These metrics of images that are there."""
         records = {}
         for metric in metrics:

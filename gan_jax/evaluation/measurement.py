@@ -68,16 +68,16 @@ class Reference:
         """Of the reference."""
         return None if self.real.labels is None else self.real.labels[self.rows]
 
-    def held_out(self, count: int) -> "Measured | None":
+    def held_out(self, count: int) -> "Candidate | None":
         """The first of the held-out images, in the fakes' place."""
         if self.held is None:
             return None
         rows, held = self.held_rows[:count], self.held
         labels = None if held.labels is None else held.labels[rows]
-        return Measured(self, lambda: np.asarray(held.images[rows]), labels, found=self.features.cached(held, rows))
+        return Candidate(self, lambda: np.asarray(held.images[rows]), labels, found=self.features.cached(held, rows))
 
 
-class Measured:
+class Candidate:
     """What is measured: images, their labels where they have some, and their features, each computed once, when a metric
     asks for it. `sampler` is the generator's, `seed` that of what a metric draws.
     """

@@ -1,6 +1,6 @@
 """The metrics of images: one table, for runs while they train, for runs that are over, and for the command.
 
-An entry is a function of what is measured (`measurement.Measured`) to values, each with whether higher is better, and what
+An entry is a function of what is measured (`measurement.Candidate`) to values, each with whether higher is better, and what
 its own protocol says. A value is called by its name and the kind of features it was taken on: "frechet_classifier".
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from gan_jax.data.validate import image_set
 from gan_jax.evaluation import classifier
-from gan_jax.evaluation.measurement import Measured
+from gan_jax.evaluation.measurement import Candidate
 from gan_jax.metrics import frechet, inception_score, kid, path_length, precision_recall, sliced, ssim, two_sample
 from gan_jax.types import UserError
 
@@ -30,19 +30,19 @@ class Found(NamedTuple):
     own: Mapping[str, Any]
 
 
-def _frechet(x: Measured) -> Found:
+def _frechet(x: Candidate) -> Found:
     value = frechet.frechet_distance(x.reference.moments, frechet.moments([x.features]))
     return Found({"frechet": (value, False)}, {"real": len(x.reference.rows)})
 
 
-def _frechet_infinity(x: Measured) -> Found:
+def _frechet_infinity(x: Candidate) -> Found:
     least = min(5_000, x.count // 2)
     value = frechet.frechet_infinity(x.reference.moments, x.features, least, seed=x.seed)
     own = {"real": len(x.reference.rows), "points": f"15 numbers of fakes, from {least}"}
     return Found({"frechet_infinity": (value, False)}, own)
 
 
-def _intra_frechet(x: Measured) -> Found:
+def _intra_frechet(x: Candidate) -> Found:
     labels, rows = x.reference.labels, len(x.reference.rows)
     if x.labels is None or labels is None:
         raise UserError("the Fréchet distance within classes needs a conditional run and data with labels")
@@ -50,12 +50,12 @@ def _intra_frechet(x: Measured) -> Found:
     return Found({"intra_frechet": (float(np.mean(list(each.values()))), False)}, {"real": rows, "classes": len(each)})
 
 
-def _kid(x: Measured) -> Found:
+def _kid(x: Candidate) -> Found:
     own = x.reference.near(x.count)
     return Found({"kid": (kid.mmd2(own, x.features), False)}, {"real": len(own), "pairs": "all"})
 
 
-def _kid_subsets(x: Measured) -> Found:
+def _kid_subsets(x: Candidate) -> Found:
     own = x.reference.near(len(x.reference.rows))
     size = min(1_000, len(own), x.count)  # where it is all of one side, subsets tell no deviation
     found = kid.kid(own, x.features, 100, size)
@@ -64,26 +64,26 @@ def _kid_subsets(x: Measured) -> Found:
     return Found({"kid_subsets": (found.mean, False), **std}, told)
 
 
-def _inception_score(x: Measured) -> Found:
+def _inception_score(x: Candidate) -> Found:
     if x.logits is None:
         raise UserError("the Inception Score needs a classifier's logits: --features inception, or data with labels")
     found = inception_score.inception_score(x.logits, SPLITS)
     return Found({"inception_score": (found.mean, True)}, {"splits": SPLITS})
 
 
-def _prdc(x: Measured) -> Found:
+def _prdc(x: Candidate) -> Found:
     own = x.reference.near(x.count)
     found = precision_recall.prdc(own, x.features, NEIGHBOURS)
     return Found({name: (value, True) for name, value in found.items()}, {"k": NEIGHBOURS, "real": len(own)})
 
 
-def _precision_recall(x: Measured) -> Found:
+def _precision_recall(x: Candidate) -> Found:
     own = x.reference.near(x.count)
     found = precision_recall.precision_recall(own, x.features, 3)
     return Found({f"{name}_3": (value, True) for name, value in found.items()}, {"k": 3, "real": len(own)})
 
 
-def _cas(x: Measured) -> Found:
+def _cas(x: Candidate) -> Found:
     """Classification accuracy score: of a classifier that has learnt the fakes alone, on real test images (Ravuri and Vinyals
     2019, arXiv:1905.10887); beside it that of one that has learnt as many real images.
     """
@@ -105,7 +105,7 @@ def _cas(x: Measured) -> Found:
     return Found(values, {"features": how, "network_weights": "learnt from what is measured", "resizer": "none", **own})
 
 
-def _path_length(x: Measured) -> Found:
+def _path_length(x: Candidate) -> Found:
     """Of whole paths, by squared Euclidean distances of features, of one class from end to end."""
     sampler = x.sampler
     if sampler is None:
@@ -130,14 +130,14 @@ def _path_length(x: Measured) -> Found:
     return Found({"path_length": (value, False)}, {"paths": how, "pixels": "not rounded"})
 
 
-def _sliced(x: Measured) -> Found:
+def _sliced(x: Candidate) -> Found:
     count = len(real := x.reference.images(x.count))
     found = sliced.patch_sliced_wasserstein(real, x.images[:count], seed=x.seed)
     values = {f"swd_{level}": (value, False) for level, value in found.items()}
     return Found(values, {**NO_FEATURES, "real": count, "fake": count})
 
 
-def _ms_ssim(x: Measured) -> Found:
+def _ms_ssim(x: Candidate) -> Found:
     real = x.reference.images(x.count)
     scales = ssim.scales_for(*x.images.shape[1:3])
     found = ssim.diversity(real, x.images, 1_000, x.seed)
@@ -145,7 +145,7 @@ def _ms_ssim(x: Measured) -> Found:
     return Found(values, {**NO_FEATURES, "pairs": "1000, of all classes", "real": len(real)})
 
 
-def _neighbours(x: Measured) -> Found:
+def _neighbours(x: Candidate) -> Found:
     """Whether fakes stand nearer to the images that the generator has learnt than others do that it has not seen."""
     train, test, features = x.reference.train, x.reference.test, x.reference.features
     if test is None:
@@ -157,7 +157,7 @@ def _neighbours(x: Measured) -> Found:
     return Found(values, own)
 
 
-def _two_sample(x: Measured) -> Found:
+def _two_sample(x: Candidate) -> Found:
     count = min(len(x.reference.rows), x.count, 5_000)
     real, fake = x.reference.near(count), x.features[:count]
     both = {f"1nn_{key}": value for key, value in two_sample.one_nearest_neighbour(real, fake).items()}
@@ -166,7 +166,7 @@ def _two_sample(x: Measured) -> Found:
     return Found(values, {"real": count, "fake": count})
 
 
-METRICS: dict[str, Callable[[Measured], Found]] = {
+METRICS: dict[str, Callable[[Candidate], Found]] = {
     "frechet": _frechet,
     "kid": _kid,
     "inception_score": _inception_score,

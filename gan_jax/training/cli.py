@@ -15,7 +15,7 @@ import tyro
 from gan_jax.config import Run
 from gan_jax.system import compile_cache, malloc, mesh, processes
 from gan_jax.types import UserError, WriteError
-from gan_jax.workdir.manifest import program
+from gan_jax.workdir.provenance import program
 
 Config = TypeVar("Config")
 

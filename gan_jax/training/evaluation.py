@@ -30,7 +30,11 @@ def stopped(rows: Iterable[Mapping[str, Any]], step: int, patience: int) -> bool
 def samplers(config: Run, program: Program, spec: Any) -> Callable[[game.State, int], Sampler]:
     """(state, member) -> the sampler of that member's averaged generator; all share one compiled program."""
     programs = Programs(
-        lambda values: program.recipe(values).game, spec, program.population, config.matmul_precision, program.whole
+        lambda values: program.recipe(values).game,
+        spec,
+        program.population,
+        config.matmul_precision,
+        program.replicated,
     )
     recipe = program.recipe()
     how = {"weights": weights(recipe.ema_decay), "batch_norm": "running averages"}

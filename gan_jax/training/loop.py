@@ -20,7 +20,7 @@ from gan_jax.training.recipe import Setup
 from gan_jax.training.saving import SUFFIXES, Saved, Saver, sample_files
 from gan_jax.training.stopping import Stopper
 from gan_jax.types import Batch, Record, UserError, WriteError
-from gan_jax.workdir import manifest, pictures, report
+from gan_jax.workdir import manifest, pictures, provenance, report, results
 from gan_jax.workdir.checkpoint import Checkpoints
 from gan_jax.workdir.log import Log, Value, read_rows
 
@@ -130,7 +130,7 @@ class Trainer:
     def leave(self, step: int, saved: Saved, stopper: Stopper) -> None:
         """As the signal would have it, when everything is on disk."""
         self.saver.settle(step, saved)
-        again = manifest.command(self.config)
+        again = provenance.command(self.config)
         self.log.say(f"stopped at step {step:,} of {self.config.steps:,}, saved. To go on: {again}")
         stopper.leave()
 
@@ -209,7 +209,7 @@ class Trainer:
         if not any(row.keys() <= old.keys() for old in processes.on_main(self.rows) if old["step"] == step):
             self.write_row(step, {**row, **best})
             processes.on_main(self.saver.rows.close)
-        return manifest.final(records, row, best, best_step)
+        return results.final(records, row, best, best_step)
 
     def write_row(self, step: int, row: dict[str, Value]) -> None:
         if attempt := self.attempt(step - 1):
@@ -304,8 +304,8 @@ class Trainer:
         starts = saved["starts"]
         labels = [(member.label, member.group) for member in members] if self.program.population else []
         result = {
-            "name": manifest.module_name(type(config)).rsplit(".", 1)[-1],
-            "command": manifest.command(config, PLACE),
+            "name": provenance.module_name(type(config)).rsplit(".", 1)[-1],
+            "command": provenance.command(config, PLACE),
             **{key: starts[-1][key] for key in ("commit", "versions", "hardware")},
             **({"starts": starts} if len(starts) > 1 else {}),
             **({"rollbacks": saved["rollbacks"]} if saved["rollbacks"] else {}),
@@ -318,7 +318,7 @@ class Trainer:
             **({"diverged": [members[i].label for i in sorted(self.dead)]} if self.dead else {}),
             "precision": {"networks": config.precision, "matrix products": config.matmul_precision},
             "data": {"name": source.name, "digest": source.digest, "examples": source.size, "shape": source.spec.shape},
-            "metrics": manifest.summary(self.rows(), records, labels),
+            "metrics": results.summary(self.rows(), records, labels),
             **({"final": final} if final else {}),
         }
         try:

@@ -49,7 +49,7 @@ class Program:
         self._config, self._build, self._source, self._mesh = config, build, source, grid
         self.members = config.members()
         self.population = config.population
-        self.whole = mesh.replicated(grid)
+        self.replicated = mesh.replicated(grid)
         self._seeds = np.array([member.seed for member in self.members], np.uint32)
         self._values = {
             name: np.array([member.values[name] for member in self.members], np.float32)
@@ -63,7 +63,7 @@ class Program:
         layout = mesh.layout(grid, state, self.population, config.shard_state)
         self.like: game.State = template(state, layout)
         _require_memory(self.like)
-        self.like_first_fault = jax.ShapeDtypeStruct(self._empty_fault().shape, np.int32, sharding=self.whole)
+        self.like_first_fault = jax.ShapeDtypeStruct(self._empty_fault().shape, np.int32, sharding=self.replicated)
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._own(x), x.dtype), state)
         params = {side: jax.tree.leaves(getattr(one, side).params) for side in ("gen", "disc")}
         self.parameters = {side: sum(math.prod(x.shape) for x in params[side]) for side in params}
@@ -92,7 +92,7 @@ class Program:
             self._rounds,
             static_argnames="attempt",
             donate_argnums=(0, 1),
-            out_shardings=(layout, self.whole, self.whole, self.whole),
+            out_shardings=(layout, self.replicated, self.replicated, self.replicated),
         )
         self._feed = Feeder(source, grid, self._seeds)
 
@@ -106,7 +106,7 @@ class Program:
 
     def no_fault(self) -> jax.Array:
         """Nothing seen yet: what the rounds hand on from one to the next, so that the first fault is not forgotten."""
-        return mesh.place(self._empty_fault(), self.whole)
+        return mesh.place(self._empty_fault(), self.replicated)
 
     def play(
         self,

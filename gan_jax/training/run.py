@@ -17,7 +17,7 @@ from gan_jax.training.program import Program
 from gan_jax.training.recipe import Build, Recipe, Setup
 from gan_jax.training.stopping import Stopper
 from gan_jax.types import Source, UserError
-from gan_jax.workdir import manifest
+from gan_jax.workdir import manifest, provenance
 from gan_jax.workdir.log import Log, read_rows
 from gan_jax.workdir.opening import opened
 
@@ -34,7 +34,7 @@ def run(config: Run, build: Build, setup: Setup) -> game.State:
     game that does not keep to its contract; WriteError where the end of the run could not be saved.
     """
     source, evaluate = setup.source, setup.evaluate
-    name = manifest.module_name(type(config)).rsplit(".", 1)[-1]
+    name = provenance.module_name(type(config)).rsplit(".", 1)[-1]
     workdir = Path(config.workdir or f"runs/{name}").expanduser().absolute()
     recipe = build(config, source.spec)
     _require_fitting(config, recipe, setup)

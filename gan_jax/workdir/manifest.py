@@ -1,15 +1,10 @@
-"""What a run is and what came of it: `config.json` before the first step, `result.json` after the last."""
+"""What a run is: config.json, by which a work directory is known as its own before the first step."""
 
 import dataclasses
 import hashlib
 import json
-import math
-import platform
-import shlex
-import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from importlib import metadata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,88 +12,7 @@ import jax
 import numpy as np
 
 from gan_jax.types import Spec, UserError
-from gan_jax.workdir.members import mean_std
-
-COMMANDS = "gan_jax.commands."
-
-
-def module_name(thing: Any) -> str:
-    """The import path of the module that defines `thing`, also where that module is the one being run."""
-    module = sys.modules[thing.__module__]
-    spec, path = getattr(module, "__spec__", None), getattr(module, "__file__", None)
-    if spec is not None:
-        return spec.name
-    return Path(path).stem if path else thing.__module__  # of a script by its path; of a notebook nothing is known
-
-
-def program(thing: Any) -> str:
-    """What starts the module that defines `thing`: "python -m experiments.dcgan_mnist", or "gan-jax evaluate"."""
-    name = module_name(thing)
-    return f"gan-jax {name.removeprefix(COMMANDS)}" if name.startswith(COMMANDS) else f"python -m {name}"
-
-
-def command(config: Any, leave_out: Iterable[str] = (), positional: Iterable[str] = ()) -> str:
-    """The shell command that makes `config`: the flags that differ from their defaults; those fields that are `positional`
-    have no flag.
-    """
-    words = program(type(config)).split()
-    for field in dataclasses.fields(config):
-        value, flag = getattr(config, field.name), "--" + field.name.replace("_", "-")
-        if field.name in leave_out or value == field.default:
-            continue
-        if field.name in positional:
-            words += map(str, value)
-        elif isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-", 1))
-        else:
-            words += [flag, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
-    return shlex.join(words)
-
-
-def version() -> str:
-    """Of gan_jax, as it is installed."""
-    try:
-        return metadata.version("gan-jax")
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def environment() -> dict[str, Any]:
-    """Versions, devices and the commit ("+" after it: with changes not committed; None outside a checkout)."""
-    versions = {"python": platform.python_version(), "gan_jax": version()}
-    for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    devices = jax.devices()
-    return {
-        "commit": _commit(),
-        "versions": versions,
-        "hardware": f"{len(devices)} x {devices[0].device_kind}"
-        + (f", {_processor()}" if devices[0].platform == "cpu" else ""),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return f"{len(names)} cores of {names[0]}" if names else platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
+from gan_jax.workdir.provenance import environment, module_name
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -259,54 +173,3 @@ def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict)
         for key, one in value.items()
     }
-
-
-def summary(
-    rows: Iterable[Mapping[str, Any]], records: Mapping[str, Any], members: Iterable[tuple[str, str]] = ()
-) -> dict[str, Any]:
-    """For every measured value: the last, the best and its step over the log's rows, and the protocol. None stands for
-    a value that is not finite.
-
-    Of a population (`members`: label and group of each) "last" and "best" are means over the members that have a finite
-    value, the best being that of the best step, with their standard deviations; beside them stand every member's last
-    and best, and in a sweep the mean and deviation of each group.
-    """
-    out: dict[str, dict[str, Any]] = {}
-    rows, members = list(rows), list(members)
-    for name, record in records.items():
-        better = max if record.higher_is_better else min
-        seen = [(row[f"eval/{name}"], row["step"]) for row in rows if f"eval/{name}" in row]
-        last, (best, best_step) = seen[-1][0], _best(seen, better)
-        out[name] = {"last": mean_std(last)[0], "best": mean_std(best)[0], "best_step": best_step}
-        if members:
-            out[name] |= {"last_std": mean_std(last)[1], "best_std": mean_std(best)[1], "members": {}, "groups": {}}
-            for i, (label, _) in enumerate(members):
-                own = [(value[i], at) for value, at in seen]
-                top, top_step = _best(own, better)
-                out[name]["members"][label] = {"last": last[i], "best": top, "best_step": top_step}
-            for group in dict.fromkeys(group for _, group in members if group):
-                mean, std = mean_std([last[i] for i, (_, own) in enumerate(members) if own == group])
-                out[name]["groups"][group] = {"last": mean, "last_std": std}
-        out[name] |= {"higher_is_better": record.higher_is_better, "protocol": dict(record.protocol)}
-    return out
-
-
-def final(
-    records: Mapping[str, Any], last: Mapping[str, Any], best: Mapping[str, Any], best_step: int
-) -> dict[str, Any]:
-    """As `summary`, of what the last and the best checkpoint measured when the run was over."""
-    out = {}
-    for name, record in records.items():
-        values = {"last": last[f"final/{name}"], "best": best[f"best/{name}"]}
-        own: dict[str, Any] = {"best_step": best_step}
-        for which, value in values.items():
-            mean, std = mean_std(value)
-            own |= {which: mean} | ({f"{which}_std": std, f"{which}_members": value} if isinstance(value, list) else {})
-        out[name] = own | {"higher_is_better": record.higher_is_better, "protocol": dict(record.protocol)}
-    return out
-
-
-def _best(seen: list[tuple[Any, int]], better: Any) -> tuple[Any, int]:
-    """The value, or the members' values, with the best mean, and its step."""
-    finite = [pair for pair in seen if (mean := mean_std(pair[0])[0]) is not None and math.isfinite(mean)]
-    return better(finite, key=lambda pair: mean_std(pair[0])[0], default=seen[-1])

@@ -142,7 +142,7 @@ class Sampler:
         """What `sampler(...)` takes for so many rows, or for the rows of a batch: noise drawn by `seed`, and what the batch
         knows. ValueError for fewer than one row.
         """
-        known = None if isinstance(rows, int) else rows
+        known = None if isinstance(rows, int) else self._known(rows)
         count = rows if isinstance(rows, int) else rows_of(rows)
         if count < 1:
             raise ValueError(f"inputs of {count} rows: 1 or more")
@@ -166,7 +166,7 @@ class Sampler:
             parts = [_host(draw(self.generator, *own, np.int32(i), folded, chunk, full)) for i in range(full // chunk)]
             return _joined(parts, rows)
         parts = []
-        for i, part in enumerate(_chunks(rows)):
+        for i, part in enumerate(_chunks(self._known(rows))):
             inputs = self.programs.inputs(part, np.uint32(seed), self.values, np.int32(i), folded, rows_of(part))
             parts.append(_host(self.programs.sample(self.generator, own[0], self.values, *inputs)))
         return _joined(parts, rows_of(rows))
@@ -187,6 +187,14 @@ class Sampler:
     def with_generator(self, generator: game.Average) -> "Sampler":
         """The same with other parameters and statistics, such as `evaluation.batch_norm.standing` makes."""
         return dataclasses.replace(self, generator=generator)
+
+    def _known(self, batch: Batch) -> Batch:
+        """ValueError for whole numbers where the data are floats: 0 to 255 would be taken for [-1, 1]."""
+        for name, x in batch.items():
+            kind = self.spec.arrays.get(name)
+            if kind and jnp.issubdtype(kind.dtype, jnp.floating) and not jnp.issubdtype(x.dtype, jnp.floating):
+                raise ValueError(f"{name} is {x.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1")
+        return batch
 
     def _fitting(self, place: int, x: Any) -> Any:
         kinds, label = self.programs.kinds
