@@ -23,7 +23,7 @@ from gan_jax.types import Spec
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Measured, FromImages, Run):
     steps: int = 5_000
-    """Program of the game: each one discriminator step and one generator step."""
+    """Rounds of the game: each one discriminator step and one generator step."""
     sample_every: int = 1_000
     """Steps between sample pictures; 0 for the first and the last only."""
     evaluate_every: int = 1_000

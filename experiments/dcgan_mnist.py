@@ -27,7 +27,7 @@ class Config(Measured, FromImages, Run):
     images; digits.
     """
     steps: int = 6_000
-    """Program of the game: each one discriminator step and one generator step."""
+    """Rounds of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 2_000
     """Steps between evaluations; 0 for the last only."""
     z_dim: int = 100

@@ -24,7 +24,7 @@ from gan_jax.types import Spec
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Measured, FromImages, Run):
     steps: int = 20_000
-    """Program of the game: each one discriminator step and one generator step."""
+    """Rounds of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 4_000
     """Steps between evaluations; 0 for the last only."""
     sample_every: int = 4_000

@@ -28,7 +28,7 @@ class Config(Measured, FromImages, Run):
     images; digits.
     """
     steps: int = 30_000
-    """Program of the game: each one discriminator step and one generator step."""
+    """Rounds of the game: each one discriminator step and one generator step."""
     evaluate_every: int = 5_000
     """Steps between evaluations; 0 for the last only."""
     sample_every: int = 5_000

@@ -32,7 +32,7 @@ CENTRES = data.ring_centres(radius=RADIUS)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Run):
     steps: int = 25_000
-    """Program of the game: each one discriminator step and one generator step."""
+    """Rounds of the game: each one discriminator step and one generator step."""
     batch_size: int = 128
     """Real points of one discriminator step."""
     log_every: int = 500

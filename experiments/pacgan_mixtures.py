@@ -30,7 +30,7 @@ from gan_jax.workdir import pictures
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Run):
     steps: int = 400_000
-    """Program of the game: each one discriminator step and one generator step, both from the same networks."""
+    """Rounds of the game: each one discriminator step and one generator step, both from the same networks."""
     batch_size: int = 100
     """Packs of one discriminator step, each of PACKING real points."""
     log_every: int = 1_000

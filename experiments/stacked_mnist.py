@@ -26,7 +26,7 @@ class Config(FromSet, Run):
     data: str = "mnist"
     """A set of grey images of ten classes, three of which make an image: mnist, digits, an .npz."""
     steps: int = 500_000
-    """Program of the game: each one discriminator step and one generator step."""
+    """Rounds of the game: each one discriminator step and one generator step."""
     batch_size: int = 128
     """Packs of one discriminator step, each of PACKING real images."""
     log_every: int = 1_000

@@ -29,7 +29,7 @@ class Config(FromSet, Run):
     data: str = "mnist"
     """A set of grey images of ten classes, three of which make an image: mnist, digits, an .npz."""
     steps: int = 100_000
-    """Program of the game: each one discriminator step and one generator step."""
+    """Rounds of the game: each one discriminator step and one generator step."""
     batch_size: int = 64
     """Real images of one discriminator step."""
     sample_every: int = 10_000

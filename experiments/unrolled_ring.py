@@ -30,7 +30,7 @@ CENTRES = data.ring_centres()
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Run):
     steps: int = 25_000
-    """Program of the game: each one discriminator step and one generator step, both from the same networks."""
+    """Rounds of the game: each one discriminator step and one generator step, both from the same networks."""
     batch_size: int = 512
     """Real points of one discriminator step."""
     log_every: int = 500

@@ -31,7 +31,7 @@ class Config(Measured, FromImages, Run):
     flip: bool = True
     """Mirror each image left to right with probability 1/2."""
     steps: int = 100_000
-    """Program of the game: each --n-disc critic steps and one generator step."""
+    """Rounds of the game: each --n-disc critic steps and one generator step."""
     evaluate_every: int = 5_000
     """Steps between evaluations; 0 for the last only."""
     z_dim: int = 128

@@ -28,7 +28,7 @@ class Config(Measured, FromImages, Run):
     images; digits.
     """
     steps: int = 2_000
-    """Program of the game: each --n-disc critic steps and one generator step."""
+    """Rounds of the game: each --n-disc critic steps and one generator step."""
     evaluate_every: int = 1_000
     """Steps between evaluations; 0 for the last only."""
     z_dim: int = 100

@@ -3,6 +3,7 @@
 """
 
 import dataclasses
+import inspect
 import itertools
 import math
 from collections.abc import Mapping
@@ -63,7 +64,7 @@ class Run:
     sweep: tuple[str, ...] = ()
     """Train a member for each value, or combination of values, of fractional flags: --sweep lr=1e-4,2e-4 b1=0,0.5"""
     steps: int = 10_000
-    """Program of the game: each some discriminator steps and one generator step."""
+    """Rounds of the game: each some discriminator steps and one generator step."""
     batch_size: int = 64
     """Real images of one discriminator step."""
     accumulate: int = 1
@@ -87,7 +88,7 @@ class Run:
     matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """The least precision of float32 matrix products and convolutions on GPU and TPU: tensorfloat32 is faster on a GPU."""
     steps_per_call: Natural = 0
-    """Program that the device plays before the program returns; 0: as many as are faster. Data too large for it is sent round by round."""
+    """Rounds that the device plays before the program returns; 0: as many as are faster. Data too large for it is sent round by round."""
     compile_cache: bool = True
     """Keep compiled programs in the user's cache directory, so that the next start is quick (JAX_COMPILATION_CACHE_DIR: in another)."""
     devices: Natural = 0
@@ -102,9 +103,10 @@ class Run:
     """Which of them this one is, from 0."""
 
     def __post_init__(self) -> None:
+        kinds = _kinds(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            kind, bounds = _kind(field)
+            kind, bounds = kinds[field.name]
             # An array is one of a sweep's values, which were checked before.
             if kind in (int, float) and isinstance(value, (int, float)) and (fault := bounds.fault(value)):
                 raise UserError(f"--{field.name.replace('_', '-')} {value}: {fault}")
@@ -160,23 +162,28 @@ class Run:
         return tuple(members)
 
 
-def _kind(field: Any) -> tuple[Any, Bounds]:
-    """A field's type, and its bounds."""
-    if get_origin(field.type) is Annotated:
-        kind, *notes = get_args(field.type)
-        for note in notes:
-            if isinstance(note, Bounds):
-                return kind, note
-    else:
-        kind = field.type
-    return kind, Bounds(least=1 if kind is int else 0)
+def _kinds(config: type) -> dict[str, tuple[Any, Bounds]]:
+    """Every field's type and bounds. A field that is given another default keeps the bounds it had, unless it says others."""
+    found: dict[str, tuple[Any, Bounds]] = {}
+    for owner in reversed(config.__mro__):
+        for name, hint in inspect.get_annotations(owner, eval_str=True).items():
+            kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+            said = next((note for note in notes if isinstance(note, Bounds)), None)
+            before = found.get(name)
+            inherited = before[1] if before and before[0] is kind else Bounds(least=1 if kind is int else 0)
+            found[name] = kind, said or inherited
+    return found
 
 
 def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
     """A swept field and its values, of NAME=VALUE,VALUE,..."""
     name, _, listed = text.partition("=")
     name = name.strip().removeprefix("--").replace("-", "_")
-    able = {field.name: field.default for field in dataclasses.fields(config) if _kind(field)[0] is float}
+    able = {
+        field.name: field.default
+        for field in dataclasses.fields(config)
+        if _kinds(type(config))[field.name][0] is float
+    }
     if name not in able:
         raise UserError(
             f"--sweep {text}: {name!r} cannot be swept, only fractional values can, which leave the program as it is: {', '.join(able)}"

@@ -179,6 +179,7 @@ def make_round(
         fake, back, stats = jax.vjp(
             lambda params: fakes(mesh.gather(params), seen, batch, key), state.gen.params, has_aux=True
         )
+        _require_kept("fakes", "its stats are not those of state.gen", state.gen.stats, stats)
         return [fake], stats, lambda slope: back(slope)[0]
 
     def step_of(
@@ -265,18 +266,21 @@ def _checked(side: str, result: Any, player: Player, aux: PyTree) -> Any:
     for key, value in metrics.items():
         if jnp.shape(value):
             raise ValueError(f"metrics are scalars; {key} of {name} has the shape {list(jnp.shape(value))}")
-    for what, began, now in ((f"stats are not those of state.{side}", player.stats, stats), ("aux", aux, new_aux)):
-        before, after = ({_words(path): x for path, x in jax.tree.leaves_with_path(tree)} for tree in (began, now))
-        if before.keys() != after.keys():
-            told = f"{', '.join(sorted(after)) or 'nothing'} instead of {', '.join(sorted(before)) or 'nothing'}"
-            raise ValueError(f"{form}; its {what}: {told}" if what != "aux" else f"{name} made {told} of aux")
-        for path, old in before.items():
-            was, became = jax.typeof(old), jax.typeof(after[path])
-            if (was.dtype, was.shape) != (became.dtype, became.shape):
-                raise ValueError(
-                    f"{name} made {'aux' if what == 'aux' else 'stats'}{path} {became.str_short()}, and it began as {was.str_short()}"
-                )
+    _require_kept(name, f"its stats are not those of state.{side}", player.stats, stats)
+    _require_kept(name, "aux is not what it was", aux, new_aux)
     return result
+
+
+def _require_kept(who: str, said: str, began: PyTree, now: PyTree) -> None:
+    """ValueError unless a tree has the arrays, kinds and shapes that it began with: a loop carries it on."""
+    before, after = ({_words(path): x for path, x in jax.tree.leaves_with_path(tree)} for tree in (began, now))
+    if before.keys() != after.keys():
+        told = f"{', '.join(sorted(after)) or 'nothing'} instead of {', '.join(sorted(before)) or 'nothing'}"
+        raise ValueError(f"{who}: {said}: {told}")
+    for path, old in before.items():
+        was, became = jax.typeof(old), jax.typeof(after[path])
+        if (was.dtype, was.shape) != (became.dtype, became.shape):
+            raise ValueError(f"{who}: {said}: {path} is {became.str_short()}, and began as {was.str_short()}")
 
 
 def _words(path: Any) -> str:

@@ -86,10 +86,12 @@ class ImageSet(NamedTuple):
     classes: int  # 0: no labels
     name: str  # as the user named it
     digest: str  # 16 hex digits of the SHA-256 of images and labels; of a set on disk, of what is known of its files
+    names: tuple[str, ...] = ()  # of the classes, where they have some
 
     @property
     def spec(self) -> Spec:
-        return spec_of(tuple(self.images.shape[1:]), self.classes)
+        meta = {"class_names": list(self.names)} if self.names else {}
+        return spec_of(tuple(self.images.shape[1:]), self.classes, meta)
 
     def scaled(self, rows: Any = slice(None)) -> np.ndarray:
         """Some of the images, by default all, as networks see them: float32 [n h w c] in [-1, 1]."""

@@ -140,7 +140,7 @@ def test_by_class_of_real_images(conditional, monkeypatch):
     features = evaluators.chosen("", real)
 
     def found(labels):
-        made = Candidate(Reference(real, features, held), other.images, labels)
+        made = Candidate(Reference(real, features, held), other.images, labels, len(other.images))
         values = {**METRICS["intra_frechet"](made).values, **METRICS["cas"](made).values}
         return {name: value for name, (value, _) in values.items()}
 

@@ -18,7 +18,7 @@ from gan_jax import data, game, losses, training
 from gan_jax.games import cycle as cycles
 from gan_jax.games.cycle import Pair, cycle
 from gan_jax.games.info import info
-from gan_jax.types import Evaluate, UserError
+from gan_jax.types import Evaluate, Record, UserError
 
 KEY = jax.random.key(3)
 RNG = np.random.default_rng(0)
@@ -185,14 +185,19 @@ def runs(tmp_path_factory):
 def test_a_loaded_run_answers_to_its_inputs(name, runs):
     """Other inputs, other samples; the same, the same; every view answers."""
     sample = gan_jax.load(runs / name)
-    one, other = sample.inputs(6, seed=1), sample.inputs(6, seed=2)
     if name == "cycle":
         one, other = RNG.uniform(-1, 1, (2, 6, 8, 8, 1)).astype(np.float32)[:, None]
+        with pytest.raises(
+            ValueError, match=r"this generator is given a: name a batch, {'a': ...}, not a number of rows"
+        ):
+            sample.draw(6)
+    else:
+        one, other = sample.inputs(6, seed=1), sample.inputs(6, seed=2)
+        np.testing.assert_array_equal(sample.draw(6), sample.draw(6))
     made = sample(*one)
     assert made.shape[0] == 6 and made.dtype == np.float32 and np.isfinite(made).all()
     np.testing.assert_array_equal(made, sample(*one))
     assert (made != sample(*other)).any()
-    np.testing.assert_array_equal(sample.draw(6), sample.draw(6))
     views = sample.recipe.game.views
     assert bool(views) == (name in ("info", "cycle"))
     for view in views:
@@ -200,6 +205,12 @@ def test_a_loaded_run_answers_to_its_inputs(name, runs):
         assert all(len(x) == 3 and np.isfinite(x).all() for x in answer)
     with pytest.raises(UserError, match="this game has no view 'beauty': there are"):
         sample.ask("beauty", np.zeros(3))
+    for view in views:
+        with pytest.raises(ValueError, match=f"{view} was given uint8: floats are needed"):
+            sample.ask(view, np.zeros((3, 8, 8, 1), np.uint8))
+    if name == "info":
+        with pytest.raises(ValueError, match="was given float32: whole numbers are needed"):
+            sample(one[0], np.float32([1.5] * 6))
 
 
 def test_a_translator_takes_a_persons_images_both_ways(runs):
@@ -307,12 +318,50 @@ def test_a_file_of_an_unknown_kind_is_refused(tmp_path):
     build = lambda config, spec: gan_ring.build(config, spec)._replace(show=lambda x, batch: {"exe": b""})  # noqa: E731
     with pytest.raises(ValueError, match=r"show gave a file .exe: there are png, gif, wav, txt"):
         training.run(config, build, training.Setup(data.ring(8, 0)))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [(0, "0 rows: 1 or more"), ({"image": np.zeros((4, 2), np.uint8)}, "image is uint8: floats are needed")],
+)
+def test_what_cannot_be_shown_is_said_before_anything_is_written(shown, said, tmp_path):
+    config = gan_ring.Config(workdir=str(tmp_path / "run"), steps=4, batch_size=8, width=4, devices=1)
+    with pytest.raises(ValueError, match=said):
+        training.run(config, gan_ring.build, training.Setup(data.ring(8, 0), shown=shown))
+    assert not (tmp_path / "run").exists()
+
+
+def test_fakes_that_forget_a_statistic_are_refused_before_anything_is_written(tmp_path):
+    def build(config, spec):
+        recipe = gan_ring.build(config, spec)
+        made = recipe.game.fakes
+        fakes = lambda *args: (made(*args)[0], {"seen": jnp.zeros(())})  # noqa: E731
+        return recipe._replace(game=recipe.game._replace(fakes=fakes))
+
+    config = gan_ring.Config(workdir=str(tmp_path / "run"), steps=4, batch_size=8, width=4, devices=1)
+    with pytest.raises(ValueError, match=r"fakes: its stats are not those of state.gen: \['seen'\] instead of nothing"):
+        training.run(config, build, training.Setup(data.ring(8, 0)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_a_swept_memory_are_told_by_member(tmp_path):
+    told = []
+
+    def measure(draw):
+        told.append(draw.how["weights"])
+        return {"x": Record(0.0, True, {"fake": 1})}
+
+    config = gan_ring.Config(
+        workdir=str(tmp_path / "run"), steps=1, batch_size=8, width=4, devices=1, sweep=("ema_images=0,100",)
+    )
+    training.run(config, gan_ring.build, training.Setup(data.ring(8, 0), Evaluate(measure, ("x",))))
+    assert told == ["raw", "averaged (EMA)"]
 
 
 def test_a_run_whose_experiment_cannot_be_imported_is_loaded_by_its_file(tmp_path, runs, monkeypatch, capsys):
     """As from anywhere outside the clone; a file that has changed since is told."""
     import shutil
-    import sys
 
     shutil.copytree(runs / "points", tmp_path / "run")
     path = tmp_path / "run/config.json"
@@ -329,7 +378,6 @@ def test_a_run_whose_experiment_cannot_be_imported_is_loaded_by_its_file(tmp_pat
     z = sample.latents(3)
     np.testing.assert_array_equal(sample(z), gan_jax.load(runs / "points")(z))
     assert capsys.readouterr().err == ""
-    del sys.modules["experiments_far_away.gan_ring"]
     copy.write_text(copy.read_text() + "\n# changed\n")
     gan_jax.load(tmp_path / "run")
     assert "elsewhere.py has changed since the run was made by it" in capsys.readouterr().err

@@ -1,6 +1,4 @@
-"""What makes runs quick changes nothing else: rounds in one call, rows read ahead, what is kept for the next start; and the
-benchmark counts what it says.
-"""
+"""What makes runs quick changes nothing else: rounds in one call, rows read ahead, what is kept; the benchmark counts."""
 
 import dataclasses
 import json

@@ -68,7 +68,7 @@ class Config:
     matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """The least precision of float32 matrix products and convolutions on GPU and TPU."""
     steps: int = 20
-    """Program in one timing."""
+    """Rounds in one timing."""
     repeats: int = 5
     """Timings of each, of which the median is reported."""
     peer: tuple[str, ...] = ()

@@ -33,7 +33,7 @@ class Config:
     kills: int = 100
     """How often the run is killed; from then on it is left to its end."""
     steps: int = 50_000
-    """Program of the run: enough that it is not over before."""
+    """Rounds of the run: enough that it is not over before."""
     longest: float = 12.0
     """Seconds, counted from its start, within which each process is killed."""
     seed: int = 0

@@ -46,8 +46,8 @@ class Config:
     """Which part of it."""
     size: int = 0
     """Side that the images of --data, and of a folder that is measured, are brought to; 0: as the run did."""
-    fit: Literal["crop", "stretch", "pad"] = "crop"
-    """How they are brought to it."""
+    fit: Literal["same", "crop", "stretch", "pad"] = "same"
+    """How they are brought to it; same: as the run did, of a folder crop."""
     features: str = ""
     """pixels; inception, or the path of its weights; by default those of the run, of a folder a classifier of the data, where it has labels."""
     resizer: Literal["tensorflow", "pytorch", "pillow"] = "tensorflow"
@@ -66,7 +66,7 @@ class Config:
     """Also write the values with their protocols to this file."""
 
 
-OWN = ("metrics", "samples", "data", "split", "size", "features", "resizer")  # unless one of them is given
+OWN = ("metrics", "samples", "data", "split", "size", "fit", "features", "resizer")  # unless one of them is given
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -122,6 +122,8 @@ def measured(config: Config, target: str, metrics: tuple[str, ...]) -> dict[str,
 
 def _evaluate_of(run: Saved) -> Evaluate:
     """The measures of the run's own experiment. UserError for one without, and where its data are no longer the same."""
+    if not hasattr(run.module, "setup"):
+        raise UserError(f"the experiment {run.module.__name__} has no setup(config), which makes its data and measures")
     setup = run.module.setup(run.config)
     was, now = run.identity.get("data_digest", ""), setup.source.digest
     if was != now:
@@ -144,11 +146,10 @@ def _measures(config: Config, run: Saved, sampler: Sampler) -> tuple[ImageMeasur
     """The table's metrics beside the run's own data, read as it read them, or beside those of --data; and of how many
     samples.
     """
-    labels = evaluators.IN_TURN if sampler.classes else "none"
     flags = run.config
-    own = hasattr(flags, "final_samples") and hasattr(flags, "stream")
-    count = config.samples or (flags.final_samples if own else 10_000)
-    size, fit = (config.size, config.fit) if config.size else (getattr(flags, "size", 0), getattr(flags, "fit", "crop"))
+    own = hasattr(flags, "stream")  # trained on the images of a set
+    size = config.size or getattr(flags, "size", 0)
+    fit = getattr(flags, "fit", "crop") if config.fit == "same" else config.fit
     if not config.data and not own:
         raise UserError(
             f"{run.workdir} was not trained on the images of a set: leave --metrics and --samples out, and its own measures are taken; --data names another set"
@@ -160,22 +161,23 @@ def _measures(config: Config, run: Saved, sampler: Sampler) -> tuple[ImageMeasur
     if not config.data and train.digest != was:
         raise _other_data(run, train.name, was, train.digest)
     features = config.features or getattr(flags, "features", "")
+    labels = evaluators.IN_TURN if sampler.classes and sampler.classes == train.classes else "none"
     measures = _beside(config, name, train, size, fit, features, labels, halve=not config.data, stream=stream)
     _require_shape(measures, sampler.spec.shape, str(run.workdir))
-    return measures, count
+    return measures, config.samples or measures.reference.most(getattr(flags, "final_samples", 10_000))
 
 
 def _measured_folder(config: Config, target: str, metrics: tuple[str, ...]) -> dict[str, Record]:
     if not config.data:
         raise UserError(f"{target} is a set of images: say by --data what it is measured against")
-    size, fit = config.size, config.fit
+    size, fit = config.size, "crop" if config.fit == "same" else config.fit
     train = data.load(config.data, size=size or None, fit=fit)
     measures = _beside(config, config.data, train, size, fit, config.features, "none", halve=False)
     images = data.load(target, size=size or None, fit=fit)
     _require_shape(measures, images.spec.shape, target)
-    count = measures.reference.most(config.samples or len(images.images))
+    count = min(config.samples or len(images.images), len(images.images))
     rows = np.sort(np.random.default_rng(config.seed).permutation(len(images.images))[:count])
-    made = Candidate(measures.reference, np.asarray(images.images[rows]), None, seed=config.seed)
+    made = Candidate(measures.reference, np.asarray(images.images[rows]), None, count, seed=config.seed)
     try:
         records = measures.measured(metrics or measures.during(count), made)
     except ValueError as error:
@@ -214,23 +216,33 @@ def _require_shape(measures: ImageMeasures, shape: tuple[int, ...], target: str)
         raise UserError(f"{target} has images {shape} and {real.name} {real.spec.shape}: give --size, or other data")
 
 
+def _refuse(view: str, /, *inputs: Any) -> Any:
+    raise UserError(f"the view {view!r} takes the running averages of batch norm: leave --batch-norm out")
+
+
 class _Drawing(Draw):
     """As a run's measures draw, with the statistics of batch norm that are asked for."""
 
     def __init__(self, sampler: Sampler, seed: int):
         super().__init__(sampler, seed)
         self.sampler, self.seed = sampler, seed
+        if self.how["batch_norm"] != "running averages":
+            self.ask = _refuse
 
     def __call__(self, rows: int | Batch, /) -> Any:
         if self.how["batch_norm"] != "batch":
             return super().__call__(rows)
         if not isinstance(rows, int):
-            raise UserError("--batch-norm batch is for generators of noise, and this one is given images: leave it out")
+            raise UserError("--batch-norm batch draws of noise alone, and a batch is named: leave it out")
         sampler = self.sampler
         return batch_norm.batch_samples(sampler.recipe.game, sampler.generator, sampler.spec, rows, self.seed)
 
 
 def _drawing(config: Config, sampler: Sampler) -> _Drawing:
+    if config.batch_norm != "running" and (needs := sampler.programs.kinds.needs):
+        raise UserError(
+            f"--batch-norm {config.batch_norm} is for generators of noise, and this one is given {' and '.join(needs)}: leave it out"
+        )
     if config.batch_norm == "standing":
         generator = batch_norm.standing(sampler.recipe.game, sampler.generator, sampler.spec, config.seed)
         sampler = sampler.with_generator(generator)

@@ -60,13 +60,14 @@ def read(
         raise UserError(f"channels {channels}: 1 or 3")
 
     root = Path(path)
-    files, labels, classes = _list(root)
+    files, labels, names = _list(root)
+    classes = len(names) or None
     if stream or too_large(_at_most(files, size)):
         shape = _headers(root, files, size, channels)
         if stream or too_large(len(files) * math.prod(shape)):
             found = OnDisk(_reader(files, shape, size, fit, channels), (len(files), *shape))
             digest = _digest(root, files, (size, fit if size else "", shape[2]))
-            return on_disk(found, labels, os.fspath(path), classes, digest)
+            return on_disk(found, labels, os.fspath(path), classes, digest)._replace(names=names)
 
     images: np.ndarray | None = None
     broken = []
@@ -85,7 +86,7 @@ def read(
         images[row] = image
     if broken or images is None:
         raise _broken(root, files, broken)
-    return image_set(images, labels, os.fspath(path), classes)
+    return image_set(images, labels, os.fspath(path), classes)._replace(names=names)
 
 
 def _decode(file: str | os.PathLike, size: int | None, fit: str, channels: int | None) -> np.ndarray:
@@ -183,7 +184,7 @@ def _broken(root: Path, files: list[Path], broken: list[str]) -> UserError:
     )
 
 
-def _list(root: Path) -> tuple[list[Path], np.ndarray | None, int | None]:
+def _list(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
     """The image files, and their classes where there are sub-folders."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder ({root.absolute()})")
@@ -193,7 +194,7 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, int | None]:
             f"{root}: holds images ({flat[0].name}) and sub-folders ({folders[0].name}): either all images lie flat, or all in classes"
         )
     if flat:
-        return flat, None, None
+        return flat, None, ()
     if not folders:
         raise UserError(f"{root}: no images: {_seen(others)}; PNG, JPEG and WebP are read")
 
@@ -209,7 +210,7 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, int | None]:
             raise UserError(f"{root}: class {folder.name} has no images: {_seen(others)}; delete it, or fill it")
         files += inside
         labels += [number] * len(inside)
-    return files, np.array(labels), len(folders)
+    return files, np.array(labels), tuple(folder.name for folder in folders)
 
 
 def _look(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:

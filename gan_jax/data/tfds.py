@@ -121,6 +121,7 @@ def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
     dtype, label = features["image"].np_dtype, features.get("label")
     labelled = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
     classes = getattr(label, "num_classes", None)
+    names = tuple(getattr(label, "names", None) or ()) if labelled else ()
     if stream and dtype != np.uint8:
         raise UserError(f"{name}: images are {np.dtype(dtype)}, and only uint8 stays on disk: leave stream out")
     if stream or (dtype == np.uint8 and too_large(count * math.prod(shape))):
@@ -129,7 +130,7 @@ def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
             images = _on_disk(tfds, builder, split, (count, *shape), name, folder)
             images[:1]  # TFDS gives its advice with the first image, and not when threads read
             digest = _digest(builder, split, folder)
-        return on_disk(images, labels, name, classes, digest)
+        return on_disk(images, labels, name, classes, digest)._replace(names=names)
 
     def decoded() -> dict[str, np.ndarray]:
         arrays = {"images": np.empty((count, *shape), dtype)}
@@ -147,7 +148,7 @@ def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
         # Decoding takes a minute for a million small images, and what was decoded is read in a second.
         times = [os.stat(part.filename).st_mtime_ns for part in builder.info.splits[split].file_instructions]
         kept = cache.arrays(digest_of(os.fspath(folder), times, _digest(builder, split, folder)), decoded)
-    return image_set(kept["images"], kept.get("labels"), name, classes)
+    return image_set(kept["images"], kept.get("labels"), name, classes)._replace(names=names)
 
 
 def _decode(encoded: bytes | None, feature: Any) -> np.ndarray:

@@ -17,13 +17,15 @@ BATCHES = 50  # of which standing statistics are gathered
 
 def batch_samples(game: Game, generator: Average, spec: Spec, count: int, seed: int) -> np.ndarray:
     """[count ...] samples, each batch of 100 normalised by its own statistics; labels are the classes in turn. UserError for a game that draws
-    no fakes of its own.
+    no fakes of its own, or more than an array of them.
     """
     draw = _drawing(game, generator.params, spec)
-    parts = [
-        np.asarray(draw(generator.stats, jax.random.fold_in(jax.random.key(seed), i), i * ROWS)[0])
-        for i in range(-(-count // ROWS))
-    ]
+    parts = []
+    for i in range(-(-count // ROWS)):
+        fake = draw(generator.stats, jax.random.fold_in(jax.random.key(seed), i), i * ROWS)[0]
+        if not hasattr(fake, "shape"):
+            raise UserError("this game's fakes are more than an array of samples: only running statistics can be used")
+        parts.append(np.asarray(fake))
     return np.concatenate(parts)[:count]
 
 

@@ -156,7 +156,7 @@ class ImageMeasures:
             raise UserError(
                 f"--evaluate-samples {during}: at least {self.fewest}, for the neighbours and splits of the metrics"
             )
-        most = self.reference.most(final)
+        during, most = self.reference.most(during), self.reference.most(final)
         metrics = self.during(during)
         values = {"prdc": ("precision", "recall", "density", "coverage")}
         names = [name for metric in metrics for name in values.get(metric, (metric,))]
@@ -185,17 +185,19 @@ class ImageMeasures:
     def records(
         self, metrics: Iterable[str], draw: Draw, count: int, *, sampler: Any = None, seed: int = 0
     ) -> dict[str, Record]:
-        """These metrics of `count` samples, or of as many as can be set beside real ones."""
-        count = self.reference.most(count)
+        """These metrics of `count` samples, whose labels, where they have some, are the classes of the real images in turn."""
         labels = np.arange(count) % self.reference.real.classes if self.labels == IN_TURN else None
-        made = Candidate(self.reference, draw(count), labels, sampler=sampler, seed=seed)
+        made = Candidate(self.reference, draw(count), labels, count, sampler=sampler, seed=seed)
         return self.measured(metrics, made)
 
     def measured(self, metrics: Iterable[str], made: Candidate) -> dict[str, Record]:
         """These metrics of images that are there."""
         records = {}
         for metric in metrics:
-            found = METRICS[metric](made)
+            try:
+                found = METRICS[metric](made)
+            except ValueError as error:
+                raise ValueError(f"{metric}: {error}") from error
             floor = self._floor(metric, made.count) if metric in DURING else None
             network = {} if "features" in found.own else self.features.protocol
             suffix = "" if "features" in found.own else f"_{self.features.kind}"

@@ -52,7 +52,10 @@ class Features(NamedTuple):
         return _joined([self._part(images[part]) for part in _parts(images.shape, len(images))])
 
     def rounded(self, images: Array) -> np.ndarray:
-        """As the network is given them."""
+        """As the network is given them; a part at a time, since each step of it takes memory."""
+        return np.concatenate([self._rounded(images[part]) for part in _parts(images.shape, len(images))])
+
+    def _rounded(self, images: Array) -> np.ndarray:
         rows = np.asarray(images)
         if self.bits is None:
             if not np.isfinite(rows).all():
@@ -65,7 +68,7 @@ class Features(NamedTuple):
         return rows
 
     def _part(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
-        return self.ready().apply(self.rounded(images))
+        return self.ready().apply(self._rounded(images))
 
     def batches(self, images: ImageSet, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Of some rows of a set, a part at a time."""

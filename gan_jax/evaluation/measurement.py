@@ -42,10 +42,11 @@ class Reference:
         else:
             self.rows, self.held_rows = order, order[:0]
         self._near: dict[int, np.ndarray] = {}
+        self._held_out: dict[int, Candidate] = {}
         self.split = f"a half of {split}" if self.held is real else split
 
     def most(self, count: int) -> int:
-        """As many samples as can be set beside as many real images, and as many held-out ones."""
+        """As many samples as can be set beside as many real images, and have a floor of as many held-out ones."""
         return min(count, len(self.rows), *([] if self.held is None else [len(self.held_rows)]))
 
     @functools.cached_property
@@ -69,12 +70,15 @@ class Reference:
         return None if self.real.labels is None else self.real.labels[self.rows]
 
     def held_out(self, count: int) -> "Candidate | None":
-        """The first of the held-out images, in the fakes' place."""
-        if self.held is None:
+        """The first of the held-out images, in the fakes' place; None where there are not so many."""
+        if self.held is None or count > len(self.held_rows):
             return None
-        rows, held = self.held_rows[:count], self.held
-        labels = None if held.labels is None else held.labels[rows]
-        return Candidate(self, lambda: np.asarray(held.images[rows]), labels, found=self.features.cached(held, rows))
+        if count not in self._held_out:
+            rows, held = self.held_rows[:count], self.held
+            labels = None if held.labels is None else held.labels[rows]
+            found = self.features.cached(held, rows)
+            self._held_out[count] = Candidate(self, lambda: np.asarray(held.images[rows]), labels, count, found=found)
+        return self._held_out[count]
 
 
 class Candidate:
@@ -87,22 +91,21 @@ class Candidate:
         reference: Reference,
         images: Any,  # [n h w c], or what makes them when they are asked for
         labels: np.ndarray | None,
+        count: int,  # of them
         *,
         sampler: Any = None,
         seed: int = 0,
         found: tuple[np.ndarray, np.ndarray | None] | None = None,
     ):
-        self.reference, self.labels, self.sampler, self.seed = reference, labels, sampler, seed
+        self.reference, self.labels, self.count = reference, labels, count
+        self.sampler, self.seed = sampler, seed
         self._images, self._found = images, found
-
-    @property
-    def count(self) -> int:
-        return len(self.features)
 
     @functools.cached_property
     def images(self) -> np.ndarray:
         """As the feature network is given them. ValueError for pixels that are not finite."""
-        return self.reference.features.rounded(self._images() if callable(self._images) else self._images)
+        given, self._images = self._images, None  # floats are four times as large
+        return self.reference.features.rounded(given() if callable(given) else given)
 
     @functools.cached_property
     def _both(self) -> tuple[np.ndarray, np.ndarray | None]:

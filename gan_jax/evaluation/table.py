@@ -45,7 +45,7 @@ def _frechet_infinity(x: Candidate) -> Found:
 def _intra_frechet(x: Candidate) -> Found:
     labels, rows = x.reference.labels, len(x.reference.rows)
     if x.labels is None or labels is None:
-        raise UserError("the Fréchet distance within classes needs a conditional run and data with labels")
+        raise UserError("the Fréchet distance within classes needs a conditional run, and data with the same classes")
     each = frechet.intra_frechet(x.reference.near(rows), labels, x.features, x.labels)
     return Found({"intra_frechet": (float(np.mean(list(each.values()))), False)}, {"real": rows, "classes": len(each)})
 
@@ -90,7 +90,7 @@ def _cas(x: Candidate) -> Found:
     train, test = x.reference.train, x.reference.test
     if x.labels is None or train.labels is None or test is None or test.labels is None:
         raise UserError(
-            "the classification accuracy score needs a conditional run, and data with test images, all with labels"
+            "the classification accuracy score needs a conditional run, and data of the same classes with test images, all with labels"
         )
     rows = np.random.default_rng(0).permutation(len(train.images))[: x.count]
     learnt = {

@@ -84,6 +84,8 @@ def adversarial(
         disc_vars = disc.init(disc_key, batch["image"], label, train=False)
         if one_pass and couples_rows(disc, disc_vars):
             raise ValueError("one_pass needs a discriminator without batch norm, whose logit of a row is its own")
+        if accumulate > 1 and couples_rows(disc, disc_vars) and not batch_normed(disc_vars):
+            raise ValueError(f"accumulate={accumulate} would split rows that the discriminator couples: leave it out")
         if penalties and batch_normed(disc_vars):
             raise ValueError(
                 "a gradient penalty needs a discriminator without batch norm: batch_norm=False, or another norm"

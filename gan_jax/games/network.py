@@ -11,16 +11,16 @@ from gan_jax.games.microbatch import in_parts
 from gan_jax.types import Array, Key, Metrics, PyTree
 
 
-def network(module: nn.Module, parts: int = 1, method: Any = None) -> Callable[..., tuple[Any, PyTree]]:
+def network(module: nn.Module, parts: int = 1) -> Callable[..., tuple[Any, PyTree]]:
     """`apply(params, stats, key, *rows) -> (out, stats)`: the module in training mode, called with the rows, each [b ...] or
     None, and the statistics after it. `key` is for dropout. The module is run on `parts` equal parts of the rows one after
-    another (`microbatch.in_parts`). `method` is another of its methods than `__call__`.
+    another (`microbatch.in_parts`).
     """
 
     def apply(params: PyTree, stats: PyTree, key: Key, *rows: Any) -> tuple[Any, PyTree]:
         def one(rows: tuple, key: Key) -> Any:
             variables = {"params": params, **stats}
-            return module.apply(variables, *rows, train=True, mutable=list(stats), rngs={"dropout": key}, method=method)
+            return module.apply(variables, *rows, train=True, mutable=list(stats), rngs={"dropout": key})
 
         return in_parts(one, parts, rows, key)
 

@@ -36,13 +36,16 @@ def samplers(config: Run, program: Program, spec: Any) -> Callable[[game.State, 
         config.matmul_precision,
         program.replicated,
     )
-    recipe = program.recipe()
-    how = {"weights": weights(recipe.ema_decay), "batch_norm": "running averages"}
-    first = Sampler(programs, None, None, 0, how, recipe=recipe)  # type: ignore[arg-type]  # it has no state yet
+
+    def first(values: dict[str, Any]) -> Sampler:
+        recipe = program.recipe(values)
+        how = {"weights": weights(recipe.ema_decay), "batch_norm": "running averages"}
+        return Sampler(programs, None, None, 0, how, values=values, recipe=recipe)  # type: ignore[arg-type]  # no state yet
+
+    own = [first({name: np.float32(x) for name, x in member.values.items()}) for member in program.members]
 
     def of(state: game.State, member: int) -> Sampler:
-        values = {name: np.float32(value) for name, value in program.members[member].values.items()}
-        return dataclasses.replace(first, generator=state.ema, state=state, member=member, values=values)
+        return dataclasses.replace(own[member], generator=state.ema, state=state, member=member)
 
     return of
 

@@ -16,10 +16,10 @@ from gan_jax.system import processes
 from gan_jax.training import evaluation, monitors
 from gan_jax.training.evaluation import Evaluation, samplers
 from gan_jax.training.program import Fault, Program
-from gan_jax.training.recipe import Setup
+from gan_jax.training.recipe import Recipe, Setup
 from gan_jax.training.saving import SUFFIXES, Saved, Saver, sample_files
 from gan_jax.training.stopping import Stopper
-from gan_jax.types import Batch, Record, UserError, WriteError
+from gan_jax.types import Batch, PyTree, Record, UserError, WriteError
 from gan_jax.workdir import manifest, pictures, provenance, report, results
 from gan_jax.workdir.checkpoint import Checkpoints
 from gan_jax.workdir.log import Log, Value, read_rows
@@ -263,20 +263,17 @@ class Trainer:
 
     def draw(self, state: game.State, step: int) -> None:
         """What the recipe shows of each member's samples, in samples/."""
-        shown, recipe = self.setup.shown, self.program.recipe()
+        recipe = self.program.recipe()
         if recipe.game.inputs is None:
             return
-        known: Batch = shown if not isinstance(shown, int) else _labels(self.setup.source.spec.blank(shown))
         self.drawn = []
         for i, member in enumerate(self.program.members):
             if i in self.dead:
                 continue
-            samples = self.sampler(state, i).draw(shown, member.seed, SHOWN)
+            samples = self.sampler(state, i).draw(self.setup.shown, member.seed, SHOWN)
             if processes.is_main():
                 stem = f"{step:08d}_{member.stem}" if self.program.population else f"{step:08d}"
-                for suffix, content in recipe.show(samples, known).items():
-                    if suffix not in SUFFIXES:
-                        raise ValueError(f"show gave a file .{suffix}: there are {', '.join(SUFFIXES)}")
+                for suffix, content in show(recipe, samples, self.setup).items():
                     path = self.workdir / "samples" / f"{stem}.{suffix}"
                     self.saver.files.write(functools.partial(pictures.save, path, content))
                     if i == min({*range(len(self.program.members))} - self.dead):
@@ -334,6 +331,16 @@ class Trainer:
         )
 
 
-def _labels(batch: Batch) -> Batch:
-    """What of a blank batch means something: its labels, which are the classes in turn."""
-    return {name: np.asarray(x) for name, x in batch.items() if name == "label"}
+def show(recipe: Recipe, samples: PyTree, setup: Setup) -> Mapping[str, bytes]:
+    """The files that show samples, by suffix: what is known of the rows is the batch that is shown, or of a number the
+    labels, the classes in turn. ValueError for a file of another kind than SUFFIXES.
+    """
+    known: Batch = (
+        {name: np.asarray(x) for name, x in setup.source.spec.blank(setup.shown).items() if name == "label"}
+        if isinstance(setup.shown, int)
+        else setup.shown
+    )
+    files = recipe.show(samples, known)
+    if unknown := {*files} - {*SUFFIXES}:
+        raise ValueError(f"show gave a file .{min(unknown)}: there are {', '.join(SUFFIXES)}")
+    return files

@@ -169,9 +169,15 @@ class Program:
         source, key = self._source, jax.random.key(0)
         fetched = jax.eval_shape(lambda: source.fetch(key, 0)) if source.resident else source.fetch(key, 0)
         values = {name: value[0] for name, value in self._values.items()}
-        _, metrics, finite = jax.eval_shape(
+        after, metrics, finite = jax.eval_shape(
             lambda state, fetched: self._round(state, fetched, np.uint32(0), values, 0), one, fetched
         )
+        was, became = tensors(one, False), tensors(after, False)
+        for name in sorted({*was, *became}):
+            if was.get(name) != became.get(name):
+                raise ValueError(
+                    f"a round made {name} {became.get(name, 'absent')}, and it began as {was.get(name, 'absent')}: an optimiser must keep its state's types"
+                )
         return metrics, finite
 
     def _own(self, x: Any) -> tuple[int, ...]:

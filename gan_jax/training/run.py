@@ -12,7 +12,8 @@ from gan_jax.config import PLACE, Run
 from gan_jax.system import mesh, processes
 from gan_jax.system.signals import Stop
 from gan_jax.training import evaluation
-from gan_jax.training.loop import INFLIGHT, Trainer
+from gan_jax.training.evaluation import samplers
+from gan_jax.training.loop import INFLIGHT, Trainer, show
 from gan_jax.training.program import Program
 from gan_jax.training.recipe import Build, Recipe, Setup
 from gan_jax.training.stopping import Stopper
@@ -42,6 +43,7 @@ def run(config: Run, build: Build, setup: Setup) -> game.State:
     # Signals are noted from here on: an exception out of a compilation would end the process without a word.
     with Stop() as stop, jax.set_mesh(grid), jax.default_matmul_precision(config.matmul_precision):
         program = Program(config, build, source, grid, recipe)
+        _require_shown(config, recipe, setup, program)
         identity = _identity(source, program)
         processes.require_equal("configuration, networks or data", manifest.comparable(config, identity, PLACE))
         with opened(workdir, config, identity) as (checkpoints, start):
@@ -75,14 +77,21 @@ def _require_fitting(config: Run, recipe: Recipe, setup: Setup) -> None:
         )
     if (jax.random.key_data(source.key) != jax.random.key_data(jax.random.key(config.seed))).any():
         raise ValueError(f"the source's key is not that of the run's seed, {config.seed}")
-    if config.accumulate != recipe.game.parts:
-        raise UserError(
-            f"--accumulate {config.accumulate}, but this game plays a batch in {recipe.game.parts} parts: leave --accumulate out"
-        )
+    if config.accumulate != (parts := recipe.game.parts):
+        mend = f"give --accumulate {parts}" if parts > 1 else "leave --accumulate out"
+        raise UserError(f"--accumulate {config.accumulate}, but this game plays a batch in {parts} parts: {mend}")
     if config.best and (evaluate is None or config.best not in evaluate.names):
         raise UserError(
             f"--best {config.best}: the experiment measures {', '.join(evaluate.names if evaluate else ())}"
         )
+
+
+def _require_shown(config: Run, recipe: Recipe, setup: Setup, program: Program) -> None:
+    """Shows samples of zeros, so that what cannot be shown is said before anything is written."""
+    if recipe.game.inputs is None:
+        return
+    sampler = samplers(config, program, setup.source.spec)(program.like, 0)
+    show(recipe, sampler.zeros(setup.shown), setup)
 
 
 def _identity(source: Source, program: Program) -> dict[str, Any]:
@@ -120,7 +129,7 @@ def _greet(
     _print(
         f"{name} on {where}: {many}{networks}; data {source.name}, {source.size or 'endless'} examples of {source.spec.shape}"
     )
-    normed = "batch_stats" in state.gen.stats or "batch_stats" in state.disc.stats
+    normed = any("BatchNorm" in name for name in program.tensors)
     if config.accumulate > 1 and normed:
         rows = config.batch_size // config.accumulate
         _print(

@@ -126,4 +126,5 @@ def step_of(path: Path) -> int | None:
 
 def sample_files(workdir: Path) -> list[Path]:
     """Those that a run has written, in the order of their steps."""
-    return sorted(path for path in (workdir / "samples").glob("*.*") if step_of(path) is not None)
+    found = [(step, path) for path in (workdir / "samples").glob("*.*") if (step := step_of(path)) is not None]
+    return [path for _, path in sorted(found)]

@@ -47,6 +47,10 @@ def saved_run(workdir: str | Path) -> Saved:
     try:
         kept = json.loads(path.read_text())
         name, flags, identity = kept["experiment"], kept["config"], kept["identity"]
+        if "arrays" not in identity:
+            raise UserError(
+                f"{workdir.absolute()} was made by an earlier gan_jax: read it by the one in its config.json"
+            )
         spec = spec_from(identity)
         fields = {key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()}
         if not (isinstance(name, str) and name):
@@ -65,27 +69,38 @@ def saved_run(workdir: str | Path) -> Saved:
 
 
 def _imported(name: str, file: str, digest: str) -> ModuleType:
-    """UserError where it cannot be imported; a warning where it is found by its file, and the file has changed since."""
+    """By its name, or where that cannot be imported, or is another module than the file that made the run, by that file; a
+    warning where that has changed since. UserError where neither can be imported.
+    """
+    there = bool(file) and Path(file).is_file()
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        own = getattr(module, "__file__", None)
+        if not there or own is None or Path(own).samefile(file) or _sha256(own) == digest:
+            return module
     except (ImportError, SyntaxError) as error:
-        if isinstance(error, SyntaxError) or not (file and Path(file).is_file()):
+        if isinstance(error, SyntaxError) or not there:
             raise UserError(
                 f"the run's experiment, {name}, cannot be imported ({error}); start Python where it can"
             ) from error
-    if hashlib.sha256(Path(file).read_bytes()).hexdigest() != digest:
+    if _sha256(file) != digest:
         print(f"warning: {file} has changed since the run was made by it", file=sys.stderr)
-    spec = importlib.util.spec_from_file_location(name, file)
+    alone = f"{name.rpartition('.')[2]}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"  # nobody else's name
+    spec = importlib.util.spec_from_file_location(alone, file)
     if spec is None or spec.loader is None:
         raise UserError(f"the run's experiment, {name}, cannot be imported from {file}: it is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[alone] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[name]
+        del sys.modules[alone]
         raise UserError(f"the run's experiment, {name}, cannot be imported from {file} ({error!r})") from error
     return module
+
+
+def _sha256(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = False) -> Sampler:

@@ -5,7 +5,7 @@ directory (`gan_jax.workdir.load`).
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,12 +84,23 @@ class Programs:
         self.view = view
 
     @functools.cached_property
-    def kinds(self) -> tuple[tuple[jax.ShapeDtypeStruct, ...], int | None]:
-        """What `sample` takes, of one row, and which of it is the batch's label as it is."""
-        played, batch = self.game_of({}), self.spec.blank(1)
-        made = _require_inputs(played)(jax.random.key(0), batch)
-        place = next((i for i, x in enumerate(made) if "label" in batch and x is batch["label"]), None)
-        return tuple(jax.typeof(x) for x in made), place
+    def kinds(self) -> "Kinds":
+        """What `sample` takes, of one row."""
+        batch = dict(self.spec.blank(1))
+        made = _require_inputs(self.game_of({}))(jax.random.key(0), batch)
+        whose = [next((name for name, y in batch.items() if x is y), "") for x in made]
+        label = whose.index("label") if "label" in whose else None
+        return Kinds(
+            tuple(jax.typeof(x) for x in made), label, tuple(name for name in whose if name not in ("", "label"))
+        )
+
+
+class Kinds(NamedTuple):
+    """What a generator is given, each [b ...]."""
+
+    arrays: tuple[Any, ...]
+    label: int | None  # which of them is the batch's label as it is
+    needs: tuple[str, ...]  # arrays of the batch that are handed on as they are: images to translate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +130,7 @@ class Sampler:
 
     @property
     def classes(self) -> int:
-        return self.spec.classes if self.programs.kinds[1] is not None else 0
+        return self.spec.classes if self.programs.kinds.label is not None else 0
 
     def __call__(self, *inputs: Any) -> PyTree:
         """Samples of these inputs, each [b ...]; labels may be names of classes.
@@ -127,7 +138,7 @@ class Sampler:
         ValueError for other ranks, last axes or numbers of rows than the generator takes, and for labels that are none of
         the classes. Heights and widths are its own affair: translators take any.
         """
-        kinds, _ = self.programs.kinds
+        kinds = self.programs.kinds.arrays
         if not 1 <= len(inputs) <= len(kinds):
             raise ValueError(
                 f"the generator takes {_told(kinds)}; got {len(inputs)} arrays. sampler.inputs(n) makes some"
@@ -142,10 +153,8 @@ class Sampler:
         """What `sampler(...)` takes for so many rows, or for the rows of a batch: noise drawn by `seed`, and what the batch
         knows. ValueError for fewer than one row.
         """
-        known = None if isinstance(rows, int) else self._known(rows)
+        known = self._known(rows)
         count = rows if isinstance(rows, int) else rows_of(rows)
-        if count < 1:
-            raise ValueError(f"inputs of {count} rows: 1 or more")
         return self.programs.inputs(known, np.uint32(seed), self.values, np.int32(0), 0, count)
 
     def latents(self, count: int, seed: int = 0) -> jax.Array:
@@ -156,20 +165,33 @@ class Sampler:
         """Samples of so many rows of which nothing is known, or of the rows of a batch on the host, a part at a time. Their
         noise is that of `seed`, of which `folded` makes another.
         """
+        known = self._known(rows)
         own = (np.int32(self.member), np.uint32(seed), self.values)
         # One part after another: of several calls in flight, each of which gathers from all devices, the CPU's threads may
         # take one device's share of each, and wait for ever.
-        if isinstance(rows, int):
+        if known is None:
+            assert isinstance(rows, int)
             chunk = min(rows, CHUNK)
             full = -(-rows // chunk) * chunk  # one compiled size
             draw = self.programs.draw
             parts = [_host(draw(self.generator, *own, np.int32(i), folded, chunk, full)) for i in range(full // chunk)]
             return _joined(parts, rows)
         parts = []
-        for i, part in enumerate(_chunks(self._known(rows))):
+        for i, part in enumerate(_chunks(known)):
             inputs = self.programs.inputs(part, np.uint32(seed), self.values, np.int32(i), folded, rows_of(part))
             parts.append(_host(self.programs.sample(self.generator, own[0], self.values, *inputs)))
-        return _joined(parts, rows_of(rows))
+        return _joined(parts, rows_of(known))
+
+    def zeros(self, rows: int | Batch) -> PyTree:
+        """What `draw` gives, in shape and type, all 0: without drawing. ValueError as there."""
+        known = self._known(rows)
+        count = rows if isinstance(rows, int) else rows_of(rows)
+
+        def drawn(gen: game.Average) -> PyTree:
+            inputs = self.programs.inputs(known, np.uint32(0), self.values, np.int32(0), 0, count)
+            return self.programs.sample(gen, np.int32(self.member), self.values, *inputs)
+
+        return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(drawn, self.generator))
 
     def ask(self, view: str, *inputs: Any) -> PyTree:
         """What the game's view of that name makes of the inputs, each [b ...], a part at a time; `state.gen` is then what
@@ -180,6 +202,12 @@ class Sampler:
             raise UserError(f"this game has no view {view!r}: there are {', '.join(views) or 'none'}")
         gen, disc = (game.Player(params=x.params, stats=x.stats, opt=()) for x in (self.generator, self.state.disc))
         seen = self.state.replace(gen=gen, disc=disc)
+        counts = {len(x) for x in jax.tree.leaves(inputs)}
+        if len(counts) != 1:
+            raise ValueError(f"what a view is asked are arrays of one number of rows; got {sorted(counts) or 'none'}")
+        for x in jax.tree.leaves(inputs):
+            if np.ndim(x) > 2 and not jnp.issubdtype(x.dtype, jnp.floating):  # no codes, which are [b] or [b n]
+                raise ValueError(f"{view} was given {x.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1")
         call = self.programs.view(view)
         parts = [_host(call(seen, np.int32(self.member), self.values, *part)) for part in _chunks(tuple(inputs))]
         return _joined(parts, rows_of(tuple(inputs)))
@@ -188,8 +216,19 @@ class Sampler:
         """The same with other parameters and statistics, such as `evaluation.batch_norm.standing` makes."""
         return dataclasses.replace(self, generator=generator)
 
-    def _known(self, batch: Batch) -> Batch:
-        """ValueError for whole numbers where the data are floats: 0 to 255 would be taken for [-1, 1]."""
+    def _known(self, rows: int | Batch) -> Batch | None:
+        """The batch; None of a number of rows of which nothing is known. ValueError for less than one row, for whole numbers
+        where the data are floats (0 to 255 would be taken for [-1, 1]), and for a number where images are needed.
+        """
+        if isinstance(rows, int):
+            if rows < 1:
+                raise ValueError(f"{rows} rows: 1 or more")
+            if needs := self.programs.kinds.needs:
+                raise ValueError(
+                    f"this generator is given {' and '.join(needs)}: name a batch, {{{needs[0]!r}: ...}}, not a number of rows"
+                )
+            return None
+        batch = rows
         for name, x in batch.items():
             kind = self.spec.arrays.get(name)
             if kind and jnp.issubdtype(kind.dtype, jnp.floating) and not jnp.issubdtype(x.dtype, jnp.floating):
@@ -197,7 +236,7 @@ class Sampler:
         return batch
 
     def _fitting(self, place: int, x: Any) -> Any:
-        kinds, label = self.programs.kinds
+        kinds, label, _ = self.programs.kinds
         kind = kinds[place]
         known = np.asarray(x) if not isinstance(x, jax.Array) else x
         if place == label:
@@ -209,6 +248,10 @@ class Sampler:
         if jnp.issubdtype(kind.dtype, jnp.floating) and not jnp.issubdtype(known.dtype, jnp.floating):
             raise ValueError(
                 f"the generator takes {_told((kind,))}, and was given {known.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1"
+            )
+        if jnp.issubdtype(kind.dtype, jnp.integer) and not jnp.issubdtype(known.dtype, jnp.integer):
+            raise ValueError(
+                f"the generator takes {_told((kind,))}, and was given {known.dtype}: whole numbers are needed"
             )
         return known if isinstance(x, jax.Array) and place != label else np.asarray(known, kind.dtype)
 
@@ -232,7 +275,7 @@ class Draw:
     def __init__(self, sampler: Sampler, seed: int = 0):
         self._sampler, self._seed = sampler, seed
         self.how: Mapping[str, Any] = {**sampler.how, "sample_seed": seed}
-        self.ask = sampler.ask
+        self.ask: Callable[..., PyTree] = sampler.ask
 
     def __call__(self, rows: int | Batch, /) -> PyTree:
         return self._sampler.draw(rows, self._seed)
