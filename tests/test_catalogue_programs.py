@@ -31,9 +31,10 @@ from gan_jax.metrics.modes import modes
 from gan_jax.metrics.precision_recall import prdc
 from gan_jax.models import dcgan, mlp
 from gan_jax.models.layers import require_label
-from gan_jax.types import UserError
-from gan_jax.workdir import load, pictures
+from gan_jax.types import UserError, rows_of, spec_of
+from gan_jax.workdir import pictures
 from gan_jax.workdir.checkpoint import Checkpoints
+from gan_jax.workdir.sampler import Programs, Sampler
 
 pytestmark = pytest.mark.usefixtures("no_training")
 
@@ -64,7 +65,7 @@ def module(text):
         monkeypatch.delitem(sys.modules, "catalogued", raising=False)
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         monkeypatch.syspath_prepend(Path.cwd())
-        edit(experiment="catalogued")(monkeypatch)
+        edit(experiment="catalogued", experiment_file={})(monkeypatch)
 
     return prepare
 
@@ -92,7 +93,7 @@ BEST = Path("ring/checkpoints/best.json")
         *((prepare, {}, f"{DAMAGED}{text}") for prepare, text in SPOILT),
         (unlisted, {}, DAMAGED),
         (
-            edit(experiment="no.such"),
+            edit(experiment="no.such", experiment_file={}),
             {},
             "the run's experiment, no.such, cannot be imported .*start Python where it can",
         ),
@@ -127,15 +128,20 @@ def drawn(shape):
 
 def labelled(*label):
     """Two samples of three classes."""
-    sampler = load.Sampler(lambda z, label: np.zeros((len(z), 2), np.float32), 2, 3, 0, {})
-    return lambda: sampler(np.zeros((2, 2), np.float32), np.array(label))
+    inputs = lambda key, batch: (jnp.zeros((rows_of(batch), 2)), batch["label"])  # noqa: E731
+    played = game.Game(None, None, None, lambda params, stats, z, label: z, None, inputs)
+    programs = Programs(lambda values: played, spec_of((2,), 3), False)
+    return lambda: Sampler(programs, None, None, 0, {})(np.zeros((2, 2), np.float32), np.array(label))
 
 
 @pytest.mark.parametrize(
     "call, text",
     [
-        (drawn((4, 3)), r"takes z \[b 2\], and was given \(4, 3\); sampler.latents\(n\) makes some"),
-        (lambda: gan_jax.load("ring")(np.zeros((1, 2)), np.zeros(1, int)), "classes=0 and was given labels"),
+        (drawn((4, 3)), r"takes \[b 2\] float32, and was given \(4, 3\) .*; sampler.inputs\(n\) makes some"),
+        (
+            lambda: gan_jax.load("ring")(np.zeros((1, 2), np.float32), np.zeros(1, int)),
+            "the generator takes \\[b 2\\] float32; got 2 arrays",
+        ),
         (drawn(2), r"\(2,\)"),
         (drawn((2, 3, 2)), r"\(2, 3, 2\)"),
         (drawn(()), r"\(\)"),
@@ -179,7 +185,7 @@ def played(**change):
         (lambda: rounds({"image": POINTS}, n_disc=0), "n_disc is the discriminator's steps .*at least 1; got 0"),
         (lambda: rounds({"image": POINTS}, n_disc=-1), "at least 1; got -1"),
         (lambda: rounds({"image": POINTS}, n_disc=3), r"a round of 3 D steps needs .*multiple of 3; got \[4\] rows"),
-        (lambda: rounds({"image": POINTS, "label": np.zeros(2, int)}, n_disc=2), r"multiple of 2; got \[2, 4\] rows"),
+        (lambda: rounds({"image": POINTS, "label": np.zeros(2, int)}, n_disc=2), "got image 4 and label 2 rows"),
         (lambda: rounds({"image": POINTS}, ema_decay=1.5), "1.5"),
         (lambda: rounds({"image": POINTS}, ema_decay=-0.5), "-0.5"),
         (lambda: game.half_life(-1, 64), "a half-life of -1 images with batches of 64 and .*: they must be at least 0"),

@@ -82,7 +82,7 @@ def test_work_directories(prepare, flags, text, runs, monkeypatch, capsys):
     "shape, text",
     [
         ((20, 8, 8), "digits belongs to another run: data_digest: '[0-9a-f]{16}' there, '[0-9a-f]{16}' now"),
-        ((20, 8, 4), r"digits belongs to another run:.* shape: \[8, 8, 1\] there, \[8, 4, 1\] now"),
+        ((20, 8, 4), r"digits belongs to another run: arrays image: .*8, 8, 1.* there, .*8, 4, 1.* now"),
     ],
 )
 def test_other_data_of_the_same_name(shape, text, runs, capsys):

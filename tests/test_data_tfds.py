@@ -32,6 +32,11 @@ ORIGINALS = {
 }
 
 
+def seen(spec):
+    """What networks have to know."""
+    return spec.shape, spec.classes
+
+
 def idx(array):
     return gzip.compress(
         bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes(),
@@ -151,13 +156,13 @@ def test_prepared_from_the_originals(root, name, split, capfd, no_network):
 )
 def test_other_prepared_sets(custom, name, spec, dtype):
     found = tfds.read(name, data_dir=custom)
-    assert len(found.images) == 8 and found.spec == spec and found.images.dtype == dtype
+    assert len(found.images) == 8 and seen(found.spec) == spec and found.images.dtype == dtype
 
 
 @pytest.mark.parametrize("below", ["", "plain", "plain/1.0.0"])
 def test_directories(custom, tmp_path, below, monkeypatch):
     shutil.copytree(custom / "plain", tmp_path / "plain")
-    assert data.load(str(tmp_path / below)).spec == ((4, 4, 3), 0)
+    assert seen(data.load(str(tmp_path / below)).spec) == ((4, 4, 3), 0)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     for name in ("plain", "plain:1.0.0"):
         assert data.load(name, "train[:50%]").images.shape == (4, 4, 4, 3)

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from equivalence import GAMES, ROWS, collectives, difference, play, setting
+from equivalence import GAMES, ROWS, bound, collectives, difference, play, setting
 
 import experiments
 from gan_jax.system import mesh
@@ -65,7 +65,7 @@ def test_all_devices_do_what_one_does(name, processes):
     found["8 devices, sharded state"] = difference(one, play(name, 8, shard_state=True)[0])
     found["2 processes of 2 devices"] = difference(jax.tree.leaves(one), processes[name])
     measured[name] = found
-    assert max(found.values()) < 1e-6, found
+    assert max(found.values()) < bound(name), found
 
 
 @games
@@ -128,4 +128,4 @@ def test_the_table(request, processes):
         RESULT.write_text(json.dumps(result, indent=2) + "\n")
     kept = json.loads(RESULT.read_text())["largest relative difference"]
     assert list(kept) == list(GAMES)
-    assert all(set(row) == set(COLUMNS) and max(row.values()) < 1e-6 for row in kept.values())
+    assert all(set(row) == set(COLUMNS) and max(row.values()) < bound(name) for name, row in kept.items())

@@ -79,7 +79,8 @@ def _imported(name: str, file: str, digest: str) -> ModuleType:
         if not there or own is None or Path(own).samefile(file) or _sha256(own) == digest:
             return module
     except (ImportError, SyntaxError) as error:
-        if isinstance(error, SyntaxError) or not there:
+        absent = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
+        if not absent or not there:  # what it imports is missing, say
             raise UserError(
                 f"the run's experiment, {name}, cannot be imported ({error}); start Python where it can"
             ) from error
