@@ -9,8 +9,8 @@ import pytest
 from gan_jax.types import Record
 from gan_jax.workdir import checkpoint
 from gan_jax.workdir.log import Log, read_rows
-from gan_jax.workdir.manifest import summary
 from gan_jax.workdir.members import best_of
+from gan_jax.workdir.results import summary
 
 
 def test_log_lines_without_a_terminal(tmp_path, capsys):

@@ -292,7 +292,8 @@ def test_mean_std(value, mean, std):
 def test_games_of_every_kind_run_as_a_population():
     for name in list(GAMES)[::3]:
         (_, metrics), _, _ = play(name, 2, seeds=2)
-        assert all(value.shape == (2,) and np.isfinite(value).all() for value in metrics.values()), name
+        assert all(value.shape == (2,) for value in metrics.values()), name
+        assert all(np.isfinite(x).all() for key, x in metrics.items() if not key.startswith("monitor/")), name
 
 
 def test_samples_are_drawn_one_call_after_another(monkeypatch):

@@ -211,8 +211,8 @@ def test_memory_is_kept_in_a_process_of_its_own():
     program = """
 import resource, sys
 import numpy as np
-from gan_jax import memory
-if not memory.keep():
+from gan_jax.system import malloc
+if not malloc.keep():
     sys.exit(77)
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -253,7 +253,7 @@ assert jax.config.values["jax_cpu_enable_async_dispatch"] is False
 def test_members_are_split_over_cores():
     program = """
 import os, jax
-from gan_jax import mesh
+from gan_jax.system import mesh
 for cores, members, flags, said in [
     (2, 16, "", 2), (2, 1, "", 1), (2, 3, "", 1), (8, 6, "", 6), (4, 6, "", 3), (1, 4, "", 1),
     (4, 4, "--xla_force_host_platform_device_count=8", 1), (4, 4, "", 4),

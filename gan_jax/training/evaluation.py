@@ -37,12 +37,13 @@ def samplers(config: Run, program: Program, spec: Any) -> Callable[[game.State, 
         program.replicated,
     )
 
-    def first(values: dict[str, Any]) -> Sampler:
+    def first(values: Mapping[str, float]) -> Sampler:
         recipe = program.recipe(values)
         how = {"weights": weights(recipe.ema_decay), "batch_norm": "running averages"}
-        return Sampler(programs, None, None, 0, how, values=values, recipe=recipe)  # type: ignore[arg-type]  # no state yet
+        traced = {name: np.float32(x) for name, x in values.items()}
+        return Sampler(programs, None, None, 0, how, values=traced, recipe=recipe)  # type: ignore[arg-type]  # no state yet
 
-    own = [first({name: np.float32(x) for name, x in member.values.items()}) for member in program.members]
+    own = [first(member.values) for member in program.members]
 
     def of(state: game.State, member: int) -> Sampler:
         return dataclasses.replace(own[member], generator=state.ema, state=state, member=member)

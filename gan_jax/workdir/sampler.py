@@ -197,7 +197,7 @@ class Sampler:
         """What the game's view of that name makes of the inputs, each [b ...], a part at a time; `state.gen` is then what
         is sampled, `state.disc` D as it was trained. UserError where the game has no such view.
         """
-        views = self.programs.game_of(self.values).views
+        views = self.recipe.game.views
         if view not in views:
             raise UserError(f"this game has no view {view!r}: there are {', '.join(views) or 'none'}")
         gen, disc = (game.Player(params=x.params, stats=x.stats, opt=()) for x in (self.generator, self.state.disc))
