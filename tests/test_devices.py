@@ -76,8 +76,11 @@ def test_each_device_does_its_share(name):
     # What is per parameter is done by each: optimiser, average, checks. These networks are tiny, so it is seen.
     assert program.cost_analysis()["flops"] < (0.125 + 0.08) * work
     found = collectives(program.as_text())
+    # A pool of fakes is whole on each device: they are gathered, of two domains for each of two uses.
+    assert found.pop("all-gather", 0) <= (4 if "pool" in name else 0), found
     assert set(found) == {"all-reduce"}
-    assert found["all-reduce"] <= (15 if "batch norm" in name else 8), found
+    most = 25 if "InfoGAN" in name else 15 if "batch norm" in name else 8  # InfoGAN has twice as many norms
+    assert found["all-reduce"] <= most, found
 
 
 @pytest.mark.parametrize("name", ["DCGAN, Wasserstein, wgan_gp", "conditional DCGAN, batch norm, hinge"])
@@ -111,7 +114,7 @@ def test_each_device_holds_its_rows():
     grid = mesh.make(8, ROWS)
     with jax.set_mesh(grid):
         program = Program(Config(devices=8), GAMES["MLP, minimax"], source, grid)
-        fetched = program._fetch(0, 0)
+        fetched = program._feed(0, 0)
         assert {shard.data.shape for shard in fetched["image"].addressable_shards} == {(2, 8, 8, 1)}
         state, _, metrics, _ = program.play(program.fresh(), program.no_fault(), 0, 1)
     resident, _, _ = play("MLP, minimax", 8)
