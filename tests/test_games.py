@@ -18,6 +18,7 @@ from gan_jax import data, game, losses, training
 from gan_jax.games import cycle as cycles
 from gan_jax.games.cycle import Pair, cycle
 from gan_jax.games.info import info
+from gan_jax.training.saving import Saver
 from gan_jax.types import Evaluate, Record, UserError
 
 KEY = jax.random.key(3)
@@ -311,6 +312,17 @@ def test_what_is_shown_is_kept_under_its_suffix_and_named(suffixes, tmp_path, ca
     page = (tmp_path / "run/report.html").read_text()
     assert ("<pre>txt of 5</pre>" in page) == ("txt" in suffixes) and ("<audio" in page) == ("wav" in suffixes)
     assert known[0][0] == 5 and known[0][1]["label"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_files_of_steps_that_will_be_played_again_are_forgotten_and_no_others(tmp_path):
+    kept = ("00000002.txt", "00000004.jpg", "holiday.png", "1234.png")
+    (tmp_path / "samples").mkdir()
+    for name in (*kept, "00000004.wav", "00000004_seed1.png", "00000010.gif"):
+        (tmp_path / "samples" / name).write_bytes(b"")
+    saver = object.__new__(Saver)
+    saver.workdir = tmp_path
+    saver.forget_files_after(2)
+    assert {path.name for path in (tmp_path / "samples").iterdir()} == {*kept}
 
 
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path):

@@ -223,3 +223,11 @@ def test_the_generators_averages_and_its_output():
     np.testing.assert_allclose(stats["batch_stats"]["BatchNorm_0"]["mean"], 0.05 * hidden.mean(0), rtol=1e-4, atol=1e-7)
     large = variables | {"params": jax.tree.map(lambda leaf: leaf * 50, variables["params"])}
     assert np.abs(gen.apply(large, z, train=False)).max() > 1  # linear at the end: any point of the plane
+
+
+def test_fakes_that_are_a_tree_are_not_joined():
+    played = plain()
+    made = played.fakes
+    tree = played._replace(fakes=lambda *args: (lambda fake, stats: ({"image": fake}, stats))(*made(*args)))
+    with pytest.raises(ValueError, match="packing joins arrays; this game's fakes are a tree"):
+        play(packed(tree, 2), POINTS)

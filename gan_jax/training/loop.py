@@ -203,7 +203,7 @@ class Trainer:
         if best_step is None or best_step == step:
             best_step, best = step, {f"best/{name.split('/')[1]}": value for name, value in row.items()}
         else:
-            saved, first_fault = self.checkpoints.restore(best_step, self.program_like)
+            saved, first_fault = self.checkpoints.restore(best_step, self._like)
             lost = {i for i, fault in enumerate(self.program.faults(first_fault)) if fault}
             _, best = self.evaluation.final(saved, "best", lost)
         if not any(row.keys() <= old.keys() for old in processes.on_main(self.rows) if old["step"] == step):
@@ -219,7 +219,7 @@ class Trainer:
     # -- faults
 
     @property
-    def program_like(self) -> Any:
+    def _like(self) -> Any:
         return self.program.like, self.program.like_first_fault
 
     def diverged(self, faults: list[Fault | None]) -> bool:
@@ -257,7 +257,7 @@ class Trainer:
         self.log.say(f"{text}: going back to step {to:,}, with new data order and noise ({self.attempt(to)})")
         if not to:
             return self.program.fresh(), self.program.no_fault(), 0
-        return (*self.checkpoints.restore(to, self.program_like), to)
+        return (*self.checkpoints.restore(to, self._like), to)
 
     # -- what a person looks at
 
