@@ -53,6 +53,23 @@ def test_a_mistake_is_a_message(capsys):
     assert "nowhere is a set of images: say by --data" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("runs/nope", "error: runs/nope: no such file or folder"),
+        ("runs", "error: runs is no run, but holds some: one, two: name one of them"),
+        ("runs/one/checkpoints", "error: runs/one/checkpoints is a part of a run: name "),
+    ],
+)
+def test_what_was_meant_by_a_path(target, said, tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / "runs" / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        door.main(["evaluate", target])
+    assert said in capsys.readouterr().err
+
+
 def test_the_list_of_experiments_takes_no_jax():
     """A line for each, with what it says of itself, in no time."""
     program = "import runpy, sys; runpy.run_module('experiments', run_name='__main__'); assert 'jax' not in sys.modules"

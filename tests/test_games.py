@@ -189,7 +189,7 @@ def test_a_loaded_run_answers_to_its_inputs(name, runs):
     if name == "cycle":
         one, other = RNG.uniform(-1, 1, (2, 6, 8, 8, 1)).astype(np.float32)[:, None]
         with pytest.raises(
-            ValueError, match=r"this generator is given a: name a batch, {'a': ...}, not a number of rows"
+            ValueError, match=r"this generator is given a, not noise: sampler\(a\), or a batch {'a': ...}"
         ):
             sample.draw(6)
     else:
@@ -228,6 +228,11 @@ def test_a_translator_takes_a_persons_images_both_ways(runs):
         sample(np.zeros((2, 8, 8, 3), np.float32))
     with pytest.raises(ValueError, match=r"a is uint8: floats are needed, of images in \[-1, 1\]"):
         sample.draw({"a": np.zeros((2, 8, 8, 1), np.uint8)})
+    loud = np.full((2, 8, 8, 1), 255, np.float32)
+    for call in (lambda: sample(loud), lambda: sample.ask("to_a", loud), lambda: sample.draw({"a": loud})):
+        with pytest.raises(ValueError, match="has values from 255 to 255: images lie in"):
+            call()
+    assert sample.views == ("to_a",)
 
 
 def test_a_batch_is_drawn_in_parts_as_a_whole(runs, monkeypatch):
@@ -245,6 +250,7 @@ def test_labels_by_name_and_left_out(runs):
     z = sample.latents(12, seed=1)
     np.testing.assert_array_equal(sample(z), sample(z, np.arange(12) % 10))
     np.testing.assert_array_equal(sample(z, ["7"] * 12), sample(z, np.full(12, 7)))
+    assert sample.class_names == tuple("0123456789")
     for labels, said in (
         (["seven"] * 12, "no class is called 'seven': there are 0, 1, 2"),
         (np.full(12, 10), r"labels are \[b\] in \[0, 10\); got \(12,\), \[10, "),
@@ -390,7 +396,9 @@ def test_a_run_whose_experiment_cannot_be_imported_is_loaded_by_its_file(tmp_pat
     z = sample.latents(3)
     np.testing.assert_array_equal(sample(z), gan_jax.load(runs / "points")(z))
     assert capsys.readouterr().err == ""
-    copy.write_text(copy.read_text() + "\n# changed\n")
+    # What stood beside it is found there, as it was when the file was run.
+    (tmp_path / "beside.py").write_text("x = 1")
+    copy.write_text(copy.read_text().replace("import dataclasses", "import dataclasses\nimport beside", 1))
     gan_jax.load(tmp_path / "run")
     assert "elsewhere.py has changed since the run was made by it" in capsys.readouterr().err
 

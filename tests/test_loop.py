@@ -140,6 +140,18 @@ def test_every_start_is_in_the_result(monkeypatch):
         table.keep(Path("run"))
 
 
+def test_a_changed_experiment_is_told_where_a_run_goes_on(capfd):
+    run(dataclasses.replace(CONFIG, steps=4))
+    path = Path("run/config.json")
+    kept = json.loads(path.read_text())
+    kept["experiment_file"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(kept))
+    run(dataclasses.replace(CONFIG, steps=6))
+    assert "note: the file of the experiment, gan_ring, has changed since" in capfd.readouterr().out
+    run()
+    assert "has changed" not in capfd.readouterr().out
+
+
 def test_longer_is_the_same_run(straight):
     """A run continued to more steps; the learning rate's schedule belongs to the length, so a constant one would be
     needed for equality: only the start is compared.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def first_line(module: str) -> str:
-    """The first line of the docstring of a module, by its import path; "" where it has none. The module is not imported:
-    a list of programs must not take the seconds that JAX takes.
+    """The first sentence of the docstring of a module, by its import path, as one line; "" where it has none. The module is
+    not imported: a list of programs must not take the seconds that JAX takes.
     """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return ""
     text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
-    return text.split("\n", 1)[0]
+    return " ".join(text.split("\n\n", 1)[0].split()).split(". ", 1)[0].rstrip(".")

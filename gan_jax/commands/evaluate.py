@@ -13,6 +13,8 @@ are named.
 
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,7 +103,9 @@ def main(config: Config) -> dict[str, Any]:
 
 def measured(config: Config, target: str, metrics: tuple[str, ...]) -> dict[str, Record]:
     """The records of one target, each with its whole protocol."""
-    if not (Path(target).expanduser() / "config.json").exists():
+    path = Path(target).expanduser()
+    if not (path / "config.json").exists():
+        _require_no_run_meant(path, target)
         return _measured_folder(config, target, metrics)
     run = saved_run(target)
     sampler = load(target, raw=config.raw, member=config.member, best=config.best)
@@ -113,11 +117,29 @@ def measured(config: Config, target: str, metrics: tuple[str, ...]) -> dict[str,
         else:
             measures, count = _measures(config, run, sampler)
             names = metrics or measures.during(count)
+            if not metrics:
+                print(
+                    f"{target}: by metrics of images, {','.join(names)}; without flags by its own measures",
+                    file=sys.stderr,
+                )
             records = measures.records(names, draw, count, sampler=draw.sampler, seed=config.seed)
     except ValueError as error:
         raise UserError(f"{target}: {error}") from error
-    checkpoint = {"checkpoint": "best" if config.best else "last"}
-    return protocol.completed(records, {**draw.how, **checkpoint})
+    which = {"checkpoint": "best" if config.best else "last"}
+    if run.config.population:
+        members = run.config.members()
+        which["member"] = f"{members[config.member].label}, of {len(members)}"
+    return protocol.completed(records, {**draw.how, **which})
+
+
+def _require_no_run_meant(path: Path, target: str) -> None:
+    """UserError for what is not there, and for folders in, or around, which runs are."""
+    if not path.exists() and os.sep in target:
+        raise UserError(f"{target}: no such file or folder ({path.absolute()})")
+    if path.is_dir() and (inside := sorted(found.parent.name for found in path.glob("*/config.json"))):
+        raise UserError(f"{target} is no run, but holds some: {', '.join(inside[:8])}: name one of them")
+    if path.is_dir() and (path.absolute().parent / "config.json").exists():
+        raise UserError(f"{target} is a part of a run: name {path.absolute().parent}")
 
 
 def _evaluate_of(run: Saved) -> Evaluate:

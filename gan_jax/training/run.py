@@ -57,8 +57,10 @@ def run(config: Run, build: Build, setup: Setup) -> game.State:
                     f"Give --steps above {start} for more, or another --workdir for another run"
                 )
                 return state
-            processes.on_main(lambda: manifest.begin(workdir, config, start))
+            changed = processes.on_main(lambda: manifest.begin(workdir, config, start))
             _greet(name, config, source, program, state, start, workdir)
+            if changed:
+                _print(f"note: the file of the experiment, {name}, has changed since the run was last started")
             if evaluate is not None and evaluate.prepare is not None:
                 evaluate.prepare()
             with _log(workdir, start, config, source, program) as log:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan_jax import game
 from gan_jax.types import Spec, UserError
@@ -76,6 +77,8 @@ def _imported(name: str, file: str, digest: str) -> ModuleType:
     try:
         module = importlib.import_module(name)
         own = getattr(module, "__file__", None)
+        if there and own is not None and Path(own).samefile(file) and _sha256(own) != digest:
+            _say_changed(file)
         if not there or own is None or Path(own).samefile(file) or _sha256(own) == digest:
             return module
     except (ImportError, SyntaxError) as error:
@@ -85,19 +88,27 @@ def _imported(name: str, file: str, digest: str) -> ModuleType:
                 f"the run's experiment, {name}, cannot be imported ({error}); start Python where it can"
             ) from error
     if _sha256(file) != digest:
-        print(f"warning: {file} has changed since the run was made by it", file=sys.stderr)
+        _say_changed(file)
     alone = f"{name.rpartition('.')[2]}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"  # nobody else's name
     spec = importlib.util.spec_from_file_location(alone, file)
     if spec is None or spec.loader is None:
         raise UserError(f"the run's experiment, {name}, cannot be imported from {file}: it is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[alone] = module  # dataclasses look their module up
+    folder = str(Path(file).parent)
+    sys.path.insert(0, folder)  # as it was when the file was run: what stands beside it is imported too
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[alone]
         raise UserError(f"the run's experiment, {name}, cannot be imported from {file} ({error!r})") from error
+    finally:
+        sys.path.remove(folder)
     return module
+
+
+def _say_changed(file: str) -> None:
+    print(f"warning: {file} has changed since the run was made by it", file=sys.stderr)
 
 
 def _sha256(file: str) -> str:
@@ -143,7 +154,7 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
     how = {"weights": "raw" if raw else weights(recipe.ema_decay), "batch_norm": "running averages"}
     programs = Programs(lambda values: recipe.game, spec, False, config.matmul_precision)
     return Sampler(
-        programs, gen, state, step, how,
+        programs, gen, state, step, how, member, {name: np.float32(x) for name, x in members[member].values.items()},
         config=run.flags, recipe=recipe, data_digest=run.identity.get("data_digest", ""),
     )  # fmt: skip
 

@@ -82,9 +82,10 @@ def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_di
         raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
 
 
-def begin(workdir: Path, config: Any, step: int) -> None:
+def begin(workdir: Path, config: Any, step: int) -> bool:
     """Notes in config.json that the run is started, or goes on, after `step`: the configuration now, and one more of
     `starts`, each with its step, commit, versions and hardware. The result of a shorter run is taken away.
+    Returns whether the experiment's file is another than at the start before.
     """
     path = workdir / "config.json"
     saved = json.loads(path.read_text())
@@ -102,6 +103,8 @@ def begin(workdir: Path, config: Any, step: int) -> None:
         (workdir / "result.json").unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
+    before, file = saved.get("experiment_file", {}), now["experiment_file"]
+    return bool(starts) and before.get("sha256", "") != file.get("sha256", "")
 
 
 def rollbacks(workdir: Path) -> list[dict[str, int]]:

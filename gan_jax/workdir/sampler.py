@@ -16,6 +16,7 @@ from gan_jax.system import mesh
 from gan_jax.types import Batch, PyTree, Spec, UserError, rows_of
 
 CHUNK = 500  # rows in one call of a compiled program
+FAR = 8.0  # from [-1, 1], where no image is, and 8-bit values as floats are at once
 
 
 class Programs:
@@ -129,6 +130,16 @@ class Sampler:
         return self.programs.spec
 
     @property
+    def views(self) -> tuple[str, ...]:
+        """What `ask` can be asked."""
+        return tuple(self.recipe.game.views)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By which labels may be given; their numbers where the data has no names."""
+        return tuple(self.spec.meta.get("class_names", ())) or tuple(str(i) for i in range(self.classes))
+
+    @property
     def classes(self) -> int:
         return self.spec.classes if self.programs.kinds.label is not None else 0
 
@@ -140,9 +151,7 @@ class Sampler:
         """
         kinds = self.programs.kinds.arrays
         if not 1 <= len(inputs) <= len(kinds):
-            raise ValueError(
-                f"the generator takes {_told(kinds)}; got {len(inputs)} arrays. sampler.inputs(n) makes some"
-            )
+            raise ValueError(f"the generator takes {_told(kinds)}; got {len(inputs)} arrays{self._hint()}")
         given = [self._fitting(i, x) for i, x in enumerate(inputs)]
         if len({len(x) for x in given}) > 1:
             raise ValueError(f"inputs must have one number of rows; got {', '.join(str(x.shape) for x in given)}")
@@ -199,17 +208,24 @@ class Sampler:
         """
         views = self.recipe.game.views
         if view not in views:
-            raise UserError(f"this game has no view {view!r}: there are {', '.join(views) or 'none'}")
+            raise UserError(
+                f"this game has no view {view!r}: there are {', '.join(views) or 'none'}; what G makes is sampler(...) itself"
+            )
         gen, disc = (game.Player(params=x.params, stats=x.stats, opt=()) for x in (self.generator, self.state.disc))
         seen = self.state.replace(gen=gen, disc=disc)
         counts = {len(x) for x in jax.tree.leaves(inputs)}
         if len(counts) != 1:
             raise ValueError(f"what a view is asked are arrays of one number of rows; got {sorted(counts) or 'none'}")
         for x in jax.tree.leaves(inputs):
+            _require_near(view, x)
             if np.ndim(x) > 2 and not jnp.issubdtype(x.dtype, jnp.floating):  # no codes, which are [b] or [b n]
                 raise ValueError(f"{view} was given {x.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1")
         call = self.programs.view(view)
         parts = [_host(call(seen, np.int32(self.member), self.values, *part)) for part in _chunks(tuple(inputs))]
+        if any(np.ndim(x) == 0 for x in jax.tree.leaves(parts[0])):
+            raise ValueError(
+                f"the view {view!r} gave a scalar: a view gives arrays [b ...], one row for each it is asked"
+            )
         return _joined(parts, rows_of(tuple(inputs)))
 
     def with_generator(self, generator: game.Average) -> "Sampler":
@@ -225,7 +241,7 @@ class Sampler:
                 raise ValueError(f"{rows} rows: 1 or more")
             if needs := self.programs.kinds.needs:
                 raise ValueError(
-                    f"this generator is given {' and '.join(needs)}: name a batch, {{{needs[0]!r}: ...}}, not a number of rows"
+                    f"this generator is given {' and '.join(needs)}, not noise: sampler({needs[0]}), or a batch {{{needs[0]!r}: ...}} for a number of rows"
                 )
             return None
         batch = rows
@@ -233,7 +249,12 @@ class Sampler:
             kind = self.spec.arrays.get(name)
             if kind and jnp.issubdtype(kind.dtype, jnp.floating) and not jnp.issubdtype(x.dtype, jnp.floating):
                 raise ValueError(f"{name} is {x.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1")
+            if kind:
+                _require_near(name, x)
         return batch
+
+    def _hint(self) -> str:
+        return "" if self.programs.kinds.needs else "; sampler.inputs(n) makes some"
 
     def _fitting(self, place: int, x: Any) -> Any:
         kinds, label, _ = self.programs.kinds
@@ -243,12 +264,13 @@ class Sampler:
             known = self._labels(known)
         if known.ndim != kind.ndim or (kind.ndim > 1 and known.shape[-1] != kind.shape[-1]):
             raise ValueError(
-                f"the generator takes {_told(kinds)}, and was given {known.shape} for {_told((kind,))}; sampler.inputs(n) makes some"
+                f"the generator takes {_told(kinds)}, and was given {known.shape} for {_told((kind,))}{self._hint()}"
             )
         if jnp.issubdtype(kind.dtype, jnp.floating) and not jnp.issubdtype(known.dtype, jnp.floating):
             raise ValueError(
                 f"the generator takes {_told((kind,))}, and was given {known.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1"
             )
+        _require_near("this input", known)
         if jnp.issubdtype(kind.dtype, jnp.integer) and not jnp.issubdtype(known.dtype, jnp.integer):
             raise ValueError(
                 f"the generator takes {_told((kind,))}, and was given {known.dtype}: whole numbers are needed"
@@ -279,6 +301,14 @@ class Draw:
 
     def __call__(self, rows: int | Batch, /) -> PyTree:
         return self._sampler.draw(rows, self._seed)
+
+
+def _require_near(what: str, x: Any) -> None:
+    """ValueError for images, arrays of rank 3 and more, of which some values lie FAR outside [-1, 1]."""
+    if np.ndim(x) > 2 and jnp.issubdtype(x.dtype, jnp.floating) and np.size(x):
+        low, high = float(x.min()), float(x.max())
+        if not max(-low, high) < FAR:
+            raise ValueError(f"{what} has values from {low:g} to {high:g}: images lie in [-1, 1], x / 127.5 - 1")
 
 
 def weights(ema_decay: Any) -> str:
