@@ -2,7 +2,7 @@
 
 Chen et al. 2016, arXiv:1606.03657, section 7.2 and appendix C.1 (its networks at half the width, its rates, batches of
 128; z is normal here, uniform there). Measured on labelled digits that Q has not seen: each code matched with one digit.
-About 95 % in the paper; k-means on pixels finds 49 to 56 %, by start. Small and untuned as it stands.
+About 95 % in the paper; 10-means on pixels 49 to 56 %, by start. Measured, both seeds: 96 and 83 %. Untuned.
 
     python -m experiments.infogan_mnist
 """

@@ -50,9 +50,9 @@ def test_a_kept_result_says_how_it_was_made(path):
         assert path.with_suffix(".png").stat().st_size < 400_000
         assert result["seconds"] > 0 and result["seeds"] and result["data"]["name"]
         for name, metric in result["metrics"].items():
-            assert (
-                metric["protocol"]["fake"] >= 500 and metric["protocol"]["weights"] and metric["protocol"]["batch_norm"]
-            ), name
+            how = metric["protocol"]
+            many = how["fake"] >= 500 if "fake" in how else how["real"] >= 300  # of what D or a translator is asked
+            assert many and how["weights"] and how["batch_norm"], name
             pick = np.maximum if metric["higher_is_better"] else np.minimum
             assert metric["best"] == pick(metric["best"], metric["last"])
         module = __import__(f"experiments.{result['name']}", fromlist=["Config"])
