@@ -170,7 +170,7 @@ class Program:
         fetched = jax.eval_shape(lambda: source.fetch(key, 0)) if source.resident else source.fetch(key, 0)
         values = {name: value[0] for name, value in self._values.items()}
         after, metrics, finite = jax.eval_shape(
-            lambda state, fetched: self._round(state, fetched, np.uint32(0), values, 0), one, fetched
+            lambda state, fetched, values: self._round(state, fetched, np.uint32(0), values, 0), one, fetched, values
         )
         was, became = tensors(one, False), tensors(after, False)
         for name in sorted({*was, *became}):
