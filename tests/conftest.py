@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
@@ -47,6 +48,50 @@ jaxtyping.install_import_hook([f"gan_jax.{name}" for name in SHAPED], "typecheck
 
 # [b, 1] against [b] would give [b, b] and a plausible mean.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+# What JAX calls the stages of a program's making, and what the table at the end of the tests does.
+STAGES = {
+    "/jax/core/compile/jaxpr_trace_duration": "tracing",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration": "lowering",
+    "/jax/core/compile/backend_compile_duration": "compiling",
+}
+_spent: Counter = Counter()
+
+
+def _note(event, seconds, **_):
+    if event in STAGES:
+        _spent[STAGES[event]] += seconds
+        _spent["programs"] += STAGES[event] == "compiling"
+
+
+jax.monitoring.register_event_duration_secs_listener(_note)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What the test has spent on programs travels with its report, also from another process."""
+    report = yield
+    report.user_properties.append(("spent", dict(_spent)))
+    _spent.clear()
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Seconds by file, and those of them that went to programs: where a slow suite is slow."""
+    files: dict = {}
+    for report in [report for each in terminalreporter.stats.values() for report in each]:
+        if hasattr(report, "user_properties") and hasattr(report, "nodeid"):
+            found = files.setdefault(report.nodeid.split("::")[0], Counter())
+            found["all"] += report.duration
+            for spent in [value for name, value in report.user_properties[-1:] if name == "spent"]:
+                found.update(spent)
+    columns = ("all", *STAGES.values(), "programs")
+    if config.getoption("durations") is None or not files:
+        return
+    terminalreporter.section("seconds by file")
+    for name, found in sorted([*files.items(), ("together", sum(files.values(), Counter()))], key=lambda x: -x[1]["all"]):
+        terminalreporter.line("  ".join(f"{found[column]:7.1f} {column}" for column in columns) + f"  {name}")
 
 
 def pytest_addoption(parser):
