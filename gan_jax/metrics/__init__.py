@@ -1,1 +1,1 @@
-"""Measures of samples against data, `metric(real_features, fake_features) -> float`, in float64 on the host."""
+"""Metrics that compare samples with data, `metric(real_features, fake_features) -> float`, in float64 on the host."""

@@ -1,5 +1,5 @@
 """The Fréchet distance between Gaussians fitted to two sets of features (Heusel et al. 2017, arXiv:1706.08500, equation
-6), from moments that are gathered batch by batch.
+6), from moments that are accumulated batch by batch.
 """
 
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from jaxtyping import Float
 from gan_jax.metrics import checks
 from gan_jax.types import Array
 
-BLOCK = 4_096  # rows that are brought to float64 at a time
+BLOCK = 4_096  # rows that are converted to float64 at a time
 
 
 class Moments(NamedTuple):
-    """Of n feature vectors, in float64: how many, their mean, and the sum of (x - mean)(x - mean)^T."""
+    """Number, mean and scatter matrix, the sum of (x - mean)(x - mean)^T, of n feature vectors; in float64."""
 
     n: int
     mean: np.ndarray  # [d]
@@ -23,15 +23,16 @@ class Moments(NamedTuple):
 
     @property
     def covariance(self) -> np.ndarray:
-        """With n - 1."""
+        """The sample covariance [d d], with n - 1 in the denominator."""
         return self.scatter / (self.n - 1)
 
 
 def moments(batches: Iterable[Array]) -> Moments:
-    """The moments of all rows of all batches, none of which is kept: of each block about its own mean, joined by the
-    update of Chan et al. 1979, so that no digits are lost to a mean that is large beside the deviations.
+    """Returns the moments of all rows of all batches [n d]; no batch is kept in memory.
 
-    ValueError for batches that are not [n d] of one d, values that are not finite, or fewer than two rows in all.
+    The scatter of each block is taken about the block's own mean and merged by the update of Chan et al. 1979, so that
+    no precision is lost where the mean is large compared with the deviations. Raises ValueError for batches that are
+    not [n d] with the same d, values that are not finite, or fewer than two rows in total.
     """
     count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
     for batch in batches:
@@ -45,9 +46,9 @@ def moments(batches: Iterable[Array]) -> Moments:
                 raise ValueError(f"features hold {np.count_nonzero(~np.isfinite(x))} values that are not finite")
             if not count:
                 mean, scatter = np.zeros(x.shape[1]), np.zeros((x.shape[1],) * 2)
-            own = x.mean(0)
-            shift, total = own - mean, count + len(x)
-            x = x - own
+            block_mean = x.mean(0)
+            shift, total = block_mean - mean, count + len(x)
+            x = x - block_mean
             scatter = scatter + x.T @ x + np.outer(shift, shift) * (count * len(x) / total)
             count, mean = total, mean + shift * (len(x) / total)
     if count < 2:
@@ -56,10 +57,11 @@ def moments(batches: Iterable[Array]) -> Moments:
 
 
 def frechet_distance(real: Moments, fake: Moments) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), in units of features squared, 0 where both moments agree.
+    """Returns |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), in units of features squared, 0 where both moments agree.
 
-    tr (C1 C2)^(1/2) = tr (C1^(1/2) C2 C1^(1/2))^(1/2) is taken by symmetric eigenvalues, which is sound for singular
-    covariances too, as of fewer examples than dimensions. ValueError for unequal dimensions.
+    tr (C1 C2)^(1/2) = tr (C1^(1/2) C2 C1^(1/2))^(1/2) is computed from eigenvalues of symmetric matrices, which also
+    works for singular covariances, such as those of fewer examples than dimensions. Raises ValueError for unequal
+    dimensions.
     """
     if real.mean.shape != fake.mean.shape:
         raise ValueError(f"real features have {len(real.mean)} dimensions and fake ones {len(fake.mean)}")
@@ -72,11 +74,12 @@ def frechet_distance(real: Moments, fake: Moments) -> float:
 
 
 def frechet(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
-    """`frechet_distance` of the moments of two arrays. Where there are fewer examples than dimensions it is taken without
-    covariances, exactly and at less cost: the same trace is the sum of the singular values of X1 X2^T, centred and over
-    sqrt(n - 1), which are [m n] where the covariances would be [d d].
+    """Returns `frechet_distance` of the moments of two arrays of features.
 
-    ValueError for unequal dimensions, fewer than two rows, or values that are not finite.
+    Where both have fewer examples than dimensions, the same value is computed without covariances, at less cost:
+    tr (C1 C2)^(1/2) is the sum of the singular values of X1 X2^T, where each X is centred and divided by sqrt(n - 1).
+    That matrix is [m n], where the covariances would be [d d]. Raises ValueError for unequal dimensions, fewer than two
+    rows, or values that are not finite.
     """
     real, fake = checks.features(real, "real", 2), checks.features(fake, "fake", 2)
     checks.one_width(real=real, fake=fake)
@@ -94,12 +97,12 @@ def frechet(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
 def frechet_infinity(
     real: Moments, fake: Float[Array, "n d"], least: int = 5_000, points: int = 15, seed: int = 0
 ) -> float:
-    """The distance that infinitely many fakes would have: FID is biased by a term in 1 / n, so it is taken for `points`
-    numbers of fakes, evenly from `least` to all, each a random subset without replacement, and the line of least squares
-    over 1 / n is read at 0.
+    """Estimates the Fréchet distance that infinitely many fakes would have, in units of features squared.
 
-    Chong and Forsyth 2020, arXiv:1911.07023, section 3; in units of features squared. `real` is as it was counted: its
-    own bias stays. ValueError unless 2 <= least < n and points is at least 2.
+    FID has a bias that is linear in 1 / n. It is computed for `points` numbers of fakes, evenly spaced from `least` to
+    all of them, each time on a random subset without replacement; a line fitted over 1 / n by least squares is
+    evaluated at 0 (Chong and Forsyth 2020, arXiv:1911.07023, section 3). The bias from the finite number of real
+    examples is not removed. Raises ValueError unless 2 <= least < n and points is at least 2.
     """
     if not 2 <= least < len(fake) or points < 2:
         raise ValueError(
@@ -114,20 +117,22 @@ def frechet_infinity(
 def intra_frechet(
     real: Float[Array, "m d"], real_labels: np.ndarray, fake: Float[Array, "n d"], fake_labels: np.ndarray
 ) -> dict[int, float]:
-    """The distance between real and fake of each class: their mean is the intra-class FID of a conditional generator
-    (Miyato and Koyama 2018, arXiv:1802.05637, section 4). ValueError for labels that do not match, or a class without
-    two examples of each kind.
+    """Returns the Fréchet distance between the real and the fake examples of each class, by class.
+
+    Its mean over classes is the intra-class FID of a conditional generator (Miyato and Koyama 2018, arXiv:1802.05637,
+    section 4). The classes are those of the real labels. Raises ValueError where labels and features differ in number,
+    or a class has fewer than two real or two fake examples.
     """
     if len(real) != len(real_labels) or len(fake) != len(fake_labels):
         raise ValueError(
             f"{len(real)} real and {len(fake)} fake features with {len(real_labels)} and {len(fake_labels)} labels"
         )
-    found = {}
+    distances = {}
     for label in np.unique(real_labels):
-        own = [x[np.asarray(labels) == label] for x, labels in ((real, real_labels), (fake, fake_labels))]
-        if min(map(len, own)) < 2:
+        pair = [x[np.asarray(labels) == label] for x, labels in ((real, real_labels), (fake, fake_labels))]
+        if min(map(len, pair)) < 2:
             raise ValueError(
-                f"class {label} has {len(own[0])} real and {len(own[1])} fake features: two of each are needed"
+                f"class {label} has {len(pair[0])} real and {len(pair[1])} fake features: two of each are needed"
             )
-        found[int(label)] = frechet(*own)
-    return found
+        distances[int(label)] = frechet(*pair)
+    return distances

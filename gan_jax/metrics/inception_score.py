@@ -1,5 +1,5 @@
-"""The Inception Score: labels that are certain for each image and varied over all (Salimans et al. 2016,
-arXiv:1606.03498, section 4).
+"""The Inception Score, which is high where a classifier is certain of the class of each image and the classes vary over
+all images (Salimans et al. 2016, arXiv:1606.03498, section 4).
 """
 
 import numpy as np
@@ -10,11 +10,13 @@ from gan_jax.types import Array, Estimate
 
 
 def inception_score(logits: Float[Array, "b n"], splits: int = 10, seed: int | None = 2020) -> Estimate:
-    """exp(E_x KL(p(y|x) || p(y))) of a classifier's logits, mean and standard deviation over `splits` parts of a random
-    order (None: as they come); in [1, classes]. The number of splits is part of the protocol: of fewer images each, more
-    of them score lower. The order and the default are torch-fidelity's; StudioGAN takes one split.
+    """Returns exp(E_x KL(p(y|x) || p(y))) of a classifier's logits, in [1, classes].
 
-    ValueError for values that are not finite, or fewer logits than splits.
+    The result is the mean and standard deviation over `splits` parts of the images, which are shuffled by `seed` (None:
+    kept in order). The number of splits is part of
+    the protocol: more splits have fewer images each, and score lower. The order and the default are those of
+    torch-fidelity; StudioGAN uses one split. Raises ValueError for values that are not finite, fewer logits than
+    splits, or fewer than one split.
     """
     if splits < 1:
         raise ValueError(f"splits must be at least 1; got {splits}")
@@ -28,7 +30,7 @@ def inception_score(logits: Float[Array, "b n"], splits: int = 10, seed: int | N
         part = log_p[i * len(log_p) // splits : (i + 1) * len(log_p) // splits]
         p = np.exp(part)
         marginal = p.mean(0)
-        # 0 log 0 is 0, where a class is so unlikely that its probability is 0 in float64.
+        # A class may be so unlikely that its probability is 0 in float64; 0 log 0 counts as 0.
         kl = p * (part - np.log(np.where(marginal > 0, marginal, 1)))
         scores.append(np.exp(np.where(p > 0, kl, 0).sum(1).mean()))
     return Estimate(float(np.mean(scores)), float(np.std(scores)))

@@ -1,5 +1,6 @@
-"""The kernel distance KID: the squared maximum mean discrepancy of features under a cubic kernel (Binkowski et al. 2018,
-arXiv:1801.01401, section 4). Unbiased, so unlike the Fréchet distance it can be compared between numbers of samples.
+"""The kernel inception distance (KID): the squared maximum mean discrepancy of features under a cubic kernel (Binkowski
+et al. 2018, arXiv:1801.01401, section 4). It is unbiased, so that, unlike Fréchet distances, values from different
+numbers of samples can be compared.
 """
 
 import numpy as np
@@ -14,9 +15,11 @@ BLOCK = 2_048  # rows of a block of the kernel matrix
 def kid(
     real: Float[Array, "m d"], fake: Float[Array, "n d"], subsets: int = 100, size: int = 1_000, seed: int = 2020
 ) -> Estimate:
-    """The mean over `subsets` of the unbiased estimate from `size` real and `size` fake examples, each drawn without
-    replacement; 0 in expectation where the distributions agree, and negative then for half of the draws. Subsets and
-    defaults are those of torch-fidelity. ValueError for fewer than `size` examples, or as in `mmd2`.
+    """Returns mean and standard deviation over `subsets` of the unbiased estimate (`mmd2`) on random subsets.
+
+    Each subset has `size` real and `size` fake examples, drawn without replacement. Where both distributions agree the
+    expectation is 0, and about half of the estimates are negative. Subsets and defaults are those of torch-fidelity.
+    Raises ValueError for fewer than `size` examples of either kind, and where `mmd2` does.
     """
     real, fake = np.asarray(real), np.asarray(fake)
     if not 2 <= size <= min(len(real), len(fake)) or subsets < 1:
@@ -26,18 +29,18 @@ def kid(
     rng = np.random.RandomState(seed)
     values = []
     for _ in range(subsets):
-        # The fakes first, as torch-fidelity draws them.
+        # The fakes are drawn first, as in torch-fidelity.
         other = fake[rng.choice(len(fake), size, replace=False)]
         values.append(mmd2(real[rng.choice(len(real), size, replace=False)], other))
     return Estimate(float(np.mean(values)), float(np.std(values)))
 
 
 def mmd2(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
-    """The unbiased estimate from all examples: the mean of k over pairs of different reals, plus that over pairs of
-    different fakes, minus twice the mean over all real and fake, with k(x, y) = (x.y / d + 1)^3, in float64.
+    """Returns the unbiased estimate of the squared MMD from all examples, with k(x, y) = (x.y / d + 1)^3, in float64.
 
-    In blocks, so that memory does not grow with m n. ValueError for unequal dimensions, fewer than two examples, or values
-    that are not finite.
+    It is the mean of k over pairs of different reals, plus the mean over pairs of different fakes, minus twice the mean
+    over all pairs of a real and a fake. The kernel matrix is computed in blocks, so that memory does not grow with m n.
+    Raises ValueError for unequal dimensions, fewer than two examples, or values that are not finite.
     """
     real, fake = checks.features(real, "real", 2), checks.features(fake, "fake", 2)
     checks.one_width(real=real, fake=fake)
@@ -47,7 +50,7 @@ def mmd2(real: Float[Array, "m d"], fake: Float[Array, "n d"]) -> float:
 
 
 def _total(x: np.ndarray, y: np.ndarray) -> float:
-    """The sum of k over all pairs; of one set with itself from half of them, as k(x, y) = k(y, x)."""
+    """Sum of k over all pairs. For x is y only half of the blocks are computed, since k(x, y) = k(y, x)."""
     total, same = 0.0, x is y
     for i in range(0, len(x), BLOCK):
         for j in range(i if same else 0, len(y), BLOCK):
@@ -58,4 +61,4 @@ def _total(x: np.ndarray, y: np.ndarray) -> float:
 
 def _cube(inner: np.ndarray, dimensions: int) -> np.ndarray:
     value = inner / dimensions + 1
-    return value * value * value  # ** 3 takes many times as long
+    return value * value * value  # value**3 takes many times as long

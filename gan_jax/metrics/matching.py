@@ -1,4 +1,4 @@
-"""How well codes that nobody has named tell classes apart: each code is matched with one class."""
+"""Accuracy of unsupervised codes as a classification, after each code is matched with one class."""
 
 import numpy as np
 from jaxtyping import Int
@@ -8,11 +8,11 @@ from gan_jax.types import Array
 
 
 def matched_accuracy(codes: Int[Array, " n"], labels: Int[Array, " n"]) -> float:
-    """The largest share of examples whose code is that of their label, over all one-to-one matchings of codes with labels,
-    in [0, 1]; codes or labels that are more than the others stay alone (Kuhn 1955, "The Hungarian method").
+    """Returns the largest accuracy, in [0, 1], over all one-to-one matchings of codes with labels.
 
-    Codes drawn at random score about 1 / classes, and a little more: the best of all matchings is taken. ValueError for
-    unequal numbers, none, or numbers below 0.
+    Where there are more codes than labels, or the reverse, the surplus ones stay unmatched (Kuhn 1955, "The Hungarian
+    method"). Random codes score slightly more than 1 / classes, since the best matching is chosen. Raises ValueError
+    for arrays of unequal shapes, empty arrays, and negative numbers.
     """
     codes, labels = np.asarray(codes), np.asarray(labels)
     if codes.shape != labels.shape or not codes.size or min(codes.min(), labels.min()) < 0:

@@ -1,5 +1,5 @@
-"""Perceptual path length: how far the generator's image moves for a small step of its latent (Karras et al. 2019,
-StyleGAN, arXiv:1812.04948, section 4.1).
+"""Perceptual path length: how much the generator's image changes for a small step of its latent (StyleGAN: Karras et
+al. 2019, arXiv:1812.04948, section 4.1).
 """
 
 from collections.abc import Callable
@@ -11,19 +11,21 @@ from jaxtyping import Float
 from gan_jax.types import Array
 
 EPSILON = 1e-4
-AT_ONCE = 500  # images, as the feature networks take them
+AT_ONCE = 500  # images in one call of the generator
 
 
 def lerp(start: Float[np.ndarray, "n z"], end: Float[np.ndarray, "n z"], t: Float[np.ndarray, " n"]) -> np.ndarray:
-    """(1 - t) start + t end, for points of an intermediate space, W."""
+    """Returns (1 - t) start + t end [n z]: interpolation in an intermediate latent space, W."""
     return start + t[:, None] * (end - start)
 
 
 def slerp(start: Float[np.ndarray, "n z"], end: Float[np.ndarray, "n z"], t: Float[np.ndarray, " n"]) -> np.ndarray:
-    """Along the great circle at constant speed, the length going linearly from one to the other, for normal latents, Z.
+    """Returns spherical interpolations [n z] between normally distributed latents, Z.
 
-    The paper's keeps directions alone, as its generator normalises its latent; with the length the points stay where
-    normal latents lie, for generators that do not. ValueError for a latent of length 0, or two that are opposite.
+    The direction moves along the great circle at constant speed, and the length changes linearly. The paper
+    interpolates directions only, because its generator normalises its latent; for generators that do not, interpolating
+    the length as well keeps the points where normal latents lie. Raises ValueError for a latent of length 0, or
+    opposite latents.
     """
     lengths = [np.linalg.norm(x, axis=1, keepdims=True) for x in (start, end)]  # [n 1]
     if any((length == 0).any() for length in lengths):
@@ -50,23 +52,24 @@ def path_length(
     *,
     between: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
 ) -> float:
-    """E distance(gen(z(t)), gen(z(t + eps))) / eps^2, eps = 1e-4, without the values under the 1st or over the 99th
-    percentile.
+    """Returns E distance(gen(z(t)), gen(z(t + eps))) / eps^2, without values outside the 1st to 99th percentile.
 
-    z(t) = between(start, end, t): `slerp` for latents z (equation 2), `lerp` where gen takes w (equation 3; start and
-    end are then mapped latents). t [n] in [0, 1]: uniform for whole paths, zeros for their ends. `gen` is the generator
-    in evaluation mode, [b z] -> [b ...]; `distance` takes two such batches and gives [b] squared distances of features.
-    The paper takes 100,000 pairs. In units of distance; 0 for a constant generator, |A (end - start)|^2 for gen(w) = A
-    w with the squared Euclidean distance.
+    eps is 1e-4. z(t) = between(start, end, t): `slerp` for latents z (equation 2), `lerp` where gen takes w (equation
+    3; start and end are then mapped latents). t is [n] in [0, 1]: uniform for whole paths, zeros for their ends. `gen`
+    is the generator in evaluation mode, [b z] -> [b ...]; `distance` takes two such batches and returns squared feature
+    distances [b]. The paper uses 100,000 pairs. The value is in units of `distance`: 0 for a constant generator, |A
+    (end - start)|^2 for gen(w) = A w with the squared Euclidean distance.
 
-    Latents are interpolated in float64 and so handed to gen, which computes in what it will. In float64 the difference
-    over eps leaves an error of about 1e-4 (eps) of the value, by curvature. In float32, as JAX does by default,
-    rounding of relative size u, 6e-8 or more, adds about 2 u^2 / eps^2 times the sum of squares that distance takes the
-    difference of: 1e-7 to 2e-5 of it measured for generators of one layer, 5e-6 of the value where the output changes
-    by its own size along a path, 4e-4 where by a hundredth. Deep generators round more; bfloat16 (u = 4e-3) gives noise
-    alone. The percentiles are the observed values next outside, so of fewer than 102 pairs none is left out. ValueError
-    for latents that are unequal in shape, none or not finite, t out of [0, 1], a distance that is not [b], or is
-    negative or not finite.
+    Latents are interpolated, and passed to gen, in float64; gen chooses its own precision. In float64 the finite
+    difference has a relative error of about eps = 1e-4, from curvature. In float32, JAX's default, rounding of relative
+    size u, 6e-8 or more, adds about 2 u^2 / eps^2 times the sum of squares of the outputs whose difference is taken.
+    Measured for generators of one layer, this is 1e-7 to 2e-5 of that sum: 5e-6 of the value where the output changes
+    by its own size along a path, 4e-4 where it changes by a hundredth of it. Deep generators round more; bfloat16 (u =
+    4e-3) gives noise alone.
+
+    The percentiles are observed values, the next ones outward, so that with fewer than 102 pairs none is left out.
+    Raises ValueError for latents of unequal shapes, empty or not finite, t outside [0, 1], and distances that are not
+    [b], not finite or negative.
     """
     start, end, t = (np.asarray(x, np.float64) for x in (start, end, t))
     if start.ndim != 2 or not start.size or start.shape != end.shape:

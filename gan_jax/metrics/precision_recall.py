@@ -1,5 +1,5 @@
-"""Quality and variety apart: precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991), density and coverage
-(Naeem et al. 2020, arXiv:2002.09797), in bounded memory.
+"""Quality and variety measured separately: precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991), density
+and coverage (Naeem et al. 2020, arXiv:2002.09797), in bounded memory.
 """
 
 import numpy as np
@@ -12,9 +12,11 @@ BLOCK = 1_000  # rows of a block of distances
 
 
 def precision_recall(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: int = 3) -> dict[str, float]:
-    """precision: share of fakes in some ball around a real example that reaches its k-th nearest other; recall: the same
-    with the roles exchanged. The border belongs to a ball, as in the authors' code and torch-fidelity; in [0, 1].
-    arXiv:1904.06991, equations 1 and 2. Memory and errors as `prdc`.
+    """Returns improved precision and recall, each in [0, 1] (arXiv:1904.06991, equations 1 and 2).
+
+    precision: the share of fakes that lie in the ball of some real example, whose radius is the distance to its k-th
+    nearest other real example. recall: the same with the roles exchanged. A ball includes its border, as in the
+    authors' code and in torch-fidelity. Memory and errors are those of `prdc`.
     """
     real, fake = _checked(real, fake, k)
     real_radius, fake_radius = _radii(real, k), _radii(fake, k)
@@ -28,18 +30,21 @@ def precision_recall(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: in
 
 
 def prdc(real: Float[Array, "m d"], fake: Float[Array, "n d"], k: int = 5) -> dict[str, float]:
-    """Of balls around each example that reach its k-th nearest neighbour of the same set (itself not counted), strictly
-    inside:
+    """Returns precision, recall, density and coverage from balls of nearest neighbours.
 
-    precision: share of fakes in some real ball; recall: share of reals in some fake ball; density: real balls a fake
-    lies in, divided by k, averaged over fakes; coverage: share of reals whose ball holds a fake. In [0, 1], density in
-    [0, n/k]. Distances are float64, block by block: memory is O((m + n) (d + 1,000)). Agrees with the authors' package
-    `prdc`, but for sets with exact duplicates, whose balls have no interior: there rounding decides in both. ValueError for
-    unequal dimensions, k not below both counts, or values that are not finite.
+    The ball of an example reaches to its k-th nearest neighbour in its own set, itself not counted; its border is
+    excluded.
+    precision: the share of fakes in at least one real ball. recall: the share of reals in at least one fake ball.
+    density: the mean over fakes of the number of real balls that contain it, divided by k.
+    coverage: the share of reals whose ball contains a fake.
+    All are in [0, 1], except density in [0, m/k]. Distances are computed in float64, in blocks: memory is O((m + n) (d
+    + 1,000)). Agrees with the authors' package `prdc`, except for sets with exact duplicates, whose balls may be empty:
+    there rounding decides in both. Raises ValueError for unequal dimensions, k below 1 or not below both counts, or
+    values that are not finite.
     """
     real, fake = _checked(real, fake, k)
     real_radius, fake_radius = _radii(real, k), _radii(fake, k)
-    inside = np.zeros(len(fake), int)  # of each fake, in how many real balls it lies
+    inside = np.zeros(len(fake), int)  # [n], the number of real balls that contain each fake
     recall, coverage = np.zeros(len(real), bool), np.zeros(len(real), bool)
     norms = _norms(fake)
     for rows in _blocks(real):
@@ -71,12 +76,12 @@ def _blocks(x: np.ndarray) -> list[slice]:
 
 
 def _norms(x: np.ndarray) -> np.ndarray:
-    """[n] squared."""
+    """[n], the squared lengths."""
     return np.einsum("nd,nd->n", x, x)  # without x * x, which is as large as x
 
 
 def _squared(x: np.ndarray, y: np.ndarray, y_norms: np.ndarray) -> np.ndarray:
-    """[m n] squared distances, from |x|^2 + |y|^2 - 2 x.y."""
+    """[m n], the squared distances |x|^2 + |y|^2 - 2 x.y."""
     squared = x @ y.T
     squared *= -2
     squared += _norms(x)[:, None]
@@ -85,10 +90,10 @@ def _squared(x: np.ndarray, y: np.ndarray, y_norms: np.ndarray) -> np.ndarray:
 
 
 def _radii(x: np.ndarray, k: int) -> np.ndarray:
-    """Of each example the squared distance of its k-th nearest other: column 0 is the example itself."""
-    norms, found = _norms(x), np.empty(len(x))
+    """[n], the squared distance of each example to its k-th nearest other; index 0 is the example itself."""
+    norms, radii = _norms(x), np.empty(len(x))
     for rows in _blocks(x):
         block = _squared(x[rows], x, norms)
         block.partition(k, axis=1)
-        found[rows] = block[:, k]  # a copy: a list of such columns would keep every block
-    return found
+        radii[rows] = block[:, k]  # a copy: a list of such columns would keep every block
+    return radii

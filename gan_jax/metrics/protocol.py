@@ -1,15 +1,15 @@
-"""When two measured values can be compared: when they were taken in one way, of one set, by one network."""
+"""Protocols of measured values: two values can be compared if they were measured in the same way."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from gan_jax.types import Record, UserError
 
-BESIDE = frozenset({"floor", "sample_seed"})  # what is told with a protocol, or drawn anew, and changes no meaning
+BESIDE = frozenset({"floor", "sample_seed"})  # fields that do not affect whether two values can be compared
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The fields in which two protocols differ, each with both values."""
+    """Returns the fields in which two protocols differ, each as text with both values."""
     return [
         f"{key}: {one.get(key, 'absent')!r} and {other.get(key, 'absent')!r}"
         for key in sorted({*one, *other} - BESIDE)
@@ -18,7 +18,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def require_same(protocols: Mapping[str, Mapping[str, Any]]) -> None:
-    """UserError, with every field that differs, unless all protocols, by the name of what was measured, are one."""
+    """Raises UserError, listing every field that differs, unless all protocols agree; keys name what was measured."""
     (first, reference), *rest = protocols.items()
     for name, protocol in rest:
         if differ := differences(reference, protocol):
@@ -26,18 +26,20 @@ def require_same(protocols: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def completed(records: Mapping[str, Any], how: Mapping[str, Any]) -> dict[str, Record]:
-    """The records, with what whoever drew the samples says of them ("weights": averaged or raw, and so on), unless a
-    record says it itself. UserError for a value that does not say how it was taken: of how many samples ("fake"), or of how
-    many real examples ("real").
+    """Returns the records with the fields of `how` added to their protocols.
+
+    `how` describes the samples ("weights": averaged or raw, and so on); fields that a protocol already has are kept.
+    Raises UserError for a value that is no Record or has no protocol, and for a protocol that still lacks "weights", or
+    lacks both the number of samples ("fake") and the number of real examples ("real").
     """
-    found = {}
+    out = {}
     for name, record in records.items():
         if not isinstance(record, Record) or not record.protocol:
             raise UserError(f"{name} = {record!r} has no protocol: give a Record(value, higher_is_better, protocol)")
-        own = {**record.protocol, **{key: value for key, value in how.items() if key not in record.protocol}}
-        if "weights" not in own:
-            raise UserError(f"{name}: its protocol, {own}, does not say of which weights: averaged or raw")
-        if not {"fake", "real"} & own.keys():
-            raise UserError(f"{name}: its protocol, {own}, does not say of how many samples: fake, or real")
-        found[name] = record._replace(protocol=own)
-    return found
+        fields = {**record.protocol, **{key: value for key, value in how.items() if key not in record.protocol}}
+        if "weights" not in fields:
+            raise UserError(f"{name}: its protocol, {fields}, does not say of which weights: averaged or raw")
+        if not {"fake", "real"} & fields.keys():
+            raise UserError(f"{name}: its protocol, {fields}, does not say of how many samples: fake, or real")
+        out[name] = record._replace(protocol=fields)
+    return out

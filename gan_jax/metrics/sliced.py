@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance, of features and of image patches at every scale (Karras et al. 2018, PGGAN,
+"""The sliced Wasserstein distance of features, and of image patches at every scale (PGGAN: Karras et al. 2018,
 arXiv:1710.10196, section 5).
 """
 
@@ -11,19 +11,19 @@ from gan_jax.metrics import checks
 from gan_jax.types import Array
 
 COARSEST = 16  # pixels
-PATCH, PATCHES = 7, 128  # pixels a side, patches an image and level
+PATCH, PATCHES = 7, 128  # side in pixels; patches per image and level
 DIRECTIONS = 4 * 128
-FLAT = 1e-6  # a standard deviation of pixels in [0, 1] below which a channel does not vary
+FLAT = 1e-6  # a channel of pixels in [0, 1] with a smaller standard deviation counts as constant
 BINOMIAL = (1, 4, 6, 4, 1)  # over 16
-ENTRIES = 2**24  # of projections, or of pixels, at a time
+ENTRIES = 2**24  # values of projections, or of pixels, in memory at a time
 
 
 def sliced_wasserstein(real: Float[Array, "n d"], fake: Float[Array, "n d"], projections: int, seed: int) -> float:
-    """E_u W1(u.real, u.fake): mean absolute difference of the sorted projections, over random unit directions u.
+    """Returns E_u W1(u.real, u.fake), the mean absolute difference of sorted projections, over random directions u.
 
-    Directions are the columns of `default_rng(seed).normal(size=(d, projections))` over their lengths. In float64; in
-    units of the features, 0 for equal sets. ValueError for unequal counts or dimensions, no projection, or values that
-    are not finite.
+    Directions are the columns of `default_rng(seed).normal(size=(d, projections))`, divided by their lengths. Computed
+    in float64; in units of the features, 0 for equal sets. Raises ValueError for unequal counts or dimensions, fewer
+    than one projection, or values that are not finite.
     """
     real, fake = checks.features(real, "real"), checks.features(fake, "fake")
     checks.one_width(real=real, fake=fake)
@@ -37,19 +37,20 @@ def sliced_wasserstein(real: Float[Array, "n d"], fake: Float[Array, "n d"], pro
 def patch_sliced_wasserstein(
     real: Shaped[Array, "n h w c"], fake: Shaped[Array, "n h w c"], seed: int
 ) -> dict[str, float]:
-    """1e3 times the sliced Wasserstein distance of 7x7 patches, for each level of the Laplacian pyramid, by the level's
-    shorter side, and their mean: {"32": ..., "16": ..., "mean": ...}.
+    """Returns 1e3 times the sliced Wasserstein distance of 7x7 patches, for each level of the Laplacian pyramid.
 
-    Sides are halved until the shorter one is under 32, so the last level has 16 to 31 pixels. Of each image and level
-    128 patches at random places; each channel of all patches of one set is brought to mean 0 and deviation 1 (one that
-    does not vary, to 0); 4 x 128 directions. The paper takes 16,384 images. With any number of channels, 1 too, where
-    the published program takes 3. Values of few images are not small for equal laws: compare with those of two real
-    halves.
+    Keys are the shorter side of each level, and "mean": {"32": ..., "16": ..., "mean": ...}. Sides are halved until the
+    shorter one is under 32, so the last level has 16 to 31 pixels. For each image and level 128 patches are taken at
+    random places. Each channel, over all patches of one set, is normalised to mean 0 and standard deviation 1 (a
+    constant channel to 0). There are 4 x 128 directions. The paper uses 16,384 images. Any number of channels is
+    accepted, where the published program takes 3. With few images the values are not small even for equal
+    distributions: compare them with those of two halves of the real images.
 
-    Of level l (0 the finest), `default_rng((seed, l))` gives first the rows, then the columns of the real patches,
-    those of the fake ones, and the directions: integers, integers and normals. Images are [-1, 1] or uint8. Pixels in
-    float32, sums in float64; of one level at a time the patches are held, 128 * 49 * c * 4 bytes for each image.
-    ValueError for unequal shapes, a side under 16 or one that cannot be halved, values not finite or out of range.
+    For level l (0 the finest), `default_rng((seed, l))` draws, in this order, rows and columns of the real patches,
+    rows and columns of the fake patches (integers), and the directions (normals). Images are floats in [-1, 1] or
+    uint8. Pixels are float32, sums float64; the patches of one level at a time are in memory, 128 * 49 * c * 4 bytes
+    for each image. Raises ValueError for unequal shapes, a side under 16 or one that cannot be halved, and values that
+    are not finite or out of range.
     """
     real, fake = checks.images(real, "real"), checks.images(fake, "fake")
     checks.one_count(real, fake, "the sliced Wasserstein distance")
@@ -71,17 +72,17 @@ def _directions(rng: np.random.Generator, d: int, count: int) -> np.ndarray:
 
 
 def _distance(real: np.ndarray, fake: np.ndarray, directions: np.ndarray) -> float:
-    """[n d], [n d], [d p] -> the mean over directions of W1 along each, a few directions at a time."""
+    """[n d], [n d], [d p] -> the mean over p directions of W1, computed for a few directions at a time."""
     total, at_once = 0.0, max(1, ENTRIES // len(real))
     for i in range(0, directions.shape[1], at_once):
-        some = directions[:, i : i + at_once].T
-        a, b = (np.sort(some @ x.T, axis=1) for x in (real, fake))  # [p n]
+        chunk = directions[:, i : i + at_once].T
+        a, b = (np.sort(chunk @ x.T, axis=1) for x in (real, fake))  # [p n]
         total += np.abs(a - b).mean(1, dtype=np.float64).sum()
     return float(total / directions.shape[1])
 
 
 def _sizes(h: int, w: int) -> list[tuple[int, int]]:
-    """Of every level, the finest first."""
+    """(height, width) of every level, the finest first."""
     if min(h, w) < COARSEST:
         raise ValueError(f"images of {h}x{w} pixels: the sides must be at least {COARSEST}")
     sizes = [(h, w)]
@@ -106,7 +107,7 @@ def _patches(images: np.ndarray, level: int, last: bool, rng: np.random.Generato
         windows = np.lib.stride_tricks.sliding_window_view(block, (PATCH, PATCH), (1, 2))  # [b h' w' c 7 7]
         rows, columns = (place[i : i + at_once] for place in places)
         out[i : i + at_once] = windows[np.arange(len(block))[:, None], rows, columns]
-    for channel in range(c):  # in place: the patches are the largest thing here
+    for channel in range(c):  # in place, since the patches take most of the memory
         values = out[:, :, channel]
         values -= values.mean(dtype=np.float64)
         std = np.sqrt(np.einsum("npij,npij->", values, values, dtype=np.float64) / values.size)
@@ -115,19 +116,19 @@ def _patches(images: np.ndarray, level: int, last: bool, rng: np.random.Generato
 
 
 def _level(images: np.ndarray, level: int, last: bool) -> np.ndarray:
-    """One level of the Laplacian pyramid: what halving loses, and at the last one what is left."""
+    """[b h w c] -> one level of the Laplacian pyramid: the detail that halving loses, or at the last level the rest."""
     for _ in range(level):
         images = _smoothed(images)[:, ::2, ::2]
     if last:
         return images
     b, h, w, c = images.shape
     spread = np.zeros((b, h, w, c), images.dtype)
-    spread[:, ::2, ::2] = 4 * _smoothed(images)[:, ::2, ::2]  # 4: three of four pixels are empty
+    spread[:, ::2, ::2] = 4 * _smoothed(images)[:, ::2, ::2]  # 4, because three of four pixels are 0
     return images - _smoothed(spread)
 
 
 def _smoothed(images: np.ndarray) -> np.ndarray:
-    """[b h w c] under [1 4 6 4 1] / 16 along both sides, mirrored at the borders without repeating the edge."""
+    """[b h w c] filtered by [1 4 6 4 1] / 16 along both sides; borders are mirrored without repeating the edge."""
     for axis in (1, 2):
         size = images.shape[axis]
         padded = np.pad(images, [(2, 2) if i == axis else (0, 0) for i in range(4)], "reflect")
