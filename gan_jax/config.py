@@ -83,8 +83,8 @@ class Run:
     """Stop early when the metric of --best has not improved in this many evaluations; 0: never."""
     on_divergence: Literal["stop", "rollback"] = "stop"
     """When a value (in a population: of every member) is not finite: stop, or go back to the last good checkpoint, with new noise."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """What the networks compute in; parameters, losses, penalties and statistics are float32 in any case."""
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    """What the networks compute in. Parameters, losses, penalties and statistics are float32, and float64 with float64."""
     matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     """The least precision of float32 matrix products and convolutions on GPU and TPU: tensorfloat32 is faster on a GPU."""
     steps_per_call: Natural = 0

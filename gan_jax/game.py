@@ -112,13 +112,21 @@ def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> f
 
 
 def init(
-    game: Game, gen_tx: optax.GradientTransformation, disc_tx: optax.GradientTransformation, key: Key, batch: Batch
+    game: Game,
+    gen_tx: optax.GradientTransformation,
+    disc_tx: optax.GradientTransformation,
+    key: Key,
+    batch: Batch,
+    precision: str = "float32",
 ) -> State:
-    """The state before the first round, for batches like `batch`. The average starts as a copy of the generator.
+    """Returns the state before the first round, for batches like `batch`. The average starts as a copy of the generator.
 
-    ValueError where `game.init` gives no linen variables.
+    With `precision` "float64" every floating array is float64; with any other all stay as the networks made them, which
+    is float32. Raises ValueError where `game.init` gives no linen variables, and for float64 without jax_enable_x64.
     """
     gen_vars, disc_vars, aux = game.init(key, batch)
+    if precision == "float64":
+        gen_vars, disc_vars, aux = _in_float64((gen_vars, disc_vars, aux))
 
     def player(side: str, variables: PyTree, tx: optax.GradientTransformation) -> Player:
         if not isinstance(variables, Mapping) or "params" not in variables:
@@ -132,6 +140,16 @@ def init(
     ema = jax.tree.map(jnp.copy, Average(params=gen.params, stats=gen.stats))
     disc = player("disc", disc_vars, disc_tx)
     return State(step=jnp.zeros((), jnp.int32), gen=gen, disc=disc, ema=ema, aux=aux)
+
+
+def _in_float64(tree: PyTree) -> PyTree:
+    if jax.dtypes.canonicalize_dtype(jnp.float64) != jnp.float64:
+        raise ValueError('float64 needs 64-bit JAX: jax.config.update("jax_enable_x64", True) comes first')
+
+    def wide(x: jax.Array) -> jax.Array:
+        return jnp.asarray(x, jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return jax.tree.map(wide, tree)
 
 
 def make_update(
@@ -218,7 +236,7 @@ def make_round(
         state, step = step_of("gen", state, against, batches[-1], gen_key, fake, back)
         if both := step.metrics.keys() & steps[-1].metrics.keys():
             raise ValueError(f"both losses tell {', '.join(sorted(both))}: one would hide the other")
-        decay = ema_decay(state.step) if callable(ema_decay) else jnp.float32(ema_decay)
+        decay = ema_decay(state.step) if callable(ema_decay) else ema_decay
         ema = _averaged(state.ema, state.gen, decay)
         metrics = {**steps[-1].metrics, **step.metrics}
         return state.replace(step=state.step + 1, ema=ema), metrics, [*steps, step]
@@ -226,11 +244,13 @@ def make_round(
     return play
 
 
-def _averaged(ema: Average, gen: Player, decay: jax.Array) -> Average:
+def _averaged(ema: Average, gen: Player, decay: float | jax.Array) -> Average:
     def follow(old: jax.Array, now: jax.Array) -> jax.Array:
         # A counter that is averaged stands at a step that nobody has played.
-        floating = jnp.issubdtype(now.dtype, jnp.floating)
-        return (decay * old + (1 - decay) * now).astype(now.dtype) if floating else now
+        if not jnp.issubdtype(now.dtype, jnp.floating):
+            return now
+        d = jnp.asarray(decay, jnp.promote_types(now.dtype, jnp.float32))
+        return (d * old + (1 - d) * now).astype(now.dtype)
 
     params = jax.tree.map(follow, ema.params, gen.params)
     stats = {

@@ -2,8 +2,8 @@
 
 `real` is a = D(x) and `fake` is b = D(G(z)): logits of any one shape, [b] or [b h w] for patches, averaged over all
 entries (E below).
-Keyword only, because two swapped arguments are a silent change of sign. Everything is computed in float32 and in the
-stable form:
+Keyword only, because two swapped arguments are a silent change of sign. Everything is computed in float32 (float64
+where a logit is), and in the stable form:
 -log sigmoid(a) = softplus(-a) and -log(1 - sigmoid(a)) = softplus(a), finite for every finite logit.
 """
 
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from gan_jax.types import Array
+from gan_jax.types import Array, at_least_float32
 
 Logits = Float[Array, "..."]
 Scalar = Float[Array, ""]
@@ -28,11 +28,11 @@ class Loss(NamedTuple):
 
 
 def _mean(x: jax.Array) -> jax.Array:
-    return jnp.mean(x, dtype=jnp.float32)
+    return jnp.mean(at_least_float32(x))
 
 
 def _logits(real: Logits, fake: Logits) -> tuple[jax.Array, jax.Array]:
-    return jnp.asarray(real, jnp.float32), jnp.asarray(fake, jnp.float32)
+    return at_least_float32(real), at_least_float32(fake)
 
 
 def _paired(real: Logits, fake: Logits) -> tuple[jax.Array, jax.Array]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from gan_jax.types import Array, Key
+from gan_jax.types import Array, Key, at_least_float32
 
 Critic = Callable[[Array], Array]
 Examples = Float[Array, "b ..."]
@@ -23,8 +23,8 @@ Penalty = Callable[[Critic, Any, Any, Key], Any]
 
 def _gradients(critic: Critic, x: Array) -> Array:
     """[b d]: each row's gradient of its own logit (of the sum over its patches, where logits are [b h w])."""
-    slopes = jax.grad(lambda images: jnp.sum(critic(images), dtype=jnp.float32))(x)
-    return slopes.reshape(x.shape[0], -1).astype(jnp.float32)
+    slopes = jax.grad(lambda images: jnp.sum(at_least_float32(critic(images))))(x)
+    return at_least_float32(slopes.reshape(x.shape[0], -1))
 
 
 def _squared_norm(critic: Critic, x: Array) -> Array:

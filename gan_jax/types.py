@@ -17,6 +17,11 @@ Batch = Mapping[
 Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss", "gen/loss", "disc/real", "disc/fake"
 
 
+def at_least_float32(x: Array) -> jax.Array:
+    """Returns `x` in float32, and float64 as it is: what is summed or compared is not left in bfloat16."""
+    return jax.numpy.asarray(x, jax.numpy.promote_types(jax.numpy.result_type(x), np.float32))
+
+
 class UserError(Exception):
     """Something the user gave cannot work. The text carries the values and the mend; the command line prints it without
     a traceback. One that is `shared` comes up in every process of the run, and is told by the first.

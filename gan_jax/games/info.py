@@ -43,7 +43,7 @@ def info(
         z_key, code_key, continuous_key = jax.random.split(key, 3)
         return (
             batch.get("z", jax.random.normal(z_key, (rows, z_dim))),
-            batch.get("code", jax.random.randint(code_key, (rows,), 0, codes)),
+            batch.get("code", jax.random.randint(code_key, (rows,), 0, codes, jnp.int32)),
             batch.get("continuous", jax.random.uniform(continuous_key, (rows, continuous), minval=-1, maxval=1)),
         )
 

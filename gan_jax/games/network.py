@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.games.microbatch import in_parts
-from gan_jax.types import Array, Key, Metrics, PyTree
+from gan_jax.types import Array, Key, Metrics, PyTree, at_least_float32
 
 
 def network(module: nn.Module, parts: int = 1) -> Callable[..., tuple[Any, PyTree]]:
@@ -80,4 +80,4 @@ def _spread(x: Array) -> jax.Array:
 
 def _means(a: Array, b: Array) -> jax.Array:
     """[b ...] and [b ...] -> their means [2]"""
-    return jnp.stack([a.reshape(-1), b.reshape(-1)], axis=1).astype(jnp.float32).mean(axis=0)
+    return at_least_float32(jnp.stack([a.reshape(-1), b.reshape(-1)], axis=1)).mean(axis=0)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, halvings, leaky_relu, require_label
-from gan_jax.types import Array
+from gan_jax.types import Array, at_least_float32
 
 
 def _batch_norm(train: bool, dtype: Any) -> nn.BatchNorm:
@@ -69,7 +69,7 @@ class Generator(nn.Module):
             use_bias = not self.batch_norm or last
             x = ConvTranspose(features, (4, 4), (2, 2), use_bias=use_bias, kernel_init=dcgan_init, dtype=self.dtype)(x)
             x = x[:, :high, :wide]  # 4 -> 8 -> 7
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(at_least_float32(x))
 
 
 class Discriminator(nn.Module):
@@ -110,4 +110,4 @@ class Discriminator(nn.Module):
             x = leaky_relu(_batch_norm(train, self.dtype)(x) if norm else x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = x.reshape(x.shape[0], -1)  # [b h w c] -> [b hwc]
-        return nn.Dense(1, kernel_init=dcgan_init, dtype=self.dtype)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]
+        return at_least_float32(nn.Dense(1, kernel_init=dcgan_init, dtype=self.dtype)(x)[:, 0])  # [b 1] -> [b]

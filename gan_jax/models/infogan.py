@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, halvings, leaky_relu
-from gan_jax.types import Array
+from gan_jax.types import Array, at_least_float32
 
 
 def _parts(train: bool, dtype: Any) -> tuple[Any, Any]:
@@ -45,7 +45,7 @@ class Generator(nn.Module):
         x = x.reshape(-1, height // 4, width // 4, 2 * self.width)  # [b hwc] -> [b h w c]
         up = functools.partial(ConvTranspose, kernel_init=dcgan_init, dtype=self.dtype)
         x = nn.relu(norm()(up(self.width, (4, 4), (2, 2))(x)))
-        return jnp.tanh(up(channels, (4, 4), (2, 2))(x).astype(jnp.float32))
+        return jnp.tanh(at_least_float32(up(channels, (4, 4), (2, 2))(x)))
 
 
 class Discriminator(nn.Module):
@@ -74,6 +74,6 @@ class Discriminator(nn.Module):
         x = leaky_relu(norm()(conv(2 * self.width, (4, 4), (2, 2))(x)))
         x = leaky_relu(norm()(dense(16 * self.width)(x.reshape(x.shape[0], -1))))  # [b h w c] -> [b hwc] -> [b d]
         q = leaky_relu(norm()(dense(2 * self.width)(x)))
-        guessed = dense(self.codes + self.continuous)(q).astype(jnp.float32)
-        logits = dense(1)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]
+        guessed = at_least_float32(dense(self.codes + self.continuous)(q))
+        logits = at_least_float32(dense(1)(x)[:, 0])  # [b 1] -> [b]
         return logits, guessed[:, : self.codes], guessed[:, self.codes :]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from gan_jax.models.layers import dcgan_init, require_label
-from gan_jax.types import Array
+from gan_jax.types import Array, at_least_float32
 
 
 class Generator(nn.Module):
@@ -32,7 +32,7 @@ class Generator(nn.Module):
             x = nn.Dense(self.width, use_bias=False, kernel_init=dcgan_init, dtype=self.dtype)(x)
             x = nn.BatchNorm(use_running_average=not train, momentum=0.95, epsilon=1e-4, dtype=self.dtype)(x)
             x = nn.relu(x)
-        return nn.Dense(self.shape[0], kernel_init=dcgan_init, dtype=self.dtype)(x).astype(jnp.float32)
+        return at_least_float32(nn.Dense(self.shape[0], kernel_init=dcgan_init, dtype=self.dtype)(x))
 
 
 class Discriminator(nn.Module):
@@ -54,7 +54,7 @@ class Discriminator(nn.Module):
         require_label(label, 0, "maxout.Discriminator")
         for _ in range(3):
             x = Maxout(self.width, self.pieces, self.dtype)(x)
-        return nn.Dense(1, kernel_init=dcgan_init, dtype=self.dtype)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]
+        return at_least_float32(nn.Dense(1, kernel_init=dcgan_init, dtype=self.dtype)(x)[:, 0])  # [b 1] -> [b]
 
 
 class Maxout(nn.Module):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from gan_jax.models.layers import require_label
-from gan_jax.types import Array
+from gan_jax.types import Array, at_least_float32
 
 
 class Generator(nn.Module):
@@ -41,7 +41,7 @@ class Generator(nn.Module):
             if self.batch_norm:
                 x = nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(x)
             x = self.activation(x)
-        x = nn.Dense(math.prod(self.shape), dtype=self.dtype)(x).astype(jnp.float32)
+        x = at_least_float32(nn.Dense(math.prod(self.shape), dtype=self.dtype)(x))
         x = x.reshape(-1, *self.shape)  # [b d] -> [b *shape]
         return self.last(x) if self.last else x
 
@@ -72,4 +72,4 @@ class Discriminator(nn.Module):
         for width in self.widths:
             x = self.activation(nn.Dense(width, dtype=self.dtype)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(1, dtype=self.dtype)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]
+        return at_least_float32(nn.Dense(1, dtype=self.dtype)(x)[:, 0])  # [b 1] -> [b]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from gan_jax.models.layers import leaky_relu, require_label
-from gan_jax.types import Array
+from gan_jax.types import Array, at_least_float32
 
 
 class Generator(nn.Module):
@@ -36,7 +36,7 @@ class Generator(nn.Module):
         require_label(label, 0, "residual.Generator")
         x = _trunk(z, self.width, self.blocks, self.dtype)
         x = nn.Dense(math.prod(self.shape), dtype=self.dtype)(x)
-        return x.reshape(-1, *self.shape).astype(jnp.float32)  # [b d] -> [b *shape]
+        return at_least_float32(x.reshape(-1, *self.shape))  # [b d] -> [b *shape]
 
 
 class Discriminator(nn.Module):
@@ -57,7 +57,7 @@ class Discriminator(nn.Module):
     ) -> Float[Array, " b"]:
         require_label(label, 0, "residual.Discriminator")
         x = _trunk(x.reshape(x.shape[0], -1), self.width, self.blocks, self.dtype)  # [b *shape] -> [b d]
-        return nn.Dense(1, dtype=self.dtype)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]
+        return at_least_float32(nn.Dense(1, dtype=self.dtype)(x)[:, 0])  # [b 1] -> [b]
 
 
 def _trunk(x: Array, width: int, blocks: int, dtype: Any) -> jax.Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from gan_jax.models.layers import Conv, ConvDown, ConvUp, halvings, require_label
-from gan_jax.types import Array
+from gan_jax.types import Array, at_least_float32
 
 he = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
 glorot = nn.initializers.glorot_uniform()
@@ -93,7 +93,7 @@ class Generator(nn.Module):
         for up in range(ups):
             x = block(self.width, self.dtype, name=f"block_{up}")(x, train)
         x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=self.dtype)(x))
-        return jnp.tanh(Conv(channels, (3, 3), kernel_init=glorot, dtype=self.dtype)(x).astype(jnp.float32))
+        return jnp.tanh(at_least_float32(Conv(channels, (3, 3), kernel_init=glorot, dtype=self.dtype)(x)))
 
 
 class Discriminator(nn.Module):
@@ -121,7 +121,7 @@ class Discriminator(nn.Module):
         block = _block(DownBlock, self.remat)
         for i in range(4):
             x = block(self.width, i < 2, i == 0, self.spectral_norm, self.dtype, name=f"block_{i}")(x, train)
-        x = nn.relu(x).astype(jnp.float32)
+        x = at_least_float32(nn.relu(x))
         x = x.sum((1, 2)) if self.spectral_norm else x.mean((1, 2))  # [b h w c] -> [b c]
         dense = nn.Dense(1, kernel_init=glorot)
         x = nn.SpectralNorm(dense)(x, update_stats=train) if self.spectral_norm else dense(x)

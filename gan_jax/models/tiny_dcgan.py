@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, require_label
-from gan_jax.types import Array
+from gan_jax.types import Array, at_least_float32
 
 _leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.3)
 
@@ -47,7 +47,7 @@ class Generator(nn.Module):
             x = x[:, -h:, -w:]  # an odd side: the transpose of the convolution that halves it, rounding up
             x = nn.relu(_norm(train, self.dtype)(x))
         x = Conv(channels, (3, 3), kernel_init=dcgan_init, dtype=self.dtype)(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(at_least_float32(x))
 
 
 class Discriminator(nn.Module):
@@ -71,4 +71,4 @@ class Discriminator(nn.Module):
             x = Conv(self.width << doubled, (3, 3), (2, 2), kernel_init=dcgan_init, dtype=self.dtype)(x)
             x = _leaky_relu(_norm(train, self.dtype)(x))
         x = x.reshape(x.shape[0], -1)  # [b h w c] -> [b hwc]
-        return nn.Dense(1, kernel_init=dcgan_init, dtype=self.dtype)(x)[:, 0].astype(jnp.float32)  # [b 1] -> [b]
+        return at_least_float32(nn.Dense(1, kernel_init=dcgan_init, dtype=self.dtype)(x)[:, 0])  # [b 1] -> [b]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, leaky_relu
-from gan_jax.types import Array, UserError
+from gan_jax.types import Array, UserError, at_least_float32
 
 
 def _norm(x: jax.Array, dtype: Any) -> jax.Array:
@@ -44,7 +44,7 @@ class Translator(nn.Module):
             x = x + _norm(conv(2 * self.width, (3, 3))(y), self.dtype)
         up = ConvTranspose(self.width, (4, 4), (2, 2), kernel_init=dcgan_init, dtype=self.dtype)
         x = nn.relu(_norm(up(x), self.dtype))
-        return jnp.tanh(conv(channels, (3, 3))(x).astype(jnp.float32))
+        return jnp.tanh(at_least_float32(conv(channels, (3, 3))(x)))
 
 
 class Patches(nn.Module):
@@ -64,4 +64,4 @@ class Patches(nn.Module):
         conv = functools.partial(Conv, kernel_init=dcgan_init, dtype=self.dtype)
         x = leaky_relu(conv(self.width, (4, 4), (2, 2))(x))
         x = leaky_relu(_norm(conv(2 * self.width, (3, 3))(x), self.dtype))
-        return conv(1, (1, 1))(x)[..., 0].astype(jnp.float32)  # [b h w 1] -> [b h w]
+        return at_least_float32(conv(1, (1, 1))(x)[..., 0])  # [b h w 1] -> [b h w]

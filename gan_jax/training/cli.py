@@ -43,6 +43,8 @@ def _run(main: Callable[[Config], Any], config: type[Config], args: list[str] | 
         given = tyro.cli(config, args=args, description=description, prog=program(main))
         if ours and getattr(given, "compile_cache", True):
             compile_cache.keep()
+        if ours:
+            jax.config.update("jax_enable_x64", False)  # whatever the environment says; a float64 run turns it on
         if isinstance(given, Run):
             processes.initialize(given.coordinator, given.num_processes, given.process_id)
             if ours and given.devices != 1:

@@ -33,6 +33,7 @@ def samplers(config: Run, program: Program, spec: Any) -> Callable[[game.State, 
         lambda values: program.recipe(values).game,
         spec,
         program.population,
+        config.precision,
         config.matmul_precision,
         program.replicated,
     )

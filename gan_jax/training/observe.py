@@ -23,11 +23,13 @@ def norms(steps: list[Step], step: jax.Array, every: int) -> Metrics:
     norm: Any = optax.tree.norm
     found: dict[str, jax.Array] = {}
     for side, _, grads, player in steps[-2:]:
+        trees = (grads, player.params)
+        shapes = [jax.eval_shape(norm, tree) for tree in trees]
         grad_norm, param_norm = jax.lax.cond(
             (step + 1) % every == 0,
-            lambda trees: (norm(trees[0]), norm(trees[1])),
-            lambda trees: (jnp.float32(jnp.nan), jnp.float32(jnp.nan)),
-            (grads, player.params),
+            lambda trees: [norm(tree) for tree in trees],
+            lambda trees: [jnp.full(x.shape, jnp.nan, x.dtype) for x in shapes],
+            trees,
         )
         found |= {f"{PREFIX}{side}/grad_norm": grad_norm, f"{PREFIX}{side}/param_norm": param_norm}
         if sigmas := [x for path, x in jax.tree.leaves_with_path(player.stats) if "sigma" in str(path[-1])]:

@@ -190,9 +190,8 @@ class Program:
         def one(seed: jax.Array, values: Mapping[str, jax.Array]) -> game.State:
             recipe = self.recipe(values)
             key = jax.random.fold_in(jax.random.key(seed), 0)
-            return game.init(
-                recipe.game, recipe.gen_tx, recipe.disc_tx, key, self._source.spec.blank(self._config.batch_size)
-            )
+            blank = self._source.spec.blank(self._config.batch_size)
+            return game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, key, blank, self._config.precision)
 
         if not self.population:
             return one(seeds, values)

@@ -10,6 +10,7 @@ import jax
 from gan_jax import game
 from gan_jax.config import PLACE, Run
 from gan_jax.system import mesh, processes
+from gan_jax.system.numerics import arithmetic
 from gan_jax.system.signals import Stop
 from gan_jax.training import evaluation
 from gan_jax.training.evaluation import samplers
@@ -34,6 +35,11 @@ def run(config: Run, build: Build, setup: Setup) -> game.State:
     its batch as --accumulate asks, values that are not finite; ValueError for a source that does not fit the recipe, or a
     game that does not keep to its contract; WriteError where the end of the run could not be saved.
     """
+    with arithmetic(config.precision, config.matmul_precision):
+        return _run(config, build, setup)
+
+
+def _run(config: Run, build: Build, setup: Setup) -> game.State:
     source, evaluate = setup.source, setup.evaluate
     name = provenance.module_name(type(config)).rsplit(".", 1)[-1]
     workdir = Path(config.workdir or f"runs/{name}").expanduser().absolute()
@@ -41,7 +47,7 @@ def run(config: Run, build: Build, setup: Setup) -> game.State:
     _require_fitting(config, recipe, setup)
     grid = mesh.make(config.devices, config.batch_size, len(config.members()))
     # Signals are noted from here on: an exception out of a compilation would end the process without a word.
-    with Stop() as stop, jax.set_mesh(grid), jax.default_matmul_precision(config.matmul_precision):
+    with Stop() as stop, jax.set_mesh(grid):
         program = Program(config, build, source, grid, recipe)
         _require_shown(config, recipe, setup, program)
         identity = _identity(source, program)

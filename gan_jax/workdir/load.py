@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import game
+from gan_jax.system.numerics import arithmetic
 from gan_jax.types import Spec, UserError
 from gan_jax.workdir.checkpoint import Checkpoints, template, tensors
 from gan_jax.workdir.manifest import spec_from
@@ -124,6 +125,11 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
     imported.
     """
     run = saved_run(workdir)
+    with arithmetic(run.config.precision, run.config.matmul_precision):
+        return _load(run, raw, member, best)
+
+
+def _load(run: Saved, raw: bool, member: int, best: bool) -> Sampler:
     workdir, config, spec = run.workdir, run.config, run.spec
     name = run.module.__name__
 
@@ -139,7 +145,8 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
         raise UserError(f"the experiment {name} is not the one that made {workdir.absolute()}: {error}") from error
 
     def fresh() -> tuple[game.State, jax.Array]:
-        state = game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), spec.blank(1))
+        blank = spec.blank(1)
+        state = game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), blank, config.precision)
         both = (state, jnp.zeros(2, jnp.int32))
         return jax.tree.map(lambda x: jnp.stack([x] * len(members)), both) if config.population else both
 
@@ -152,7 +159,7 @@ def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = F
         state = jax.tree.map(lambda x: x[member], state)
     gen = game.Average(params=state.gen.params, stats=state.gen.stats) if raw else state.ema
     how = {"weights": "raw" if raw else weights(recipe.ema_decay), "batch_norm": "running averages"}
-    programs = Programs(lambda values: recipe.game, spec, False, config.matmul_precision)
+    programs = Programs(lambda values: recipe.game, spec, False, config.precision, config.matmul_precision)
     return Sampler(
         programs, gen, state, step, how, member, {name: np.float32(x) for name, x in members[member].values.items()},
         config=run.flags, recipe=recipe, data_digest=run.identity.get("data_digest", ""),

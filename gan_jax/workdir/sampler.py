@@ -13,6 +13,7 @@ import numpy as np
 
 from gan_jax import game
 from gan_jax.system import mesh
+from gan_jax.system.numerics import arithmetic
 from gan_jax.types import Batch, PyTree, Spec, UserError, rows_of
 
 CHUNK = 500  # rows in one call of a compiled program
@@ -31,10 +32,11 @@ class Programs:
         game_of: Callable[[Mapping[str, Any]], game.Game],
         spec: Spec,
         population: bool,
+        precision: str = "float32",
         matmul_precision: str = "float32",
         layout: Any = None,
     ):
-        self.game_of, self.spec = game_of, spec
+        self.game_of, self.spec, self._precision = game_of, spec, precision
 
         def member_of(tree: PyTree, member: Any) -> PyTree:
             return mesh.gather(jax.tree.map(lambda x: x[member], tree) if population else tree)
@@ -48,7 +50,7 @@ class Programs:
 
             @functools.wraps(function)
             def call(*args: Any) -> Any:
-                with jax.default_matmul_precision(matmul_precision):
+                with arithmetic(precision, matmul_precision):
                     return program(*args)
 
             return call
@@ -88,7 +90,8 @@ class Programs:
     def kinds(self) -> "Kinds":
         """What `sample` takes, of one row."""
         batch = dict(self.spec.blank(1))
-        made = _require_inputs(self.game_of({}))(jax.random.key(0), batch)
+        with arithmetic(self._precision, "float32"):
+            made = _require_inputs(self.game_of({}))(jax.random.key(0), batch)
         whose = [next((name for name, y in batch.items() if x is y), "") for x in made]
         label = whose.index("label") if "label" in whose else None
         return Kinds(
