@@ -1,5 +1,5 @@
-"""Checkpoints of a run's state by Orbax: written beside the training, whole or not at all, with the checksum of every
-file, restored onto any number of devices and processes.
+"""Checkpoints of a run's state by Orbax: written in the background, atomically, with a checksum of every file, and
+restored onto any number of devices and processes.
 """
 
 import contextlib
@@ -18,32 +18,32 @@ import jax
 from gan_jax.system import processes
 from gan_jax.types import PyTree, UserError, WriteError
 
-KEEP = 3  # the last three: the ones before outlive a fault in the last
-SUMS = "SHA256SUMS"  # in each checkpoint, as sha256sum writes and checks it
+KEEP = 3  # the last three, since the last may be damaged
+SUMS = "SHA256SUMS"  # in each checkpoint, in the format of sha256sum
 LATE = frozenset(
     {"_CHECKPOINT_METADATA", "commit_success.txt"}
-)  # Orbax writes them after the others; they hold no state
+)  # written by Orbax after all others; they hold no state
 BEST = "best.json"
 
 
 class Checkpoints:
-    """The checkpoints under `directory`, a context manager; leaving it waits for the last to be on disk.
+    """The checkpoints under `directory`, a context manager; leaving it waits until the last one is on disk.
 
-    A save is written in the background. Its checksums are the last file to be written before the directory gets its
-    name, so what has a name is whole, or was damaged later, which `sound` notices. WriteError where one cannot be written
-    (a full disk, a read-only directory): the ones before it stay, and the next save starts afresh.
+    A save is written in the background. Its checksums are written last, before its directory gets its final name, so a
+    checkpoint with that name was complete; `sound` detects later damage. Raises WriteError where a checkpoint cannot be
+    written (a full disk, a read-only directory): earlier ones stay, and the next save starts anew.
     """
 
     def __init__(self, directory: Path | str, read_only: bool = False):
-        # Orbax tells every save on the console, and every failure with its stack; we say failures ourselves.
+        # Orbax logs every save, and every failure with its stack trace; failures are reported here instead.
         self._absl = logging.getLogger("absl").level
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        import orbax.checkpoint as ocp  # a second, not spent by `--help`
+        import orbax.checkpoint as ocp  # takes a second to import, which `--help` should not spend
 
         self._ocp = ocp
         self._directory = Path(directory).resolve()  # Orbax refuses relative paths
         self._writing: int | None = None
-        self._best: dict[str, Any] | None = None  # to be marked when it is on disk
+        self._best: dict[str, Any] | None = None  # written to BEST when the checkpoint is on disk
         self._orbax: Any = None
         if not read_only:
             processes.on_main(self._prepare)
@@ -51,9 +51,9 @@ class Checkpoints:
     def _prepare(self) -> None:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            for left in self._directory.glob("*.*"):  # of a process that was killed while it wrote or removed one
-                if left.is_dir() and left.name.split(".")[1].startswith(("orbax-checkpoint-tmp", "removing")):
-                    shutil.rmtree(left)
+            for stale in self._directory.glob("*.*"):  # left by a process that was killed while it wrote or removed one
+                if stale.is_dir() and stale.name.split(".")[1].startswith(("orbax-checkpoint-tmp", "removing")):
+                    shutil.rmtree(stale)
         except OSError as error:
             raise UserError(f"cannot keep checkpoints in {self._directory}: {error.strerror or error}") from error
 
@@ -64,16 +64,16 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not processes.peer_lost(error):  # the one that is gone would be waited for
+            if not processes.peer_lost(error):  # a process that is gone would be waited for
                 self.wait()
         except WriteError:
-            if error is None:  # what went wrong first is what the user should read
+            if error is None:  # the first error is the one to report
                 raise
         finally:
             logging.getLogger("absl").setLevel(self._absl)
 
     def steps(self) -> list[int]:
-        """The steps of the complete checkpoints, ascending."""
+        """Returns the steps of the complete checkpoints, ascending."""
         try:
             names = [entry.name for entry in self._directory.iterdir()] if self._directory.is_dir() else []
         except OSError as error:
@@ -87,17 +87,17 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """The step of the best checkpoint, where one was marked and is there."""
+        """The step of the checkpoint marked as best; None if none is marked, or it is missing."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             step = json.loads((self._directory / BEST).read_text())["step"]
             return step if step in self.steps() else None
         return None
 
     def sound(self, say: Callable[[str], None], set_aside: bool = True) -> int | None:
-        """The step of the last checkpoint whose files are what was written; None if there is none.
+        """Returns the step of the last intact checkpoint, by its checksums; None if there are no checkpoints.
 
-        Each damaged one is said, with what is wrong, and moved out of the way to N.damaged, unless `set_aside` is false.
-        UserError if there are only damaged ones, which then stay where they are.
+        Later ones that are damaged are reported through `say`, with what is wrong, and renamed to N.damaged, unless
+        `set_aside` is false. Raises UserError if all are damaged; none is then renamed.
         """
         faults = {}
         for step in reversed(self.steps()):
@@ -117,7 +117,7 @@ class Checkpoints:
         return step
 
     def fault(self, step: int) -> str | None:
-        """What is wrong with the files of a checkpoint; None if they are as they were written."""
+        """Returns what is wrong with the files of a checkpoint; None if it is intact."""
         return _fault(self._directory / str(step))
 
     def _set_aside(self, step: int) -> None:
@@ -131,9 +131,10 @@ class Checkpoints:
             ) from error
 
     def save(self, step: int, state: PyTree, best: tuple[str, float] | None = None) -> None:
-        """Copies `state` and writes it in the background; a step that is there already is left as it is. `best`, a metric
-        and its value, keeps it however many come after it, until a better one is on disk. Errors of the save before this
-        one come up here. All processes call it, each writes its part.
+        """Copies `state` and writes it in the background; an existing checkpoint of the step is left as it is.
+
+        With `best`, a metric and its value, the checkpoint is marked as the best, and kept until another one is marked.
+        Errors of the save before are raised here. All processes must call it; each writes its part.
         """
         self.wait()
         self._best = {"step": step, "metric": best[0], "value": best[1]} if best else None
@@ -155,12 +156,12 @@ class Checkpoints:
             self._best = None
 
     def poll(self) -> None:
-        """WriteError if the save in the background has failed by now."""
+        """Raises WriteError if the save in the background has failed."""
         if self._orbax is not None:
             self._guard(self._orbax.check_for_errors)
 
     def wait(self) -> None:
-        """Until all is on disk. Older checkpoints than are to be kept are removed then."""
+        """Waits until the last save is on disk, then removes all checkpoints but the best and the last KEEP."""
         if self._orbax is None:
             return
         self._guard(self._orbax.wait_until_finished)
@@ -169,16 +170,19 @@ class Checkpoints:
             if written.is_dir():
                 self._guard(lambda: _write_sums(written, frozenset()))
             self._mark_best()
-            kept = {*self.steps()[-KEEP:], self.best}
+            retained = {*self.steps()[-KEEP:], self.best}
             for step in self.steps():
-                if step not in kept:
-                    with contextlib.suppress(OSError):  # it is in nobody's way
-                        gone = (self._directory / str(step)).rename(self._directory / f"{step}.removing")
-                        shutil.rmtree(gone)
+                if step not in retained:
+                    with contextlib.suppress(OSError):  # one that stays does no harm
+                        removed = (self._directory / str(step)).rename(self._directory / f"{step}.removing")
+                        shutil.rmtree(removed)
         self._writing = None
 
     def restore(self, step: int, like: PyTree) -> Any:
-        """The state of `step`, shaped and laid out as `like` (`jax.ShapeDtypeStruct`s with shardings)."""
+        """Reads the state of `step`, with shapes and shardings as in `like`, a tree of `jax.ShapeDtypeStruct`.
+
+        Raises UserError where it cannot be read.
+        """
         try:
             with self._ocp.AsyncCheckpointer(self._ocp.StandardCheckpointHandler()) as orbax:
                 return orbax.restore(self._directory / str(step), args=self._ocp.args.StandardRestore(like))
@@ -188,7 +192,7 @@ class Checkpoints:
             ) from failure
 
     def _seal(self) -> None:
-        """Called by Orbax, in its thread, when all files are written and the directory has not yet its final name."""
+        """Writes checksums; called by Orbax, in its thread, before it gives the complete directory its final name."""
         for path in self._directory.glob(f"{self._writing}.orbax-checkpoint-tmp*"):
             _write_sums(path, LATE)
 
@@ -198,19 +202,21 @@ class Checkpoints:
         except Exception as failure:
             if processes.peer_lost(failure):
                 raise
-            # Orbax tells an old failure again at the next save: a new one starts afresh.
+            # Orbax would raise the old failure again at the next save, so the next save makes a new checkpointer.
             self._orbax, step, self._writing = None, self._writing, None
-            for left in self._directory.glob(f"{step}.orbax-checkpoint-tmp*"):
-                shutil.rmtree(left, ignore_errors=True)
+            for partial in self._directory.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(partial, ignore_errors=True)
             last = self.latest
-            kept = f"the checkpoint of step {last} is whole" if last is not None else "no checkpoint was written yet"
+            remaining = (
+                f"the checkpoint of step {last} is whole" if last is not None else "no checkpoint was written yet"
+            )
             raise WriteError(
-                f"could not save step {step} to {self._directory}: {_first_line(failure)}; {kept}"
+                f"could not save step {step} to {self._directory}: {_first_line(failure)}; {remaining}"
             ) from failure
 
 
 def _write_sums(path: Path, leave_out: frozenset[str]) -> None:
-    """Of every file that has none yet."""
+    """Adds checksums of the files that have none yet."""
     sums = path / SUMS
     lines = sums.read_text().splitlines() if sums.exists() else []
     known = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
@@ -231,7 +237,6 @@ def _sha256(path: Path) -> str:
 
 
 def _fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint's files; None if they are as they were written."""
     try:
         lines = [line.partition("  ") for line in (path / SUMS).read_text().splitlines()]
         if not lines or not all(len(digest) == 64 and name for digest, _, name in lines):
@@ -251,7 +256,7 @@ def _fault(path: Path) -> str | None:
 
 
 def _first_line(failure: BaseException) -> str:
-    """The system's own words where there are any: Orbax wraps them in several layers."""
+    """The operating system's message where there is one, inside the exceptions that Orbax wraps around it."""
     seen: BaseException | None = failure
     while seen is not None:
         if isinstance(seen, OSError) and seen.strerror:
@@ -271,16 +276,16 @@ def _first_line(failure: BaseException) -> str:
 
 
 def template(state: PyTree, layout: PyTree) -> PyTree:
-    """Shapes and dtypes of `state`, each array laid out as `layout` says, for `restore`."""
+    """Returns shapes and types of `state`, with the shardings of `layout`, for `restore`."""
     return jax.tree.map(lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state, layout)
 
 
 def tensors(state: PyTree, population: bool) -> dict[str, str]:
-    """Every array of a member's state, by its path: kind and shape."""
+    """Returns type and shape of every array of the state of a run, or of one member of a population, by path."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {name_of(path): f"{x.dtype}{list(x.shape[1:] if population else x.shape)}" for path, x in leaves}
 
 
 def name_of(path: Any) -> str:
-    """The path of a leaf, as `jax.tree_util` gives it, in words: "gen/params/Dense_0/kernel"."""
+    """Returns the path of a leaf, as `jax.tree_util` gives it, as text: "gen/params/Dense_0/kernel"."""
     return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)

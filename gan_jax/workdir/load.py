@@ -1,4 +1,4 @@
-"""The notebook's door: the sampler of a run, from its work directory alone."""
+"""Loading a run from its work directory, for notebooks and commands."""
 
 import dataclasses
 import hashlib
@@ -27,28 +27,29 @@ NO_BEST = "has no best checkpoint: a run keeps one when it is evaluated"
 
 
 class Saved(NamedTuple):
-    """A run as its config.json tells it."""
+    """A run, as described by its config.json."""
 
     workdir: Path
     module: ModuleType  # its experiment
     config: Any  # the experiment's Config
     spec: Spec
-    flags: Mapping[str, Any]  # as they were given
+    flags: Mapping[str, Any]  # of the command that started it
     identity: Mapping[str, Any]
 
 
 def saved_run(workdir: str | Path) -> Saved:
-    """Reads config.json, and imports the experiment by its module name, or where that is not importable from its file.
+    """Reads a run's config.json, and imports its experiment by its module name, or else from its file.
 
-    UserError where there is no run, or the experiment cannot be imported or takes other flags.
+    Raises UserError where there is no run, its config.json is damaged, or the experiment cannot be imported or takes
+    other flags.
     """
     workdir = Path(workdir).expanduser()
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(f"{workdir.absolute()} is no run's directory: it has no config.json")
     try:
-        kept = json.loads(path.read_text())
-        name, flags, identity = kept["experiment"], kept["config"], kept["identity"]
+        saved = json.loads(path.read_text())
+        name, flags, identity = saved["experiment"], saved["config"], saved["identity"]
         if "arrays" not in identity:
             raise UserError(
                 f"{workdir.absolute()} was made by an earlier gan_jax: read it by the one in its config.json"
@@ -57,13 +58,13 @@ def saved_run(workdir: str | Path) -> Saved:
         fields = {key: tuple(value) if isinstance(value, list) else value for key, value in flags.items()}
         if not (isinstance(name, str) and name):
             raise TypeError(f"experiment {name!r}")
-        file = kept.get("experiment_file", {})
+        file = saved.get("experiment_file", {})
         module_file, digest = file.get("path", ""), file.get("sha256", "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a run's configuration: {error!r}") from error
     module = _imported(name, module_file, digest)
     try:
-        # Parts of a batch are for training: samples are made at once.
+        # Accumulation over parts of a batch is for training only.
         config = dataclasses.replace(module.Config(**fields), accumulate=1)
     except (AttributeError, TypeError) as error:
         raise UserError(f"the experiment {name} is not the one that made {workdir.absolute()}: {error}") from error
@@ -71,37 +72,43 @@ def saved_run(workdir: str | Path) -> Saved:
 
 
 def _imported(name: str, file: str, digest: str) -> ModuleType:
-    """By its name, or where that cannot be imported, or is another module than the file that made the run, by that file; a
-    warning where that has changed since. UserError where neither can be imported.
+    """Imports the experiment by its name, or from its file where the name cannot be imported or is another module.
+
+    Prints a warning where the file has changed since the run. Raises UserError where neither can be imported.
     """
-    there = bool(file) and Path(file).is_file()
+    file_exists = bool(file) and Path(file).is_file()
     try:
         module = importlib.import_module(name)
-        own = getattr(module, "__file__", None)
-        if there and own is not None and Path(own).samefile(file) and _sha256(own) != digest:
+        module_path = getattr(module, "__file__", None)
+        if (
+            file_exists
+            and module_path is not None
+            and Path(module_path).samefile(file)
+            and _sha256(module_path) != digest
+        ):
             _say_changed(file)
-        if not there or own is None or Path(own).samefile(file) or _sha256(own) == digest:
+        if not file_exists or module_path is None or Path(module_path).samefile(file) or _sha256(module_path) == digest:
             return module
     except (ImportError, SyntaxError) as error:
         absent = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
-        if not absent or not there:  # what it imports is missing, say
+        if not absent or not file_exists:  # the module is there, but fails to import, perhaps for a missing package
             raise UserError(
                 f"the run's experiment, {name}, cannot be imported ({error}); start Python where it can"
             ) from error
     if _sha256(file) != digest:
         _say_changed(file)
-    alone = f"{name.rpartition('.')[2]}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"  # nobody else's name
-    spec = importlib.util.spec_from_file_location(alone, file)
+    unique_name = f"{name.rpartition('.')[2]}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(unique_name, file)
     if spec is None or spec.loader is None:
         raise UserError(f"the run's experiment, {name}, cannot be imported from {file}: it is no Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[alone] = module  # dataclasses look their module up
+    sys.modules[unique_name] = module  # dataclasses look up their module there
     folder = str(Path(file).parent)
-    sys.path.insert(0, folder)  # as it was when the file was run: what stands beside it is imported too
+    sys.path.insert(0, folder)  # as when the file was run as a script: it may import modules beside it
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        del sys.modules[alone]
+        del sys.modules[unique_name]
         raise UserError(f"the run's experiment, {name}, cannot be imported from {file} ({error!r})") from error
     finally:
         sys.path.remove(folder)
@@ -117,12 +124,14 @@ def _sha256(file: str) -> str:
 
 
 def load(workdir: str | Path, raw: bool = False, member: int = 0, best: bool = False) -> Sampler:
-    """Reads the last sound checkpoint of a run, or with `best` the best one: the averaged generator, or with `raw` the one
-    that was trained; of a population that of `member`, counted from 0. D and what else the game has come with it.
+    """Loads a sampler of the averaged generator of a run, from its last intact checkpoint.
 
-    The experiment that made the run is imported, by the name or the file in its config.json, for its `build`, and must still
-    build the same networks. UserError where there is no run, no checkpoint yet, no such member, or the experiment cannot be
-    imported.
+    With `raw` the generator is the one that was trained instead of its average, with `best` the checkpoint is the best
+    one. `member` is the index into a population. D and the rest of the state are loaded too, for the views.
+
+    The experiment of the run is imported, by the name or the file in config.json, for its `build`, and must still build
+    the same networks. Raises UserError where there is no run, no such checkpoint, no such member or one that has
+    diverged, or where the experiment cannot be imported or builds other networks.
     """
     run = saved_run(workdir)
     with arithmetic(run.config.precision, run.config.matmul_precision):
@@ -167,7 +176,7 @@ def _load(run: Saved, raw: bool, member: int, best: bool) -> Sampler:
 
 
 def _restored(workdir: Path, best: bool, like: Any, check: Callable[[game.State], None]) -> tuple[int, Any]:
-    """The step of the checkpoint that is asked for, and what it holds; `check` is given the state's shapes before."""
+    """The step of the last or best checkpoint, and its content; `check` first sees the state's shapes."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir.absolute()} {NONE_YET}")
@@ -185,7 +194,7 @@ def _restored(workdir: Path, best: bool, like: Any, check: Callable[[game.State]
 
 
 def _require(like: game.State, run: Saved) -> None:
-    """UserError unless the networks are those that were saved."""
+    """Raises UserError unless the networks are those that were saved."""
     now = tensors(like, run.config.population)
     for key, kind in run.identity.get("tensor", {}).items():
         if now.get(key) != kind:

@@ -1,4 +1,4 @@
-"""One run in one directory: a lock that the system lets go of when its process ends, however it ends."""
+"""A lock that keeps two runs out of one directory; the system releases it when its process ends, however it ends."""
 
 import contextlib
 import fcntl
@@ -12,7 +12,9 @@ from gan_jax.types import UserError
 
 
 class Lock:
-    """Holds the work directory while it is entered. UserError, naming the process, where another holds it."""
+    """Lock of the work directory, a context manager. Entering raises UserError where another process holds the lock,
+    and names that process. Where the file system has no locks, entering prints a warning, and `held` stays False.
+    """
 
     def __init__(self, workdir: Path):
         self._path = workdir / ".lock"
@@ -34,11 +36,11 @@ class Lock:
                 f"{self._path.parent} is in use by {holder}: two runs in one directory would spoil each other. Wait for it, stop it, or name another --workdir"
             ) from None
         except OSError as error:  # a file system without locks
-            said = f"warning: {self._path} cannot be locked ({error.strerror}): see to it that no other process works there"
-            print(said, file=sys.stderr, flush=True)
+            warning = f"warning: {self._path} cannot be locked ({error.strerror}): see to it that no other process works there"
+            print(warning, file=sys.stderr, flush=True)
             return self
         self.held = True
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name on it
+        with contextlib.suppress(OSError):  # a full disk: the lock is held, but does not name its process
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
         return self
@@ -47,5 +49,5 @@ class Lock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            os.close(self._file)  # and with it the lock
+            os.close(self._file)  # which releases the lock
             self._file = None

@@ -1,5 +1,5 @@
-"""What a run says: rows of JSON (the record), TensorBoard events (the same rows), and a line or a bar for the person
-who waits.
+"""The log of a run: rows of JSON (the record), the same rows as TensorBoard events, and progress in the terminal, as
+lines or a bar.
 """
 
 import contextlib
@@ -22,12 +22,16 @@ from gan_jax.system import processes
 from gan_jax.types import UserError
 from gan_jax.workdir.members import mean_std
 
-Value = float | Sequence[float | None]  # of a run, or of each member of a population, None of one that has diverged
+Value = (
+    float | Sequence[float | None]
+)  # of a run, or of each member of a population; None for a member that has diverged
 
 
 def read_rows(path: Path | str) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, in order. A last line that was cut short is left out; UserError for any other that is
-    no row.
+    """Reads the rows of a metrics.jsonl, in order; none where there is no file.
+
+    A last line that was cut short is left out. Raises UserError for any other line that is no row, and where the file
+    cannot be read.
     """
     path, rows = Path(path), []
     try:
@@ -51,11 +55,11 @@ def read_rows(path: Path | str) -> list[dict[str, Any]]:
 
 
 class Log:
-    """The log of one run, from the step it starts or goes on at; a context manager.
+    """The log of one run, from the step where it starts or continues; a context manager.
 
-    Rows after `start` (of a run that died after its last checkpoint) are removed first: they will be written again.
-    `seconds` counts training over all the run's starts. `members` are the labels of a population's members. `silent` is
-    for the processes beside the first: nothing is written or said.
+    Rows after `start`, left by a run that died after its last checkpoint, are removed first: they will be written
+    again. `seconds` counts training time over all starts of the run. `members` are the labels of a population's
+    members. `silent` is for all processes but the first: nothing is written or printed.
     """
 
     def __init__(
@@ -91,12 +95,12 @@ class Log:
         self.close()
 
     def rewind(self, step: int) -> float:
-        """Forgets the rows after `step`; returns the seconds of the last that stays."""
+        """Removes the rows after `step` and returns the seconds of the last row that remains, 0 without one."""
         if self._silent:
             return 0.0
-        kept = [row for row in read_rows(self._path) if row["step"] <= step]
+        rows = [row for row in read_rows(self._path) if row["step"] <= step]
         part = self._path.with_suffix(".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
         part.replace(self._path)
         if self._file >= 0:
             os.close(self._file)
@@ -105,15 +109,15 @@ class Log:
         self._mark_step = self._start = step
         self._close_events()
         self._open_events(step + 1)
-        return kept[-1]["seconds"] if kept else 0.0
+        return rows[-1]["seconds"] if rows else 0.0
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, earlier starts included."""
+        """Seconds of training so far, including earlier starts."""
         return self._before + time.perf_counter() - self._begin
 
     def say(self, text: str) -> None:
-        """One line to the terminal, above the bar where there is one."""
+        """Prints one line to the terminal, above the progress bar where there is one."""
         if self._silent:
             return
         if self._bar is not None:
@@ -122,35 +126,39 @@ class Log:
             print(text, file=sys.stderr, flush=True)
 
     def tick(self, step: int) -> None:
-        """The bar's position, every step; the rate is counted from the first on, after what was compiled."""
+        """Moves the progress bar to `step`. To be called after every step: the first call starts the clock for the
+        rate, so that compilation is not counted.
+        """
         if self._mark_step == self._start:
             self._mark, self._mark_step = time.perf_counter(), step
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
     def entry(self, step: int, values: Mapping[str, Value]) -> dict[str, Any]:
-        """A row as it will be written: step, images, seconds, then `values`, null where one is not finite."""
+        """Returns the row to be written: step, images, seconds, then `values`, with None for those not finite."""
         finite = {name: _finite(value) for name, value in values.items()}  # JSON has no infinity
         return {"step": step, "images": step * self._images, "seconds": round(self.seconds, 3), **finite}
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends a row, whole or, with OSError, not at all; it outlives the process from then on."""
+        """Appends a row, which then survives a crash of the process. On OSError the row is not part of the log: the
+        next write removes what may be left of it.
+        """
         if self._silent:
             return
         line = (json.dumps(row) + "\n").encode()
-        os.ftruncate(self._file, self._size)  # what an earlier attempt may have left
+        os.ftruncate(self._file, self._size)  # removes the rest of a write that failed
         if os.write(self._file, line) < len(line):
             raise OSError(errno.ENOSPC, "No space left on device", str(self._path))
         self._size += len(line)
         self._add_events(row)
 
     def sync(self) -> None:
-        """Returns when the rows are on the disk itself, where they outlive the machine's power."""
+        """Flushes the rows to the disk, where they survive a loss of power."""
         if not self._silent:
             os.fsync(self._file)
 
     def progress(self, step: int, values: Mapping[str, Value]) -> None:
-        """One plain line: how far, how fast since the last such line, how long still."""
+        """Prints progress: the step, the speed since the last call, the time that remains, and `values`."""
         if self._silent:
             return
         now = time.perf_counter()
@@ -185,7 +193,7 @@ class Log:
         self._events = None
 
     def _writes_events(self) -> bool:
-        """Whether TensorBoard's writer still runs: a full disk ends its thread, and its queue would then fill and block."""
+        """Whether TensorBoard's writer still runs. A full disk ends its thread; its queue would then fill and block."""
         try:
             return self._events.file_writer.event_writer._worker.is_alive()
         except AttributeError:
@@ -193,23 +201,23 @@ class Log:
 
     def _add_events(self, row: Mapping[str, Any]) -> None:
         rows: Sequence[Mapping[str, Any]] = [row]
-        if not self._writes_events():  # the rows are the record: its copy is made anew
+        if not self._writes_events():  # the events are a copy of the rows: write all of them again
             shutil.rmtree(self._tensorboard, ignore_errors=True)
             self._events = None
             self._open_events(0)
             rows = read_rows(self._path)
-        for one in rows if self._events is not None else ():
-            for name, value in one.items():
+        for entry in rows if self._events is not None else ():
+            for name, value in entry.items():
                 if name in ("step", "images", "seconds") or value is None:
                     continue
                 mean, std = mean_std(value)
                 if mean is not None:
-                    self._events.add_scalar(name, mean, one["step"])
+                    self._events.add_scalar(name, mean, entry["step"])
                 if isinstance(value, list):
-                    self._events.add_scalar(f"{name}/std", std, one["step"])
-                    for label, own in zip(self._members, value, strict=False):
-                        if own is not None:
-                            self._events.add_scalar(f"{name}/{label}", own, one["step"])
+                    self._events.add_scalar(f"{name}/std", std, entry["step"])
+                    for label, member_value in zip(self._members, value, strict=False):
+                        if member_value is not None:
+                            self._events.add_scalar(f"{name}/{label}", member_value, entry["step"])
 
 
 def _finite(value: Value) -> Any:

@@ -1,4 +1,4 @@
-"""What a run is: config.json, by which a work directory is known as its own before the first step."""
+"""config.json: the identity of a run, by which a run recognises its work directory before its first step."""
 
 import dataclasses
 import hashlib
@@ -16,28 +16,29 @@ from gan_jax.workdir.provenance import environment, module_name
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes the file whole or not at all."""
+    """Writes a JSON file atomically."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=2) + "\n")
     part.replace(path)
 
 
 def check_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_differ: frozenset[str]) -> bool:
-    """Whether the directory holds this run already. Nothing is written.
+    """Returns whether the directory already holds this run. Writes nothing.
 
-    `identity` is what beside the configuration makes the run: the data's digest, the tensors of the networks. UserError
-    when it is a file, belongs to another configuration (the fields that differ are named), or holds something else.
+    `identity` is what identifies the run besides its configuration: the digest of the data, the tensors of the
+    networks. Fields in `may_differ` are not compared. Raises UserError where `workdir` is a file or cannot be read,
+    belongs to another run (the message names the fields that differ), or holds a run without a valid config.json.
     """
     path = workdir / "config.json"
     try:
-        there = path.exists()
+        exists = path.exists()
         if workdir.exists() and not workdir.is_dir():
             raise UserError(f"--workdir {workdir} is a file; name a directory")
         entries = sorted(workdir.iterdir()) if workdir.is_dir() else []
-        kept = [entry.name for entry in entries if entry.name == "metrics.jsonl" or _holds_checkpoints(entry)]
+        leftovers = [entry.name for entry in entries if entry.name == "metrics.jsonl" or _holds_checkpoints(entry)]
     except OSError as error:
         raise UserError(f"cannot read --workdir {error.filename or workdir}: {error.strerror or error}") from error
-    if there:
+    if exists:
         try:
             saved = json.loads(path.read_text())
             differ = _differences(saved, _described(config, identity), may_differ)
@@ -55,7 +56,7 @@ def check_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_d
                 f"{workdir} belongs to another run:\n  {differing}\nGive the old values to go on with it, or another --workdir to begin anew"
             )
         return True
-    if kept:
+    if leftovers:
         raise UserError(f"{workdir} holds a run without its config.json; name another --workdir")
     return False
 
@@ -65,7 +66,7 @@ def _holds_checkpoints(entry: Path) -> bool:
 
 
 def make_workdir(workdir: Path) -> None:
-    """UserError where it cannot be made."""
+    """Creates the directory; raises UserError where that fails."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -73,7 +74,7 @@ def make_workdir(workdir: Path) -> None:
 
 
 def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_differ: frozenset[str]) -> None:
-    """Writes config.json, or leaves the one there as it is, if it is of the same run (`check_workdir`)."""
+    """Writes config.json unless there is one of the same run. Raises UserError as `check_workdir`, and on failure."""
     if check_workdir(workdir, config, identity, may_differ):
         return
     try:
@@ -83,15 +84,15 @@ def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_di
 
 
 def begin(workdir: Path, config: Any, step: int) -> bool:
-    """Notes in config.json that the run is started, or goes on, after `step`: the configuration now, and one more of
-    `starts`, each with its step, commit, versions and hardware. The result of a shorter run is taken away.
-    Returns whether the experiment's file is another than at the start before.
+    """Records in config.json that the run starts or continues after `step`; returns whether its experiment has changed.
+
+    That is whether the experiment's file is another than at the start before. Writes the current configuration and adds
+    an entry to `starts`, with step, commit, versions and hardware. Removes result.json, which a shorter run may have
+    left. Raises UserError where the directory cannot be written to.
     """
     path = workdir / "config.json"
     saved = json.loads(path.read_text())
-    starts = [
-        start for start in saved["starts"] if start["step"] < step
-    ]  # what came after was lost, and is played again
+    starts = [start for start in saved["starts"] if start["step"] < step]  # later steps were lost, and are played again
     now = {
         **_described(config, saved["identity"]),
         "experiment_file": _experiment_file(config),
@@ -108,19 +109,19 @@ def begin(workdir: Path, config: Any, step: int) -> bool:
 
 
 def rollbacks(workdir: Path) -> list[dict[str, int]]:
-    """Each time the run diverged and went back: at which step, and to which."""
+    """Returns the steps at which the run diverged, and those to which it went back: {"step": ..., "to": ...} each."""
     return json.loads((workdir / "config.json").read_text())["rollbacks"]
 
 
 def note_rollback(workdir: Path, step: int, to: int) -> None:
-    """Adds one to them."""
+    """Records in config.json that the run diverged at `step` and went back to step `to`."""
     path = workdir / "config.json"
     saved = json.loads(path.read_text())
     write_json(path, {**saved, "rollbacks": [*saved["rollbacks"], {"step": step, "to": to}]})
 
 
 def comparable(config: Any, identity: Mapping[str, Any], leave_out: frozenset[str]) -> dict[str, Any]:
-    """What must be the same in every process of a run."""
+    """Returns what every process of a run must share: identity and configuration, without the fields of `leave_out`."""
     described = _described(config, identity)
     return {
         **described,
@@ -144,11 +145,11 @@ def spec_from(identity: Mapping[str, Any]) -> Spec:
 
 def _described(config: Any, identity: Mapping[str, Any]) -> dict[str, Any]:
     described = {"experiment": module_name(type(config)), "config": dataclasses.asdict(config), "identity": identity}
-    return json.loads(json.dumps(described))  # as it will be read again: JSON has no tuples
+    return json.loads(json.dumps(described))  # as it will be read again: JSON turns tuples into lists
 
 
 def _experiment_file(config: Any) -> dict[str, str]:
-    """Where the experiment's code lies, and its hash, so that the run can be loaded where its name cannot be imported."""
+    """Path and hash of the experiment's code, by which the run can be loaded where its name cannot be imported."""
     path = getattr(sys.modules[type(config).__module__], "__file__", None)
     if not path:
         return {}
@@ -159,7 +160,7 @@ def _experiment_file(config: Any) -> dict[str, str]:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], may_differ: frozenset[str]) -> list[str]:
-    """The flags that differ; what follows from them, such as the shapes of the networks, only where no flag does."""
+    """Texts of the flags that differ, or, if no flag does, of the fields of the identity, which follow from flags."""
     flags = [{"experiment": run["experiment"], **run["config"]} for run in (old, new)]
     for was, now in (flags, [_flat(run["identity"]) for run in (old, new)]):
         names = sorted(name for name in {*was, *now} - may_differ if was.get(name, "absent") != now.get(name, "absent"))

@@ -1,4 +1,4 @@
-"""How a number of several members is told: by its mean and standard deviation."""
+"""Values of the members of a population, summarised by mean and standard deviation."""
 
 import math
 import statistics
@@ -6,8 +6,10 @@ from typing import Any
 
 
 def mean_std(value: Any) -> tuple[float | None, float]:
-    """Mean and standard deviation (n - 1 in the denominator; 0 of one) over the members that have a finite value; of a
-    single run the value itself and 0. The mean is None where no member has one.
+    """Returns mean and standard deviation over the members that have a finite value.
+
+    The denominator is n - 1; the deviation of a single value is 0. For a single run the result is the value itself and
+    0. The mean is None where no member has a finite value.
     """
     if not isinstance(value, (list, tuple)):
         return value, 0.0
@@ -18,7 +20,10 @@ def mean_std(value: Any) -> tuple[float | None, float]:
 
 
 def best_of(best: tuple[float, int] | None, value: Any, higher: bool) -> tuple[float, int] | None:
-    """Mean and count of the members that have a finite value, if it beats `best`; it cannot by losing a member."""
+    """Returns mean and number of the members with a finite value if they beat `best`, otherwise None.
+
+    With fewer members than `best` has they never do: a mean must not improve because a member diverged.
+    """
     mean, _ = mean_std(value)
     if mean is None or not math.isfinite(mean):
         return None
@@ -29,7 +34,7 @@ def best_of(best: tuple[float, int] | None, value: Any, higher: bool) -> tuple[f
 
 
 def shown(value: Any) -> str:
-    """As it is said to the user."""
+    """Returns the value as text: "mean ± std" for a population, "-" where there is no finite value."""
     mean, std = mean_std(value)
     if mean is None:
         return "-"

@@ -1,4 +1,4 @@
-"""Opening the directory of a run: made where it is new, refused where it is another's, locked while it is in use."""
+"""Opening the directory of a run: created if new, refused if it belongs to another run, locked while in use."""
 
 import contextlib
 import functools
@@ -18,20 +18,21 @@ from gan_jax.workdir.log import read_rows
 
 @contextlib.contextmanager
 def opened(workdir: Path, config: Any, identity: Mapping[str, Any]) -> Iterator[tuple[Checkpoints, int]]:
-    """Gives the run's checkpoints, and the step of its last sound one, 0 where there is none; leaving it waits for the last
-    checkpoint to be on disk and lets go of the lock. The first process does it for all.
+    """Opens the run's directory; yields its checkpoints, and the step of the last intact one, 0 where there is none.
 
-    UserError for a directory of another run or in use, a damaged log, or a run whose checkpoints are gone.
+    Leaving the context waits until the last checkpoint is on disk, and releases the lock. The first process acts for
+    all. Raises UserError for a directory that is in use or belongs to another run, a damaged log, or a finished run
+    without its checkpoints.
     """
     check = functools.partial(manifest.check_workdir, workdir, config, identity, MAY_DIFFER)
     with contextlib.ExitStack() as stack:
 
         def prepare() -> None:
-            check()  # before anything is made
+            check()  # before anything is written
             manifest.make_workdir(workdir)
             stack.enter_context(Lock(workdir))
-            check()  # another start may have come before the lock
-            read_rows(workdir / "metrics.jsonl")  # UserError for what is no log
+            check()  # another process may have started before the lock was taken
+            read_rows(workdir / "metrics.jsonl")  # raises UserError for a damaged log
 
         processes.on_main(prepare)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
@@ -49,7 +50,7 @@ def _write_manifest(workdir: Path, config: Any, identity: Mapping[str, Any]) -> 
         manifest.open_workdir(workdir, config, identity, MAY_DIFFER)
     except UserError:
         with contextlib.suppress(OSError):
-            (workdir / "checkpoints").rmdir()  # which was made just now, unless it holds something
+            (workdir / "checkpoints").rmdir()  # created just now; one with content is not removed
         raise
 
 

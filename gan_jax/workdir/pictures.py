@@ -1,5 +1,5 @@
-"""What a person looks at: grids of images and pictures of point clouds, as PNG. `show` and `points` are what a recipe's
-`show` may be: (samples, batch) -> {suffix: bytes of a file}.
+"""PNG pictures of samples: grids of images, and scatter plots of points. `show` and `points` can be a recipe's `show`:
+(samples, batch) -> {suffix: bytes of a file}.
 """
 
 import io
@@ -15,16 +15,18 @@ from gan_jax.types import Batch
 
 
 def to_uint8(images: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
-    """[-1, 1] -> 0..255, rounded; values outside are clipped, NaN becomes 0."""
+    """Converts values in [-1, 1] to 0..255, rounded; values outside are clipped, NaN becomes 0."""
     return np.clip(np.nan_to_num(np.rint((np.asarray(images, np.float32) + 1) * 127.5)), 0, 255).astype(np.uint8)
 
 
 def grid(
     images: Float[np.ndarray, "b h w c"], columns: int | None = None, pad: int = 2
 ) -> UInt8[np.ndarray, "hh ww shown"]:
-    """One picture of all images, row by row, each enlarged smoothly (bicubic) by a whole factor to at least 40 pixels:
-    digits of 8x8 are read that way, and not as squares. Of 2 channels the first is shown, of more than 3 the first
-    three. ValueError for another rank, or where nothing is to be shown.
+    """Returns one picture of all images, row by row; by default in about as many columns as rows.
+
+    Small images are enlarged by a whole factor to at least 40 pixels, smoothly (bicubic), since 8x8 digits are hard to
+    read as squares. Of 2 channels the first is shown, of more than 3 the first three. Raises ValueError for another
+    rank, or where there is nothing to show.
     """
     if np.ndim(images) != 4 or 0 in np.shape(images):
         raise ValueError(f"a grid is made of images [b h w c], none of them 0; got {np.shape(images)}")
@@ -54,8 +56,9 @@ def _enlarge(image: np.ndarray, scale: int) -> np.ndarray:
 def scatter(
     fake: Float[np.ndarray, "b 2"], real: Float[np.ndarray, "k 2"], side: int = 480
 ) -> UInt8[np.ndarray, "side side c"]:
-    """Points in the plane: `real` as grey rings, `fake` as blue dots, on one scale that shows every real point with a
-    quarter to spare.
+    """Returns a scatter plot of points in the plane: `real` as grey rings, `fake` as blue dots.
+
+    The scale shows every real point, with a margin of a quarter. Fake points outside are drawn at the border.
     """
     centre = (real.max(0) + real.min(0)) / 2
     reach = 1.25 * float(np.abs(real - centre).max()) or 1.0
@@ -74,26 +77,26 @@ def scatter(
 
 
 def png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """The PNG file of a picture of 1 or 3 channels."""
+    """Encodes a picture of 1 or 3 channels as PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, format="PNG", optimize=True)
     return file.getvalue()
 
 
 def show(samples: Float[np.ndarray, "b h w c"], batch: Batch, columns: int | None = None) -> dict[str, bytes]:
-    """Images as one picture (`grid`); of a single one its own file, not enlarged and without a border."""
+    """Returns {"png": one picture of all images} (`grid`); a single image is neither enlarged nor given a border."""
     del batch
     return {"png": png(to_uint8(samples[0]) if len(samples) == 1 else grid(samples, columns))}
 
 
 def points(samples: Float[np.ndarray, "b 2"], batch: Batch, real: Float[np.ndarray, "k 2"]) -> dict[str, bytes]:
-    """Points in the plane as one picture (`scatter`)."""
+    """Returns {"png": a scatter plot of the points} (`scatter`)."""
     del batch
     return {"png": png(scatter(samples, real))}
 
 
 def save(path: Path | str, content: bytes) -> None:
-    """Writes the file whole or not at all, and its directory where there is none."""
+    """Writes a file atomically, and makes its directory where there is none."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")

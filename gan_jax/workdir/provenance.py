@@ -1,4 +1,4 @@
-"""By what a result was made: the command, the commit, versions and hardware."""
+"""Provenance of results: the command, the commit, versions and hardware."""
 
 import dataclasses
 import platform
@@ -16,23 +16,24 @@ COMMANDS = "gan_jax.commands."
 
 
 def module_name(thing: Any) -> str:
-    """The import path of the module that defines `thing`, also where that module is the one being run."""
+    """Returns the import path of the module that defines `thing`, also where that module is run as a program."""
     module = sys.modules[thing.__module__]
     spec, path = getattr(module, "__spec__", None), getattr(module, "__file__", None)
     if spec is not None:
         return spec.name
-    return Path(path).stem if path else thing.__module__  # of a script by its path; of a notebook nothing is known
+    return Path(path).stem if path else thing.__module__  # a script is named by its path; a notebook has none
 
 
 def program(thing: Any) -> str:
-    """What starts the module that defines `thing`: "python -m experiments.dcgan_mnist", or "gan-jax evaluate"."""
+    """Returns the command of the module that defines `thing`: "python -m experiments.NAME", "gan-jax evaluate"."""
     name = module_name(thing)
     return f"gan-jax {name.removeprefix(COMMANDS)}" if name.startswith(COMMANDS) else f"python -m {name}"
 
 
 def command(config: Any, leave_out: Iterable[str] = (), positional: Iterable[str] = ()) -> str:
-    """The shell command that makes `config`: the flags that differ from their defaults; those fields that are `positional`
-    have no flag.
+    """Returns the shell command that produces `config`: the program, and the flags that differ from their defaults.
+
+    Fields in `positional` are written without a flag, those in `leave_out` not at all.
     """
     words = program(type(config)).split()
     for field in dataclasses.fields(config):
@@ -49,7 +50,7 @@ def command(config: Any, leave_out: Iterable[str] = (), positional: Iterable[str
 
 
 def version() -> str:
-    """Of gan_jax, as it is installed."""
+    """Returns the version of the installed gan_jax, or "not installed"."""
     try:
         return metadata.version("gan-jax")
     except metadata.PackageNotFoundError:
@@ -57,7 +58,10 @@ def version() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, devices and the commit ("+" after it: with changes not committed; None outside a checkout)."""
+    """Returns the commit, versions and hardware.
+
+    The commit is None outside a checkout, and ends in "+" where there are changes that are not committed.
+    """
     versions = {"python": platform.python_version(), "gan_jax": version()}
     for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"):
         try:

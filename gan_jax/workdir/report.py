@@ -1,5 +1,5 @@
-"""One self-contained page about a run: pictures, curves, measured values with their protocol, the configuration. No
-script, nothing fetched.
+"""A self-contained HTML report of a run: samples, curves, measured values with their protocols, and the configuration.
+It has no scripts and loads nothing.
 """
 
 import base64
@@ -22,8 +22,8 @@ td.n{font-variant-numeric:tabular-nums;text-align:right}"""
 
 
 def _curve(title: str, series: Mapping[str, Sequence[tuple[int, float, float]]]) -> str:
-    """An SVG of value over step, one line a name, ends of both axes labelled; of a population the mean, in a band of one
-    standard deviation to either side.
+    """SVG of values over steps: one line for each name, both ends of both axes labelled. For a population the line is
+    the mean, in a band of one standard deviation to either side.
     """
     points = [(x, end) for line in series.values() for x, y, std in line for end in (y - std, y + std)]
     (x0, x1), (y0, y1) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
@@ -70,7 +70,7 @@ def _table(pairs: Mapping[str, Any]) -> str:
 
 
 def _sample(path: Path) -> str:
-    """A file of samples/ as a part of the page, by its suffix."""
+    """HTML of one file of samples/: text, sound or picture, by its suffix."""
     number, _, member = path.stem.partition("_")
     step = f"step {int(number):,}" + (f", {html.escape(member)}" if member else "")
     data = base64.b64encode(path.read_bytes()).decode()
@@ -90,25 +90,27 @@ def _short(value: Any) -> str:
 
 
 def _measured(metrics: Mapping[str, Any]) -> str:
-    """Last and best of every metric, of a population with the standard deviation; each protocol once."""
+    """HTML table of the last and best value of every metric, for a population with the standard deviation. Fields of
+    the protocols that all metrics share are written once.
+    """
     protocols = [metric["protocol"] for metric in metrics.values()]
     common = {key: value for key, value in protocols[0].items() if all(one.get(key) == value for one in protocols)}
     rows = []
     for name, metric in metrics.items():
-        own = {key: value for key, value in metric["protocol"].items() if key not in common}
+        specific = {key: value for key, value in metric["protocol"].items() if key not in common}
         cells = [
             _short(metric[key]) + (f" &#177; {_short(metric[key + '_std'])}" if f"{key}_std" in metric else "")
             for key in ("last", "best")
         ]
         cells.append(_short(metric["best_step"]))
         numbers = "".join(f"<td class=n>{cell}</td>" for cell in cells)
-        rows.append(f"<tr><th>{html.escape(name)}</th>{numbers}<td>{html.escape(_listed(own))}</td></tr>")
+        rows.append(f"<tr><th>{html.escape(name)}</th>{numbers}<td>{html.escape(_listed(specific))}</td></tr>")
     head = "<table><tr><th>metric<th>last<th>best<th>at step<th></tr>"
     return f"{head}{''.join(rows)}</table><p>Protocol of all: {html.escape(_listed(common))}.</p>{_members(metrics)}"
 
 
 def _members(metrics: Mapping[str, Any]) -> str:
-    """The last value of every member of a population."""
+    """HTML table of the last value of every member of a population; "" for a single run."""
     members = next(iter(metrics.values())).get("members", {})
     if not members:
         return ""
@@ -133,19 +135,23 @@ def page(
     samples: Sequence[Path],
     measured: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """The page's HTML. `config` is config.json, `rows` metrics.jsonl's, `samples` the files of samples/ in order (those of
-    the first and of the last step are shown: pictures, sounds with controls, text), `measured` metrics as in result.json, by
-    when they were taken.
+    """Returns the HTML of the report.
+
+    `config` is the content of config.json, `rows` the rows of metrics.jsonl, `samples` the files of samples/ in order;
+    those of the first and the last step are shown: pictures, sounds with controls, text. `measured` has metrics as in
+    result.json, by when they were measured.
     """
     series: dict[str, dict[str, list[tuple[int, float, float]]]] = {}
     for row in rows:
         for key, values in row.items():
             value, std = mean_std(values)
             if key not in ("step", "images", "seconds") and value is not None:
-                group = key if key.startswith("eval/") else key.rsplit("/", 1)[-1]  # both sides' losses share a curve
+                group = (
+                    key if key.startswith("eval/") else key.rsplit("/", 1)[-1]
+                )  # the losses of both players share a curve
                 series.setdefault(group, {}).setdefault(key, []).append((row["step"], value, std))
     step_of = [path.stem.partition("_")[0] for path in samples]
-    # Of the first step one member's, of the last everybody's.
+    # One member's samples of the first step, and every member's of the last.
     shown = [
         path for path, at in zip(samples, step_of, strict=True) if path.stem == samples[0].stem or at == step_of[-1]
     ]

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: kept and tried again where the disk is full or read-only, in the order it was given."""
+"""A queue of writes, in order, that are tried again where the disk is full or read-only, while training goes on."""
 
 import collections
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from gan_jax.types import WriteError
 
 
 class Retry:
-    """Writes that may have to wait. `say` tells the user when they begin to fail, and when they are made good."""
+    """Queue of writes. A message is passed to `say` when they begin to fail, and when all have succeeded."""
 
     def __init__(self, path: Path, say: Callable[[str], None], silent: bool = False):
         self._path, self._say, self._silent = path, say, silent
@@ -16,17 +16,17 @@ class Retry:
         self._failing = False
 
     def write(self, action: Callable[[], None]) -> None:
-        """Does it now, after what waits, or keeps it for later."""
+        """Runs the action now, after those that wait, or keeps it for later if that fails with OSError."""
         if not self._silent:
             self._waiting.append(action)
             self._flush()
 
     def flush(self) -> bool:
-        """Tries again what waits; whether nothing waits any longer."""
+        """Tries the waiting actions again; returns whether none is left."""
         return self._flush() is None
 
     def close(self) -> None:
-        """WriteError if something still cannot be written."""
+        """Tries the waiting actions a last time; raises WriteError if one still fails."""
         if error := self._flush():
             count = len(self._waiting)
             raise WriteError(

@@ -1,5 +1,5 @@
-"""A trained generator, and what else its run can be asked: made from the state of a run that trains, or from its work
-directory (`gan_jax.workdir.load`).
+"""Samples from a trained generator, and views of the game's other networks, from the state of a run in training or from
+its work directory (`gan_jax.workdir.load`).
 """
 
 import dataclasses
@@ -17,14 +17,14 @@ from gan_jax.system.numerics import arithmetic
 from gan_jax.types import Batch, PyTree, Spec, UserError, rows_of
 
 CHUNK = 500  # rows in one call of a compiled program
-FAR = 8.0  # from [-1, 1], where no image is, and 8-bit values as floats are at once
+FAR = 8.0  # limit of |x|: images lie in [-1, 1], and values in 0..255 exceed it
 
 
 class Programs:
-    """What the samplers of one run call; each is compiled once for a number of rows.
+    """Compiled programs that the samplers of one run share; each is compiled once for each number of rows.
 
-    `game_of(values)` is the run's game, for these values of swept fields, which may be traced. Of a population every array
-    of a state has a leading axis of members.
+    `game_of(values)` is the run's game for these values of the swept fields, which may be traced. With `population`
+    every array of a state has a leading axis of members.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class Programs:
         def draw(
             gen: game.Average, member: Any, seed: Any, values: Any, part: Any, folded: int, chunk: int, rows: int
         ) -> PyTree:
-            """Rows part * chunk, ... of `rows`, of which nothing is known."""
-            played, gen = game_of(values), member_of(gen, member)
-            inputs = _require_inputs(played)(key_of(seed, folded), spec.blank(rows))
-            own = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, part * chunk, chunk), inputs)
-            return played.sample(gen.params, gen.stats, *own)
+            """Samples of rows part * chunk, ..., part * chunk + chunk - 1 of `rows` blank rows."""
+            this_game, gen = game_of(values), member_of(gen, member)
+            inputs = _require_inputs(this_game)(key_of(seed, folded), spec.blank(rows))
+            row_inputs = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, part * chunk, chunk), inputs)
+            return this_game.sample(gen.params, gen.stats, *row_inputs)
 
         def inputs_of(batch: Batch | None, seed: Any, values: Any, part: Any, folded: int, rows: int) -> tuple:
-            """Of a batch, or of rows of which nothing is known."""
+            """Inputs for the rows of a batch, or for `rows` blank rows."""
             key = key_of(seed, folded)
-            known = spec.blank(rows) if batch is None else batch
-            return _require_inputs(game_of(values))(key if batch is None else jax.random.fold_in(key, part), known)
+            conditions = spec.blank(rows) if batch is None else batch
+            return _require_inputs(game_of(values))(key if batch is None else jax.random.fold_in(key, part), conditions)
 
         def sample(gen: game.Average, member: Any, values: Any, *inputs: Any) -> PyTree:
             gen = member_of(gen, member)
@@ -76,10 +76,10 @@ class Programs:
 
         @functools.cache
         def view(name: str) -> Callable:
-            def asked(state: game.State, member: Any, values: Any, *inputs: Any) -> PyTree:
+            def apply_view(state: game.State, member: Any, values: Any, *inputs: Any) -> PyTree:
                 return game_of(values).views[name](member_of(state, member), *inputs)
 
-            return compiled(asked)
+            return compiled(apply_view)
 
         self.draw = compiled(draw, "folded", "chunk", "rows")
         self.inputs = compiled(inputs_of, "folded", "rows")
@@ -88,73 +88,74 @@ class Programs:
 
     @functools.cached_property
     def kinds(self) -> "Kinds":
-        """What `sample` takes, of one row."""
+        """The inputs that `sample` takes, for one row."""
         batch = dict(self.spec.blank(1))
         with arithmetic(self._precision, "float32"):
-            made = _require_inputs(self.game_of({}))(jax.random.key(0), batch)
-        whose = [next((name for name, y in batch.items() if x is y), "") for x in made]
-        label = whose.index("label") if "label" in whose else None
+            inputs = _require_inputs(self.game_of({}))(jax.random.key(0), batch)
+        sources = [next((name for name, y in batch.items() if x is y), "") for x in inputs]
+        label = sources.index("label") if "label" in sources else None
         return Kinds(
-            tuple(jax.typeof(x) for x in made), label, tuple(name for name in whose if name not in ("", "label"))
+            tuple(jax.typeof(x) for x in inputs), label, tuple(name for name in sources if name not in ("", "label"))
         )
 
 
 class Kinds(NamedTuple):
-    """What a generator is given, each [b ...]."""
+    """The inputs of a generator."""
 
-    arrays: tuple[Any, ...]
-    label: int | None  # which of them is the batch's label as it is
-    needs: tuple[str, ...]  # arrays of the batch that are handed on as they are: images to translate
+    arrays: tuple[Any, ...]  # shape and type of each, [b ...]
+    label: int | None  # index of the one that is the label of the batch
+    needs: tuple[str, ...]  # other arrays of the batch that are inputs, such as images to translate
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """A trained generator: `sampler(*inputs)` are samples [b ...] as float32, images in [-1, 1].
+    """A trained generator: `sampler(*inputs)` returns samples [b ...] as float32, images in [-1, 1].
 
-    What a caller leaves out at the end are the inputs of `sampler.inputs(rows)`: of a conditional generator the classes in
-    turn. `sampler.draw(n)` are n samples from noise that is the same every time, as a run's pictures and measures take
-    them; `sampler.ask(view, ...)` asks the game's other networks.
+    Inputs that are left out at the end are those of `sampler.inputs(rows)`; labels of a conditional generator are then
+    the classes in turn. `sampler.draw(n)` returns n samples from noise that is the same every time, as a run's pictures
+    and measures use them. `sampler.ask(view, ...)` applies the game's other networks.
     """
 
     programs: Programs = dataclasses.field(repr=False)
-    generator: game.Average = dataclasses.field(repr=False)  # what is sampled: averaged, or raw
-    state: game.State = dataclasses.field(repr=False)  # its run's
-    step: int  # rounds it was trained for
-    how: Mapping[str, Any]  # what a protocol says of its samples
-    member: int = 0  # of a population, whose arrays have a leading axis of members
+    generator: game.Average = dataclasses.field(repr=False)  # averaged, or raw
+    state: game.State = dataclasses.field(repr=False)  # of its run
+    step: int  # number of rounds of training
+    how: Mapping[str, Any]  # description of the samples for protocols
+    member: int = 0  # index into a population, whose arrays have a leading axis of members
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # of the swept fields
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)  # the flags of its run
     recipe: Any = dataclasses.field(default=None, repr=False)  # as its experiment builds it
-    data_digest: str = ""  # of the data as they were
+    data_digest: str = ""  # of the training data
 
     @property
     def spec(self) -> Spec:
-        """Of its data."""
+        """The specification of its training data."""
         return self.programs.spec
 
     @property
     def views(self) -> tuple[str, ...]:
-        """What `ask` can be asked."""
+        """The names of the views that `ask` accepts."""
         return tuple(self.recipe.game.views)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """By which labels may be given; their numbers where the data has no names."""
+        """Names of the classes, which labels may use; their numbers where the data has no names."""
         return tuple(self.spec.meta.get("class_names", ())) or tuple(str(i) for i in range(self.classes))
 
     @property
     def classes(self) -> int:
+        """Number of classes of a conditional generator; 0 for others."""
         return self.spec.classes if self.programs.kinds.label is not None else 0
 
     def __call__(self, *inputs: Any) -> PyTree:
-        """Samples of these inputs, each [b ...]; labels may be names of classes.
+        """Returns samples for these inputs, each [b ...]; labels may be names of classes.
 
-        ValueError for other ranks, last axes or numbers of rows than the generator takes, and for labels that are none of
-        the classes. Heights and widths are its own affair: translators take any.
+        Raises ValueError for a rank, last axis or type that the generator does not take, unequal numbers of rows, and
+        labels that are none of the classes. Heights and widths are not checked, since translators may take any.
         """
         kinds = self.programs.kinds.arrays
         if not 1 <= len(inputs) <= len(kinds):
-            raise ValueError(f"the generator takes {_told(kinds)}; got {len(inputs)} arrays{self._hint()}")
+            raise ValueError(f"the generator takes {_described(kinds)}; got {len(inputs)} arrays{self._hint()}")
         given = [self._fitting(i, x) for i, x in enumerate(inputs)]
         if len({len(x) for x in given}) > 1:
             raise ValueError(f"inputs must have one number of rows; got {', '.join(str(x.shape) for x in given)}")
@@ -162,52 +163,59 @@ class Sampler:
         return _host(self.programs.sample(self.generator, np.int32(self.member), self.values, *given, *rest))
 
     def inputs(self, rows: int | Batch, seed: int = 0) -> tuple:
-        """What `sampler(...)` takes for so many rows, or for the rows of a batch: noise drawn by `seed`, and what the batch
-        knows. ValueError for fewer than one row.
+        """Returns inputs of `sampler(...)` for a number of rows, or for the rows of a batch: noise drawn by `seed`, and
+        arrays of the batch. Raises ValueError for fewer than one row, and for a number where the generator needs a
+        batch.
         """
-        known = self._known(rows)
+        batch = self._batch_of(rows)
         count = rows if isinstance(rows, int) else rows_of(rows)
-        return self.programs.inputs(known, np.uint32(seed), self.values, np.int32(0), 0, count)
+        return self.programs.inputs(batch, np.uint32(seed), self.values, np.int32(0), 0, count)
 
     def latents(self, count: int, seed: int = 0) -> jax.Array:
-        """[count z], the first of `inputs`: of a plain generator its noise, from N(0, I)."""
+        """Returns the first of `inputs`, [count z]; for a plain generator noise from N(0, I)."""
         return self.inputs(count, seed)[0]
 
     def draw(self, rows: int | Batch, seed: int = 0, folded: int = 0) -> PyTree:
-        """Samples of so many rows of which nothing is known, or of the rows of a batch on the host, a part at a time. Their
-        noise is that of `seed`, of which `folded` makes another.
+        """Returns samples for a number of rows, or for the rows of a batch on the host, computed a part at a time.
+
+        The noise is drawn by `seed`, into whose key `folded` is folded unless it is 0. Raises ValueError as `inputs`.
         """
-        known = self._known(rows)
-        own = (np.int32(self.member), np.uint32(seed), self.values)
-        # One part after another: of several calls in flight, each of which gathers from all devices, the CPU's threads may
-        # take one device's share of each, and wait for ever.
-        if known is None:
+        batch = self._batch_of(rows)
+        common = (np.int32(self.member), np.uint32(seed), self.values)
+        # Each part is fetched before the next is started. With several calls in flight, each of which gathers from all
+        # devices, the threads of the CPU backend may each take one device's share of a different call, and deadlock.
+        if batch is None:
             assert isinstance(rows, int)
             chunk = min(rows, CHUNK)
-            full = -(-rows // chunk) * chunk  # one compiled size
+            full = -(-rows // chunk) * chunk  # a multiple of the chunk, so that one program is compiled
             draw = self.programs.draw
-            parts = [_host(draw(self.generator, *own, np.int32(i), folded, chunk, full)) for i in range(full // chunk)]
+            parts = [
+                _host(draw(self.generator, *common, np.int32(i), folded, chunk, full)) for i in range(full // chunk)
+            ]
             return _joined(parts, rows)
         parts = []
-        for i, part in enumerate(_chunks(known)):
+        for i, part in enumerate(_chunks(batch)):
             inputs = self.programs.inputs(part, np.uint32(seed), self.values, np.int32(i), folded, rows_of(part))
-            parts.append(_host(self.programs.sample(self.generator, own[0], self.values, *inputs)))
-        return _joined(parts, rows_of(known))
+            parts.append(_host(self.programs.sample(self.generator, common[0], self.values, *inputs)))
+        return _joined(parts, rows_of(batch))
 
     def zeros(self, rows: int | Batch) -> PyTree:
-        """What `draw` gives, in shape and type, all 0: without drawing. ValueError as there."""
-        known = self._known(rows)
+        """Returns zeros of the shape and type of what `draw` returns, without sampling. Raises ValueError as `draw`."""
+        batch = self._batch_of(rows)
         count = rows if isinstance(rows, int) else rows_of(rows)
 
         def drawn(gen: game.Average) -> PyTree:
-            inputs = self.programs.inputs(known, np.uint32(0), self.values, np.int32(0), 0, count)
+            inputs = self.programs.inputs(batch, np.uint32(0), self.values, np.int32(0), 0, count)
             return self.programs.sample(gen, np.int32(self.member), self.values, *inputs)
 
         return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(drawn, self.generator))
 
     def ask(self, view: str, *inputs: Any) -> PyTree:
-        """What the game's view of that name makes of the inputs, each [b ...], a part at a time; `state.gen` is then what
-        is sampled, `state.disc` D as it was trained. UserError where the game has no such view.
+        """Applies the game's view of that name to the inputs, each [b ...], a part at a time; returns arrays [b ...].
+
+        In the state that the view is given, `state.gen` is the sampled generator, and `state.disc` D as trained. Raises
+        UserError where the game has no such view, and ValueError for inputs with unequal numbers of rows, images that
+        are no floats or out of range, or a view that returns a scalar.
         """
         views = self.recipe.game.views
         if view not in views:
@@ -215,16 +223,18 @@ class Sampler:
                 f"this game has no view {view!r}: there are {', '.join(views) or 'none'}; what G makes is sampler(...) itself"
             )
         gen, disc = (game.Player(params=x.params, stats=x.stats, opt=()) for x in (self.generator, self.state.disc))
-        seen = self.state.replace(gen=gen, disc=disc)
+        view_state = self.state.replace(gen=gen, disc=disc)
         counts = {len(x) for x in jax.tree.leaves(inputs)}
         if len(counts) != 1:
             raise ValueError(f"what a view is asked are arrays of one number of rows; got {sorted(counts) or 'none'}")
         for x in jax.tree.leaves(inputs):
-            _require_near(view, x)
+            _require_range(view, x)
             if np.ndim(x) > 2 and not jnp.issubdtype(x.dtype, jnp.floating):  # no codes, which are [b] or [b n]
                 raise ValueError(f"{view} was given {x.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1")
-        call = self.programs.view(view)
-        parts = [_host(call(seen, np.int32(self.member), self.values, *part)) for part in _chunks(tuple(inputs))]
+        apply_view = self.programs.view(view)
+        parts = [
+            _host(apply_view(view_state, np.int32(self.member), self.values, *part)) for part in _chunks(tuple(inputs))
+        ]
         if any(np.ndim(x) == 0 for x in jax.tree.leaves(parts[0])):
             raise ValueError(
                 f"the view {view!r} gave a scalar: a view gives arrays [b ...], one row for each it is asked"
@@ -232,12 +242,14 @@ class Sampler:
         return _joined(parts, rows_of(tuple(inputs)))
 
     def with_generator(self, generator: game.Average) -> "Sampler":
-        """The same with other parameters and statistics, such as `evaluation.batch_norm.standing` makes."""
+        """Returns the same sampler with another generator, such as the result of `evaluation.batch_norm.standing`."""
         return dataclasses.replace(self, generator=generator)
 
-    def _known(self, rows: int | Batch) -> Batch | None:
-        """The batch; None of a number of rows of which nothing is known. ValueError for less than one row, for whole numbers
-        where the data are floats (0 to 255 would be taken for [-1, 1]), and for a number where images are needed.
+    def _batch_of(self, rows: int | Batch) -> Batch | None:
+        """The batch, or None for a number of rows.
+
+        Raises ValueError for less than one row, for a number where images are needed, and for integers where the data
+        are floats (0..255 would be taken for values in [-1, 1]).
         """
         if isinstance(rows, int):
             if rows < 1:
@@ -253,7 +265,7 @@ class Sampler:
             if kind and jnp.issubdtype(kind.dtype, jnp.floating) and not jnp.issubdtype(x.dtype, jnp.floating):
                 raise ValueError(f"{name} is {x.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1")
             if kind:
-                _require_near(name, x)
+                _require_range(name, x)
         return batch
 
     def _hint(self) -> str:
@@ -262,40 +274,40 @@ class Sampler:
     def _fitting(self, place: int, x: Any) -> Any:
         kinds, label, _ = self.programs.kinds
         kind = kinds[place]
-        known = np.asarray(x) if not isinstance(x, jax.Array) else x
+        array = np.asarray(x) if not isinstance(x, jax.Array) else x
         if place == label:
-            known = self._labels(known)
-        if known.ndim != kind.ndim or (kind.ndim > 1 and known.shape[-1] != kind.shape[-1]):
+            array = self._labels(array)
+        if array.ndim != kind.ndim or (kind.ndim > 1 and array.shape[-1] != kind.shape[-1]):
             raise ValueError(
-                f"the generator takes {_told(kinds)}, and was given {known.shape} for {_told((kind,))}{self._hint()}"
+                f"the generator takes {_described(kinds)}, and was given {array.shape} for {_described((kind,))}{self._hint()}"
             )
-        if jnp.issubdtype(kind.dtype, jnp.floating) and not jnp.issubdtype(known.dtype, jnp.floating):
+        if jnp.issubdtype(kind.dtype, jnp.floating) and not jnp.issubdtype(array.dtype, jnp.floating):
             raise ValueError(
-                f"the generator takes {_told((kind,))}, and was given {known.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1"
+                f"the generator takes {_described((kind,))}, and was given {array.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1"
             )
-        _require_near("this input", known)
-        if jnp.issubdtype(kind.dtype, jnp.integer) and not jnp.issubdtype(known.dtype, jnp.integer):
+        _require_range("this input", array)
+        if jnp.issubdtype(kind.dtype, jnp.integer) and not jnp.issubdtype(array.dtype, jnp.integer):
             raise ValueError(
-                f"the generator takes {_told((kind,))}, and was given {known.dtype}: whole numbers are needed"
+                f"the generator takes {_described((kind,))}, and was given {array.dtype}: whole numbers are needed"
             )
-        return known if isinstance(x, jax.Array) and place != label else np.asarray(known, kind.dtype)
+        return array if isinstance(x, jax.Array) and place != label else np.asarray(array, kind.dtype)
 
-    def _labels(self, known: Any) -> np.ndarray:
-        known, count = np.asarray(known), self.spec.classes
-        if known.dtype.kind in "US":
+    def _labels(self, labels: Any) -> np.ndarray:
+        labels, count = np.asarray(labels), self.spec.classes
+        if labels.dtype.kind in "US":
             names = list(self.spec.meta.get("class_names", ())) or [str(i) for i in range(count)]
-            if unknown := sorted({*known.ravel().tolist()} - {*names}):
+            if unknown := sorted({*labels.ravel().tolist()} - {*names}):
                 raise ValueError(
                     f"no class is called {', '.join(map(repr, unknown[:8]))}: there are {', '.join(names)}"
                 )
-            known = np.array([names.index(name) for name in known.ravel().tolist()], np.int32)
-        if known.ndim != 1 or known.dtype.kind not in "iu" or not ((known >= 0) & (known < count)).all():
-            raise ValueError(f"labels are [b] in [0, {count}); got {known.shape}, {known.ravel()[:8].tolist()}")
-        return known
+            labels = np.array([names.index(name) for name in labels.ravel().tolist()], np.int32)
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not ((labels >= 0) & (labels < count)).all():
+            raise ValueError(f"labels are [b] in [0, {count}); got {labels.shape}, {labels.ravel()[:8].tolist()}")
+        return labels
 
 
 class Draw:
-    """A sampler as an experiment's measure is given it (`types.Draw`)."""
+    """A sampler in the form that an experiment's measure takes (`types.Draw`)."""
 
     def __init__(self, sampler: Sampler, seed: int = 0):
         self._sampler, self._seed = sampler, seed
@@ -306,8 +318,8 @@ class Draw:
         return self._sampler.draw(rows, self._seed)
 
 
-def _require_near(what: str, x: Any) -> None:
-    """ValueError for images, arrays of rank 3 and more, of which some values lie FAR outside [-1, 1]."""
+def _require_range(what: str, x: Any) -> None:
+    """Raises ValueError for images, arrays of rank 3 or more, with an absolute value of FAR or more, or NaN."""
     if np.ndim(x) > 2 and jnp.issubdtype(x.dtype, jnp.floating) and np.size(x):
         low, high = float(x.min()), float(x.max())
         if not max(-low, high) < FAR:
@@ -315,14 +327,14 @@ def _require_near(what: str, x: Any) -> None:
 
 
 def weights(ema_decay: Any) -> str:
-    """What a protocol says of a generator whose recipe averages so."""
+    """Returns the "weights" of a protocol for a recipe with this decay of the average: raw without one."""
     return "raw" if isinstance(ema_decay, (int, float)) and ema_decay == 0 else "averaged (EMA)"
 
 
-def _require_inputs(played: game.Game) -> Callable[..., tuple]:
-    if played.inputs is None:
+def _require_inputs(this_game: game.Game) -> Callable[..., tuple]:
+    if this_game.inputs is None:
         raise UserError("this game makes no samples: it has no `inputs`")
-    return played.inputs
+    return this_game.inputs
 
 
 def _host(tree: PyTree) -> PyTree:
@@ -334,18 +346,18 @@ def _joined(parts: list[PyTree], rows: int) -> PyTree:
 
 
 def _chunks(tree: PyTree) -> Iterator[PyTree]:
-    """CHUNK rows at a time; a short last one repeats its last row, so that one program serves all."""
+    """Yields CHUNK rows at a time; a short last chunk repeats its last row, so that one program is compiled."""
     rows = rows_of(tree)
     size = min(rows, CHUNK)
     for begin in range(0, rows, size):
         part = jax.tree.map(lambda x, begin=begin: np.asarray(x[begin : begin + size]), tree)
-        lacks = size - rows_of(part)
+        missing = size - rows_of(part)
         yield (
-            jax.tree.map(lambda x, lacks=lacks: np.concatenate([x, np.repeat(x[-1:], lacks, 0)]), part)
-            if lacks
+            jax.tree.map(lambda x, missing=missing: np.concatenate([x, np.repeat(x[-1:], missing, 0)]), part)
+            if missing
             else part
         )
 
 
-def _told(kinds: tuple[Any, ...]) -> str:
+def _described(kinds: tuple[Any, ...]) -> str:
     return " and ".join(f"[b{''.join(f' {n}' for n in kind.shape[1:])}] {jnp.dtype(kind.dtype).name}" for kind in kinds)
