@@ -1,1 +1,1 @@
-"""The machine: devices, processes, memory, caches, signals."""
+"""The machine: devices, processes, memory, caches and signals."""

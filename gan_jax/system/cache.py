@@ -1,4 +1,4 @@
-"""What the next start need not compute again, in the user's cache directory: it may be deleted at any time."""
+"""Results that later starts need not compute again, in the user's cache directory, which may be deleted at any time."""
 
 import contextlib
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-MOST = 2**31  # bytes of arrays; what was used longest ago goes first
+MOST = 2**31  # bytes of cached arrays; beyond it the least recently used files are deleted
 OFF = "off"
 
 
 def root() -> Path | None:
-    """GAN_JAX_CACHE, else gan_jax in the user's cache directory; None where GAN_JAX_CACHE is "off"."""
+    """Returns GAN_JAX_CACHE, or by default gan_jax in the user's cache directory; None where GAN_JAX_CACHE is "off"."""
     given = os.environ.get("GAN_JAX_CACHE")
     if given == OFF:
         return None
@@ -22,42 +22,46 @@ def root() -> Path | None:
 
 
 def arrays(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """`make()`, or what it returned when it was last called for this name, which must say all that the arrays depend on.
+    """Returns the arrays cached under `name`, or else those of `make()`, which are then cached.
 
-    What cannot be kept or read again, on a full disk, say, is made anew.
+    The name must determine everything that the arrays depend on. Where the cache cannot be read or written, for example
+    because the disk is full, `make` is called each time. More than MOST / 4 bytes are not cached.
     """
     folder = root()
     if folder is None:
         return make()
     path = folder / "arrays" / f"{name}.npz"
     try:
-        with open(path, "rb") as file, np.load(file) as kept:  # ours, so that it is closed whatever NumPy makes of it
-            found = {key: kept[key] for key in kept.files}  # each with its checksum
+        with (
+            open(path, "rb") as file,
+            np.load(file) as file_arrays,
+        ):  # opened here, since NumPy may not close it on an error
+            stored = {key: file_arrays[key] for key in file_arrays.files}  # reading verifies the checksum of each
         os.utime(path)
-        return found
+        return stored
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
-    made = make()
-    if sum(array.nbytes for array in made.values()) <= MOST // 4:
+    result = make()
+    if sum(array.nbytes for array in result.values()) <= MOST // 4:
         with contextlib.suppress(OSError):
-            _write(path, made)
-    return made
+            _write(path, result)
+    return result
 
 
-def _write(path: Path, made: dict[str, np.ndarray]) -> None:
-    """Under its name only when it is whole."""
+def _write(path: Path, values: dict[str, np.ndarray]) -> None:
+    """Writes the file atomically, then deletes the least recently used files beyond MOST bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **made)  # type: ignore[arg-type]  # NumPy's stubs take the names for its own option
+            np.savez(file, **values)  # type: ignore[arg-type]  # NumPy's stubs take the names for an option of savez
         os.replace(part, path)
     except BaseException:
         os.unlink(part)
         raise
-    others = sorted(path.parent.glob("*.npz"), key=lambda kept: kept.stat().st_mtime, reverse=True)
+    others = sorted(path.parent.glob("*.npz"), key=lambda entry: entry.stat().st_mtime, reverse=True)
     total = 0
-    for kept in others:
-        total += kept.stat().st_size
+    for entry in others:
+        total += entry.stat().st_size
         if total > MOST:
-            kept.unlink()
+            entry.unlink()

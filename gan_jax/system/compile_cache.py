@@ -1,4 +1,4 @@
-"""Where compiled programs are kept, so that the next start of a run need not compile them again."""
+"""JAX's persistent cache of compiled programs, so that the next start of a run need not compile them again."""
 
 import hashlib
 import os
@@ -10,12 +10,13 @@ import jaxlib
 
 from gan_jax.system import cache
 
-MOST = 2**30  # bytes of it; what was used longest ago goes first
+MOST = 2**30  # bytes; beyond it JAX deletes the least recently used programs
 
 
 def directory() -> Path | None:
-    """A directory in the user's cache for this version of XLA on this kind of processor: a program compiled for one
-    processor may use instructions that another has not. None where nothing is to be kept.
+    """Returns a directory in the user's cache for this version of XLA and this kind of processor.
+
+    It is None where caching is off. A program compiled for one processor may use instructions that another one lacks.
     """
     root = cache.root()
     if root is None:
@@ -25,11 +26,11 @@ def directory() -> Path | None:
 
 
 def keep() -> Path | None:
-    """Makes JAX keep compiled programs in `directory()`, unless JAX_COMPILATION_CACHE_DIR names another. None
-    where nothing can be kept: the directory cannot be written to, or JAX_ENABLE_COMPILATION_CACHE is false, or
-    GAN_JAX_CACHE off.
+    """Makes JAX cache compiled programs in `directory()`, unless JAX_COMPILATION_CACHE_DIR names another.
 
-    For a process that is ours. JAX itself tells programs of other flags, devices and shapes apart.
+    Returns the directory, or None where nothing is cached: the directory cannot be written to,
+    JAX_ENABLE_COMPILATION_CACHE is false, or GAN_JAX_CACHE is off. To be called only in a process that belongs to
+    gan_jax, since it changes JAX's configuration. JAX itself distinguishes programs by flags, devices and shapes.
     """
     if not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]  # as JAX documents it
         return None
@@ -51,7 +52,7 @@ def keep() -> Path | None:
 
 
 def _features() -> str:
-    """What the processor can do, as Linux says; elsewhere its name."""
+    """The features of the processor, as Linux lists them; on other systems its name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How the process keeps the memory that XLA's CPU programs work in."""
+"""Settings of glibc's malloc under which the process keeps the memory that XLA's CPU programs work in."""
 
 import ctypes
 import mmap
@@ -7,24 +7,27 @@ import sys
 
 import jax
 
-# Of glibc's malloc.h.
+# Constants of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _MOST = 2**31 - 1  # mallopt takes an int
 _NEVER = -1
 _BLOCK = 2**30
-_PAGE = 2**21  # of the large kind
+_PAGE = 2**21  # a huge page
 
 
 def keep() -> bool:
-    """Makes glibc's malloc keep what the main thread frees, in large pages, for the rest of the process, and JAX run the
-    CPU's programs in that thread (of one device; those of several have threads of their own); whether it could.
+    """Makes glibc's malloc keep memory that the main thread frees, in huge pages; returns whether it could.
 
-    XLA's CPU backend allocates the temporaries of a program anew each time it runs. glibc gives large blocks back to the
-    system, which hands them out again page by page and zeroed: thousands of page faults a round. Only the main thread's
-    blocks can be kept. (All threads in its arena, M_ARENA_MAX = 1, keeps every block, but they then wait for each other
-    in each small allocation: small games took up to twice as long, the longer the more was in the arena.) Only for a
-    process that is ours, before JAX has allocated anything: what is freed stays with it, up to its greatest use of
-    memory. Elsewhere than on Linux with glibc it does nothing.
+    Also makes JAX run programs of a single CPU device in that thread; with several devices, each has its own threads.
+
+    XLA's CPU backend allocates the temporaries of a program anew each time it runs. By default glibc returns large
+    blocks to the system, which provides them again page by page, zeroed: thousands of page faults in each round. Only
+    blocks of the main thread can be kept. (With all threads in one arena, M_ARENA_MAX = 1, every block is kept, but
+    threads then wait for each other in each small allocation: small games took up to twice as long, more so the fuller
+    the arena.)
+
+    To be called only in a process that belongs to gan_jax, before JAX has allocated anything: freed memory stays with
+    the process, up to its peak use. On systems other than Linux with glibc it does nothing.
     """
     if sys.platform != "linux":
         return False
@@ -37,7 +40,7 @@ def keep() -> bool:
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    # Addresses for half as much as there is memory. None of it is used before it is written to.
+    # Reserves addresses for half of the physical memory; no page is used before it is written to.
     count = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 // _BLOCK
     blocks = [block for block in (libc.malloc(_BLOCK) for _ in range(count)) if block]
     for block in blocks:

@@ -1,7 +1,7 @@
-"""Devices: a mesh of two axes, `member`, over which the members of a population are split, and `data`, over which the
-batch is. The state is whole on every device of a member, or split over `data` as well (FSDP).
+"""Device meshes with two axes: the members of a population are split over `member`, and batches over `data`. The state
+of a member is replicated over its devices, or split over `data` as well (FSDP).
 
-The program is written for one device and compiled over the mesh, so losses and batch norm are over the global batch by
+Programs are written for one device and compiled over the mesh, so losses and batch norm use the global batch by
 construction.
 """
 
@@ -22,40 +22,41 @@ MEMBER, DATA = "member", "data"
 
 
 def make(devices: int, rows: int, members: int = 1) -> Mesh:
-    """A mesh of `devices` devices (0: all there are), split over the `members` as far as they go evenly; the minibatches
-    of `rows` rows are split over the rest.
+    """Makes a mesh of `devices` devices (0: all).
 
-    UserError when there are not so many devices, the rows cannot be split evenly, or a process would have none.
+    The axis `member` has gcd(devices, members) devices, and the axis `data`, over which minibatches of `rows` rows are
+    split, the rest. Raises UserError where there are fewer devices, the rows cannot be split evenly, or several
+    processes would not use all of their devices.
     """
-    there = jax.devices()
-    if not 0 <= devices <= len(there):
+    avail = jax.devices()
+    if not 0 <= devices <= len(avail):
         raise UserError(
-            f"--devices {devices}, but there {'is' if len(there) == 1 else 'are'} {len(there)} ({there[0].platform}); use 1 to {len(there)}, or 0 for all"
+            f"--devices {devices}, but there {'is' if len(avail) == 1 else 'are'} {len(avail)} ({avail[0].platform}); use 1 to {len(avail)}, or 0 for all"
         )
-    if jax.process_count() > 1 and devices not in (0, len(there)):
+    if jax.process_count() > 1 and devices not in (0, len(avail)):
         raise UserError(
-            f"--devices {devices}, but {jax.process_count()} processes have {len(there)} together, and all take part: leave --devices out"
+            f"--devices {devices}, but {jax.process_count()} processes have {len(avail)} together, and all take part: leave --devices out"
         )
-    count = devices or len(there)
+    count = devices or len(avail)
     member_axis = math.gcd(count, members)
     if rows % (count // member_axis):
         each = count // member_axis
         raise UserError(
             f"--batch-size {rows} cannot be split over {each} devices; try {-(-rows // each) * each}, or --devices 1"
         )
-    # Auto: under the default, Explicit, a gather from a whole array with split indices is an error.
+    # Auto, because under the default, Explicit, gathering from a replicated array with split indices is an error.
     return jax.make_mesh(
-        (member_axis, count // member_axis), (MEMBER, DATA), axis_types=(AxisType.Auto,) * 2, devices=there[:count]
+        (member_axis, count // member_axis), (MEMBER, DATA), axis_types=(AxisType.Auto,) * 2, devices=avail[:count]
     )
 
 
 def core_each(members: int) -> int:
-    """Makes JAX take this machine's CPU for several devices, for the rest of the process: as many as it has cores, and no
-    more than split the `members` of a population evenly; how many, 1 where it is left as it is.
+    """Makes JAX treat the CPU as several devices, for the rest of the process; returns their number.
 
-    XLA's threads share each operation of a program and wait for each other after it, which of small ones costs more than
-    it gains; a program of its own on each core waits for nobody. Before any other use of JAX. What JAX_NUM_CPU_DEVICES or
-    XLA_FLAGS say of the number stands, and one process among several is left alone.
+    It is the largest number, at most one for each core, that splits the `members` of a population evenly. XLA's threads
+    share each operation of a program and wait for each other after it, which for small operations costs more than it
+    gains; a separate program on each core need not wait. To be called before any other use of JAX. Changes nothing, and
+    returns 1, where JAX_NUM_CPU_DEVICES or XLA_FLAGS set the number, and in a run of several processes.
     """
     settled = jax.config.jax_num_cpu_devices >= 0  # type: ignore[attr-defined]  # as JAX documents it
     given = settled or "device_count" in os.environ.get("XLA_FLAGS", "")
@@ -70,8 +71,8 @@ def core_each(members: int) -> int:
 
 @contextlib.contextmanager
 def local_mesh(count: int | None = None) -> Iterator[Mesh]:
-    """For work of this process alone beside a run: its own devices, the first `count` or all, in place of the run's mesh,
-    and products in float32; gives their mesh.
+    """Context for work of this process alone, apart from the run: uses a mesh of its own devices, the first `count` or
+    all, in place of the run's mesh, and matrix products in float32. Yields that mesh.
     """
     devices = jax.local_devices()[:count]
     grid = jax.make_mesh((len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices)
@@ -80,37 +81,39 @@ def local_mesh(count: int | None = None) -> Iterator[Mesh]:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The layout of what every device holds in full."""
+    """Returns the sharding of arrays that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The layout whose leading axis is split over `data`."""
+    """Returns the sharding whose leading axis is split over `data`."""
     return NamedSharding(mesh, PartitionSpec(DATA))
 
 
 def layout(mesh: Mesh, state: PyTree, population: bool, shard: bool) -> PyTree:
-    """The layout of each array of `state`: a population's first axis over `member`; with `shard`, the longest axis that
-    divides evenly over `data`; else whole.
+    """Returns the sharding of each array of `state`, as a tree.
+
+    The first axis of a population is split over `member`. With `shard`, the longest other axis that divides evenly is
+    split over `data`. All else is replicated.
     """
 
     def of(x: jax.ShapeDtypeStruct) -> NamedSharding:
-        own = x.shape[1:] if population else x.shape
-        rest = _split(own, mesh.shape[DATA]) if shard else ()
+        shape = x.shape[1:] if population else x.shape
+        rest = _split(shape, mesh.shape[DATA]) if shard else ()
         return NamedSharding(mesh, PartitionSpec(*([MEMBER] if population else []), *rest))
 
     return jax.tree.map(of, state)
 
 
 def _split(shape: tuple[int, ...], devices: int) -> tuple[str | None, ...]:
-    """The longest axis that divides evenly over `data`, and none where there is no such axis."""
+    """The partition that splits the longest axis that divides evenly over `data`, or no axis if none does."""
     even = [i for i, n in enumerate(shape) if n % devices == 0 and n >= devices]
     longest = max(even, key=lambda i: shape[i], default=None)
     return tuple(DATA if i == longest else None for i in range(len(shape)))
 
 
 def place(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    """Host arrays, the same in every process, as device arrays so laid out."""
+    """Returns host arrays, the same in every process, as device arrays with this sharding."""
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
 
@@ -121,24 +124,24 @@ def place(tree: PyTree, sharding: NamedSharding) -> PyTree:
 
 
 def split_rows(tree: Tree) -> Tree:
-    """Inside a compiled step: splits the leading axis of every array over the devices of the mesh in use; does nothing
-    without one.
+    """Splits the leading axis of every array over `data`, inside a compiled step; does nothing without a mesh in use.
 
-    Noise drawn inside the step needs it as the batch does: without a layout every device draws, and runs the networks
-    on, all of it.
+    Noise that is drawn inside the step needs it as much as the batch: without a sharding every device draws all of it,
+    and runs the networks on all of it.
     """
     return _constrain(tree, lambda x: PartitionSpec(DATA))
 
 
 def gather(tree: Tree) -> Tree:
-    """Inside a compiled step: every array whole on each device that works on a batch, as a network needs its parameters;
-    where the state is split this is the gathering of FSDP.
+    """Replicates every array over `data`, inside a compiled step, as networks need their parameters.
+
+    Where the state is split, this is the all-gather of FSDP. Does nothing without a mesh in use.
     """
     return _constrain(tree, lambda x: PartitionSpec())
 
 
 def scatter(tree: Tree) -> Tree:
-    """Inside a compiled step: every array split as `layout` splits a state; of gradients, the other half of FSDP."""
+    """Splits every array as `layout` splits a state, inside a compiled step; of gradients, FSDP's reduce-scatter."""
     devices = dict(jax.sharding.get_abstract_mesh().shape).get(DATA, 1)
     return _constrain(tree, lambda x: PartitionSpec(*_split(x.shape, devices)))
 

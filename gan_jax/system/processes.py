@@ -1,4 +1,4 @@
-"""Several processes that play one run: how they find each other, agree, and notice that one is gone."""
+"""Runs of several processes: joining them, agreeing on values, and noticing that one is gone."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ import numpy as np
 
 from gan_jax.types import UserError
 
-# In what the transports and the coordination service say of a process that does not answer.
+# Words in the errors of transports and of the coordination service about a process that does not answer.
 SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "heartbeat", "barrier", "Connection")
-HEARTBEAT = 30  # seconds without a sign of life after which a process counts as gone
+HEARTBEAT = 30  # seconds without a heartbeat after which a process counts as gone
 
 
 def several(environ: Any = os.environ) -> bool:
-    """Whether the environment is that of a process among others, which `jax.distributed` then recognises by itself."""
-    # In the shell of a Slurm allocation, outside srun, there is no step; one process alone needs no meeting point.
+    """Returns whether the environment is that of one of several processes, as recognised by `jax.distributed`."""
+    # A shell in a Slurm allocation, outside srun, has SLURM_NTASKS, but is no step of several processes.
     slurm = environ.get("SLURM_NTASKS", "1") if "SLURM_STEP_NODELIST" in environ else "1"
     counts = [slurm, environ.get("OMPI_COMM_WORLD_SIZE", "1")]
     return (
@@ -30,9 +30,9 @@ def several(environ: Any = os.environ) -> bool:
 
 
 def initialize(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
-    """Joins this process to the others; before any other use of JAX. Does nothing for a process that is alone.
+    """Joins this process to the others of the run; must be called before any other use of JAX.
 
-    UserError where they cannot be reached.
+    Does nothing for a process that is alone. Raises UserError where the others cannot be reached.
     """
     if not coordinator and not several():
         return
@@ -51,7 +51,7 @@ def initialize(coordinator: str = "", num_processes: int = 0, process_id: int = 
 
 
 def peer_lost(error: BaseException | None) -> bool:
-    """Whether that is what a process meets when another one has ended."""
+    """Returns whether an error is of the kind that a process meets when another process of the run has ended."""
     if jax.process_count() == 1:
         return False
     known = isinstance(error, (jax.errors.JaxRuntimeError, TimeoutError, ValueError))
@@ -59,12 +59,12 @@ def peer_lost(error: BaseException | None) -> bool:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Returns whether this is the first process, the one that writes files and prints."""
     return jax.process_index() == 0
 
 
 def broadcast(value: Any) -> Any:
-    """What the first process has, in all of them; of what JSON can say."""
+    """Returns the first process's `value`, which must be JSON, in every process."""
     if jax.process_count() == 1:
         return value
     from jax.experimental import multihost_utils
@@ -76,8 +76,9 @@ def broadcast(value: Any) -> Any:
 
 
 def on_main(action: Callable[[], Any]) -> Any:
-    """Lets the first process do it, and gives what came of it to all: the result, or its UserError, as which an OSError
-    counts as well.
+    """Runs `action` in the first process only, and returns its result, which must be JSON, in every process.
+
+    A UserError of the first process is raised in every process; so is an OSError, as a UserError.
     """
     outcome: dict[str, Any] = {}
     if is_main():
@@ -96,7 +97,7 @@ def on_main(action: Callable[[], Any]) -> Any:
 
 
 def require_equal(what: str, value: Any) -> None:
-    """UserError, in every process, unless all have the same `value`, which JSON must be able to say."""
+    """Raises UserError, in every process, unless `value`, which must be JSON, is the same in all; `what` names it."""
     if jax.process_count() == 1:
         return
     from jax.experimental import multihost_utils

@@ -1,4 +1,4 @@
-"""Stopping when asked: signals are noted, and acted on between two steps."""
+"""Stopping on signals: a signal is recorded, and the run stops between two steps."""
 
 import signal
 import threading
@@ -7,8 +7,9 @@ from typing import Any
 
 
 class Stop:
-    """Notes SIGINT and SIGTERM while it is entered; a second signal interrupts at once. Does nothing outside the main
-    thread.
+    """Context manager that records SIGINT and SIGTERM in `asked`, the number of the signal or 0.
+
+    A second signal raises KeyboardInterrupt at once. Does nothing outside the main thread.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class Stop:
         self.asked = number
 
     def leave(self, number: int) -> None:
-        """As the signal would have: KeyboardInterrupt, or SystemExit with the shell's status for SIGTERM."""
+        """Raises what the signal would have: KeyboardInterrupt, or for SIGTERM SystemExit with the shell's status."""
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + signal.SIGTERM)
