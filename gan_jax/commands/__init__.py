@@ -1,4 +1,4 @@
-"""What a person does with runs and folders: `gan-jax NAME`, a module each."""
+"""The commands of `gan-jax NAME`, a module each, for runs and folders of images."""
 
 import ast
 import importlib.util
@@ -6,8 +6,9 @@ from pathlib import Path
 
 
 def first_line(module: str) -> str:
-    """The first sentence of the docstring of a module, by its import path, as one line; "" where it has none. The module is
-    not imported: a list of programs must not take the seconds that JAX takes.
+    """Returns the first sentence of a module's docstring, as one line without its full stop; "" where there is none.
+
+    The module, given by its import path, is not imported, so that a list of programs need not wait for JAX.
     """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:

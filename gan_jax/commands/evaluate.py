@@ -1,14 +1,14 @@
-"""Measures saved runs, or folders of images, and says how.
+"""Measures saved runs, or folders of images, and prints the values with their protocols.
 
-    gan-jax evaluate runs/dcgan_mnist                  # what its own result.json says, measured again
+    gan-jax evaluate runs/dcgan_mnist                  # repeats the measurement of its result.json
     gan-jax evaluate runs/dcgan_mnist --metrics frechet,kid,prdc --samples 10000
-    gan-jax evaluate runs/one runs/two                 # beside each other, if they can be compared
+    gan-jax evaluate runs/one runs/two                 # side by side, if they can be compared
     gan-jax evaluate pictures/ --data photos/ --features inception
 
-Of a run the averaged generator of its last checkpoint is measured, by its experiment's own measures, or with --metrics,
---samples or another --data by those of images. Values are printed with their protocol and, with --json, written with it.
-Values of several targets are set beside each other only where the protocols are the same; otherwise the fields that differ
-are named.
+For a run, the averaged generator of the last checkpoint is measured, by the measures of its experiment; with --metrics,
+--samples, --data or another flag of what is measured, by metrics of images. With --json, values and protocols are also
+written to a file. Values of several targets are compared only where their protocols agree; otherwise the command fails
+and names the fields that differ.
 """
 
 import dataclasses
@@ -36,42 +36,53 @@ from gan_jax.workdir.sampler import Draw, Sampler
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     targets: Positional[tuple[str, ...]] = ()
-    """What is measured: directories of runs, folders of images, or an .npy or .npz of them."""
+    """What to measure: directories of runs, folders of images, or .npy or .npz files of images."""
     metrics: str = ""
-    """Which, with commas: frechet kid inception_score prdc intra_frechet frechet_infinity kid_subsets precision_recall cas
-    sliced ms_ssim path_length neighbours two_sample; by default what the run itself measures, of a folder the first four."""
+    """Metrics, separated by commas: frechet kid inception_score prdc intra_frechet frechet_infinity kid_subsets
+    precision_recall cas sliced ms_ssim path_length neighbours two_sample. Default: for a run what it measures itself,
+    for a folder the first four."""
     samples: int = 0
-    """Fakes of a run, or images of a folder; 0: as many as the run itself measures, of a folder all."""
+    """Number of samples of a run, or of images of a folder. 0: as many as the run measures itself; all images of a folder."""
     data: str = ""
-    """What it is measured against, as of an experiment: by default what the run was trained on."""
+    """Real images to compare with, as in an experiment. Default: the training data of the run."""
     split: str = "train"
-    """Which part of it."""
+    """Split of the real images."""
     size: int = 0
-    """Side that the images of --data, and of a folder that is measured, are brought to; 0: as the run did."""
+    """Side to which images of --data, and of a measured folder, are resized. 0: as in the run."""
     fit: Literal["same", "crop", "stretch", "pad"] = "same"
-    """How they are brought to it; same: as the run did, of a folder crop."""
+    """How they are resized. same: as in the run; for a folder, crop."""
     features: str = ""
-    """pixels; inception, or the path of its weights; by default those of the run, of a folder a classifier of the data, where it has labels."""
+    """pixels, inception, or the path of Inception weights. Default: those of the run; for a folder, a classifier of the data if it has labels."""
     resizer: Literal["tensorflow", "pytorch", "pillow"] = "tensorflow"
-    """How images are brought to the Inception network's size: as in the original and torch-fidelity, pytorch-fid, or clean-fid."""
+    """How images are resized for the Inception network: as in the original FID and torch-fidelity, pytorch-fid, or clean-fid."""
     raw: bool = False
-    """The generator that was trained, instead of the averaged one."""
+    """Measure the trained generator instead of its average."""
     best: bool = False
-    """The best checkpoint, instead of the last."""
+    """Measure the best checkpoint instead of the last."""
     batch_norm: Literal["running", "batch", "standing"] = "running"
-    """Statistics of batch norm: running averages, each batch of 100 its own, or gathered anew over 50 batches."""
+    """Statistics of batch norm: running averages, of each batch of 100, or gathered anew over 50 batches."""
     member: int = 0
-    """Of a population which, from 0."""
+    """Index of the member of a population, from 0."""
     seed: int = 0
-    """Of latents, and of the images of a folder that has more than --samples."""
+    """Seed of the latents, and of the choice of images from a folder with more than --samples."""
     json: str = ""
-    """Also write the values with their protocols to this file."""
+    """File to which the values and their protocols are written as JSON."""
 
 
-OWN = ("metrics", "samples", "data", "split", "size", "fit", "features", "resizer")  # unless one of them is given
+OWN = (
+    "metrics",
+    "samples",
+    "data",
+    "split",
+    "size",
+    "fit",
+    "features",
+    "resizer",
+)  # with all at their defaults, a run is measured by its experiment
 
 
 def main(config: Config) -> dict[str, Any]:
+    """Runs the command; returns what --json writes. Raises UserError if targets cannot be measured or compared."""
     chosen = tuple(filter(None, config.metrics.split(",")))
     if unknown := set(chosen) - set(METRICS):
         raise UserError(f"--metrics {','.join(sorted(unknown))}: there are {','.join(METRICS)}")
@@ -81,20 +92,22 @@ def main(config: Config) -> dict[str, Any]:
         )
     if config.samples and config.samples < 20:
         raise UserError(f"--samples {config.samples}: at least 20")
-    found = {target: measured(config, target, chosen) for target in config.targets}
-    names = list(next(iter(found.values())))
-    for target, records in found.items():
+    results = {target: measured(config, target, chosen) for target in config.targets}
+    names = list(next(iter(results.values())))
+    for target, records in results.items():
         if [*records] != names:
             raise UserError(
                 f"{config.targets[0]} and {target} have not the same values: {', '.join({*records} ^ {*names})}"
             )
     for name in names:
-        protocol.require_same({target: records[name].protocol for target, records in found.items()})
-    _tell(found)
+        protocol.require_same({target: records[name].protocol for target, records in results.items()})
+    _print_values(results)
     result = {
         "command": provenance.command(config, ("json",), positional=("targets",)),
         **provenance.environment(),
-        "values": {target: {name: one._asdict() for name, one in records.items()} for target, records in found.items()},
+        "values": {
+            target: {name: one._asdict() for name, one in records.items()} for target, records in results.items()
+        },
     }
     if config.json:
         Path(config.json).write_text(json.dumps(result, indent=2, default=dict) + "\n")
@@ -102,18 +115,18 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def measured(config: Config, target: str, metrics: tuple[str, ...]) -> dict[str, Record]:
-    """The records of one target, each with its whole protocol."""
+    """Measures one target; returns records with complete protocols. Raises UserError where it cannot be measured."""
     path = Path(target).expanduser()
     if not (path / "config.json").exists():
-        _require_no_run_meant(path, target)
+        _require_images(path, target)
         return _measured_folder(config, target, metrics)
     run = saved_run(target)
     sampler = load(target, raw=config.raw, member=config.member, best=config.best)
     draw = _drawing(config, sampler)
     try:
         if all(getattr(config, name) == getattr(Config(), name) for name in OWN):
-            own = _evaluate_of(run)
-            records = (own.final or own.measure)(draw)
+            evaluate = _evaluate_of(run)
+            records = (evaluate.final or evaluate.measure)(draw)
         else:
             measures, count = _measures(config, run, sampler)
             names = metrics or measures.during(count)
@@ -132,18 +145,18 @@ def measured(config: Config, target: str, metrics: tuple[str, ...]) -> dict[str,
     return protocol.completed(records, {**draw.how, **which})
 
 
-def _require_no_run_meant(path: Path, target: str) -> None:
-    """UserError for what is not there, and for folders in, or around, which runs are."""
+def _require_images(path: Path, target: str) -> None:
+    """Raises UserError for a path that does not exist, and for a folder that contains runs or is part of one."""
     if not path.exists() and os.sep in target:
         raise UserError(f"{target}: no such file or folder ({path.absolute()})")
-    if path.is_dir() and (inside := sorted(found.parent.name for found in path.glob("*/config.json"))):
+    if path.is_dir() and (inside := sorted(config_file.parent.name for config_file in path.glob("*/config.json"))):
         raise UserError(f"{target} is no run, but holds some: {', '.join(inside[:8])}: name one of them")
     if path.is_dir() and (path.absolute().parent / "config.json").exists():
         raise UserError(f"{target} is a part of a run: name {path.absolute().parent}")
 
 
 def _evaluate_of(run: Saved) -> Evaluate:
-    """The measures of the run's own experiment. UserError for one without, and where its data are no longer the same."""
+    """The measures of the run's experiment; raises UserError where it has none, or its data have changed."""
     if not hasattr(run.module, "setup"):
         raise UserError(f"the experiment {run.module.__name__} has no setup(config), which makes its data and measures")
     setup = run.module.setup(run.config)
@@ -165,14 +178,14 @@ def _other_data(run: Saved, name: str, was: str, now: str) -> UserError:
 
 
 def _measures(config: Config, run: Saved, sampler: Sampler) -> tuple[ImageMeasures, int]:
-    """The table's metrics beside the run's own data, read as it read them, or beside those of --data; and of how many
+    """Metrics of images against the run's training data, read in the same way, or against --data; and the number of
     samples.
     """
     flags = run.config
-    own = hasattr(flags, "stream")  # trained on the images of a set
+    from_images = hasattr(flags, "stream")  # whether the run was trained on a set of images
     size = config.size or getattr(flags, "size", 0)
     fit = getattr(flags, "fit", "crop") if config.fit == "same" else config.fit
-    if not config.data and not own:
+    if not config.data and not from_images:
         raise UserError(
             f"{run.workdir} was not trained on the images of a set: leave --metrics and --samples out, and its own measures are taken; --data names another set"
         )
@@ -184,7 +197,7 @@ def _measures(config: Config, run: Saved, sampler: Sampler) -> tuple[ImageMeasur
         raise _other_data(run, train.name, was, train.digest)
     features = config.features or getattr(flags, "features", "")
     labels = evaluators.IN_TURN if sampler.classes and sampler.classes == train.classes else "none"
-    measures = _beside(config, name, train, size, fit, features, labels, halve=not config.data, stream=stream)
+    measures = _image_measures(config, name, train, size, fit, features, labels, halve=not config.data, stream=stream)
     _require_shape(measures, sampler.spec.shape, str(run.workdir))
     return measures, config.samples or measures.reference.most(getattr(flags, "final_samples", 10_000))
 
@@ -194,21 +207,21 @@ def _measured_folder(config: Config, target: str, metrics: tuple[str, ...]) -> d
         raise UserError(f"{target} is a set of images: say by --data what it is measured against")
     size, fit = config.size, "crop" if config.fit == "same" else config.fit
     train = data.load(config.data, size=size or None, fit=fit)
-    measures = _beside(config, config.data, train, size, fit, config.features, "none", halve=False)
+    measures = _image_measures(config, config.data, train, size, fit, config.features, "none", halve=False)
     images = data.load(target, size=size or None, fit=fit)
     _require_shape(measures, images.spec.shape, target)
     count = min(config.samples or len(images.images), len(images.images))
     rows = np.sort(np.random.default_rng(config.seed).permutation(len(images.images))[:count])
-    made = Candidate(measures.reference, np.asarray(images.images[rows]), None, count, seed=config.seed)
+    candidate = Candidate(measures.reference, np.asarray(images.images[rows]), None, count, seed=config.seed)
     try:
-        records = measures.measured(metrics or measures.during(count), made)
+        records = measures.measured(metrics or measures.during(count), candidate)
     except ValueError as error:
         raise UserError(f"{target}: {error}") from error
     none = dict.fromkeys(("weights", "batch_norm", "checkpoint"), "none")
     return protocol.completed(records, {**none, "sample_seed": config.seed})
 
 
-def _beside(
+def _image_measures(
     config: Config,
     name: str,
     train: ImageSet,
@@ -220,15 +233,17 @@ def _beside(
     halve: bool,
     stream: bool = False,
 ) -> ImageMeasures:
-    """Metrics beside the split that is asked for; what a classifier learns, and memorised neighbours are looked for in, is
-    the training set.
+    """Metrics against the split that the flags name. Classifiers are always trained on the training set, and memorised
+    neighbours searched there.
     """
     test = evaluators.held_out(name, size, fit, stream)
-    own = config.split == "train"
-    real = train if own else data.load(name, config.split, size=size or None, fit=fit, stream=stream)
+    on_train = config.split == "train"
+    real = train if on_train else data.load(name, config.split, size=size or None, fit=fit, stream=stream)
     network = evaluators.chosen(features, train, getattr(resize, config.resizer))
-    # Beside the test images themselves there are none that could be held out.
-    reference = Reference(real, network, test, split=config.split, train=train, halve=halve and own, floor=own)
+    # Against the test images nothing is held out: there are no further images for a floor.
+    reference = Reference(
+        real, network, test, split=config.split, train=train, halve=halve and on_train, floor=on_train
+    )
     return ImageMeasures(reference, labels, how_read(real, size, fit))
 
 
@@ -243,7 +258,7 @@ def _refuse(view: str, /, *inputs: Any) -> Any:
 
 
 class _Drawing(Draw):
-    """As a run's measures draw, with the statistics of batch norm that are asked for."""
+    """Draws samples as the measures of a run do, with the batch norm statistics that the flags choose."""
 
     def __init__(self, sampler: Sampler, seed: int):
         super().__init__(sampler, seed)
@@ -272,21 +287,23 @@ def _drawing(config: Config, sampler: Sampler) -> _Drawing:
     return _Drawing(dataclasses.replace(sampler, how={**sampler.how, "batch_norm": how}), config.seed)
 
 
-def _tell(found: dict[str, dict[str, Record]]) -> None:
-    """The values, what all protocols have in common, and what each metric's has of its own."""
-    names = list(next(iter(found.values())))
+def _print_values(results: dict[str, dict[str, Record]]) -> None:
+    """Prints the values, the fields that all protocols share, and the other fields of each metric's protocol."""
+    names = list(next(iter(results.values())))
     width = max(map(len, names))
-    print("".join([" " * width, *(f"  {target[-24:]:>24}" for target in found)]))
+    print("".join([" " * width, *(f"  {target[-24:]:>24}" for target in results)]))
     for name in names:
-        print("".join([f"{name:<{width}}", *(f"  {records[name].value:>24.6g}" for records in found.values())]))
-    told = {name: one.protocol for name, one in next(iter(found.values())).items()}
-    shared = [key for key, value in told[names[0]].items() if all(how.get(key) == value for how in told.values())]
-    print("  ".join(f"{key}: {told[names[0]][key]}" for key in shared))
-    lines: dict[str, list[str]] = {}  # values of one metric share theirs, but for the floor
-    for name, how in told.items():
-        own = "  ".join(f"{key}: {_short(value)}" for key, value in how.items() if key not in shared)
-        lines.setdefault(own, []).append(name)
-    print(*(f"{', '.join(sharing)}:  {own}" for own, sharing in lines.items() if own), sep="\n")
+        print("".join([f"{name:<{width}}", *(f"  {records[name].value:>24.6g}" for records in results.values())]))
+    protocols = {name: one.protocol for name, one in next(iter(results.values())).items()}
+    shared = [
+        key for key, value in protocols[names[0]].items() if all(how.get(key) == value for how in protocols.values())
+    ]
+    print("  ".join(f"{key}: {protocols[names[0]][key]}" for key in shared))
+    lines: dict[str, list[str]] = {}  # by text, since several values may share it
+    for name, how in protocols.items():
+        specific = "  ".join(f"{key}: {_short(value)}" for key, value in how.items() if key not in shared)
+        lines.setdefault(specific, []).append(name)
+    print(*(f"{', '.join(sharing)}:  {specific}" for specific, sharing in lines.items() if specific), sep="\n")
 
 
 def _short(value: Any) -> str:
