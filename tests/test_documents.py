@@ -1,7 +1,14 @@
-"""What a newcomer reads runs: the README's program, the notebook, the tables."""
+"""What a newcomer reads runs: the README's program, the notebook, the tables, the links, the commands."""
 
+import ast
+import dataclasses
+import importlib
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -15,6 +22,7 @@ from gan_jax.types import UserError
 
 ROOT = Path(experiments.__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {path: path.read_text() for path in (ROOT / "README.md", ROOT / "experiments" / "README.md")}
 MADE_BY = {  # what is no run of an experiment
     "torture": "python -m experiments.torture",
     "equivalence": "pytest tests/test_devices.py --write-results",
@@ -23,17 +31,87 @@ MADE_BY = {  # what is no run of an experiment
 KEPT = sorted((ROOT / "experiments" / "results").glob("*.json"))
 
 
+def program():
+    return next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "make_update" in block)
+
+
 def test_the_program_in_the_readme(capsys):
-    program = next(block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "make_update" in block)
-    lines = [line for line in program.splitlines() if line.strip()]
+    lines = [line for line in program().splitlines() if line.strip()]
     assert len(lines) <= 26, len(lines)
-    exec(compile(program.replace("range(2_000)", "range(20)"), "README.md", "exec"), {"__name__": "readme"})
+    exec(compile(program().replace("range(2_000)", "range(20)"), "README.md", "exec"), {"__name__": "readme"})
     assert "high_quality" in capsys.readouterr().out
 
 
-def test_the_tables_are_made_from_the_results():
-    written = README.split(table.MARKS[0])[1].split(table.MARKS[1])[0].strip()
-    assert written == table.tables()
+@pytest.mark.long
+def test_the_program_in_the_readme_finds_every_mode():
+    """Found on two cores: all 8 modes with a high quality of 0.703, and of 0.644, 0.718 and 0.735 with other seeds of the
+    weights and of the data; after 4,000 steps 0.891.
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", program()], env=environment, capture_output=True, text=True, check=True
+    )
+    found = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert found["modes"] == 8 and found["high_quality"] > 0.6
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 150
+
+
+def anchors(text):
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_pictures_are_there(page):
+    text = re.sub(r"```.*?```", "", PAGES[page], flags=re.S)
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    links = [link for link in links if not link.startswith("https://")]
+    assert len(links) > 20
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_of_experiments_are_real(page):
+    """Each names an experiment, or a tool, and flags that it has."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGES[page], re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", PAGES[page])
+    commands = [line[line.index("python -m experiments.") :] for line in lines if "python -m experiments." in line]
+    assert len(commands) >= 3
+    for command in commands:
+        name, *words = shlex.split(command)[2:]
+        if name == "experiments.NAME":
+            continue
+        config = importlib.import_module(name).Config
+        fields = {field.name.replace("_", "-"): field.type for field in dataclasses.fields(config)}
+        known = {*fields, *(f"no-{flag}" for flag, kind in fields.items() if kind in (bool, "bool"))}
+        given = {word[2:].partition("=")[0] for word in words if word.startswith("--")}
+        assert given <= known, command
+
+
+@pytest.mark.parametrize("section", table.SECTIONS)
+def test_the_tables_are_made_from_the_results(section):
+    begin, end = table.marks(section)
+    text = table.PAGE.read_text()
+    assert text.count(begin) == text.count(end) == 1
+    assert text.split(begin)[1].split(end)[0].strip() == "\n".join(table.SECTIONS[section]())
+
+
+def test_every_kind_of_table_row_has_its_cells():
+    """As many as its heading, in every table that is written."""
+    for section, lines in table.SECTIONS.items():
+        for part in "\n".join(lines()).split("\n\n"):
+            rows = [line for line in part.splitlines() if line.startswith("|")]
+            cells = {len(re.split(r" \| |\|---", row.strip("| "))) for row in rows if not row.startswith("|---")}
+            assert len(cells) <= 1, section
+            assert not any("|  |" in row for row in rows), section
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
@@ -64,7 +142,8 @@ def test_a_kept_result_says_how_it_was_made(path):
 
 def test_every_experiment_is_in_the_tables():
     experiments = {path.stem for path in (ROOT / "experiments").glob("[a-z]*.py")}
-    assert experiments == {*table.MIXTURES, *table.IMAGES, *table.VARIANTS, *table.APART}
+    assert experiments == table.NAMED
+    assert all(f"`{name}`" in README or f"`{name}`" in table.PAGE.read_text() for name in experiments)
 
 
 def test_kept_runs_of_published_protocols_are_told_apart():
@@ -84,7 +163,7 @@ def test_what_was_not_measured_in_one_way_is_not_set_side_by_side(monkeypatch):
         how = {"fake": 2_500 if name.endswith("_1") else 2_000, "weights": "raw"}
         one = {"last": 1.0, "best": 1.0, "protocol": how}
         config = {"name": "pacgan_mixtures", "command": "", "steps": 400_000, "images": 1, "seconds": 1, "seeds": [0]}
-        return {**config, "metrics": {"modes": one, "high_quality": one, "reverse_kl": one}}
+        return {**config, "commit": "0" * 40, "metrics": {"modes": one, "high_quality": one, "reverse_kl": one}}
 
     monkeypatch.setattr(table, "read", lambda name: kept(name) if name.startswith("pacgan_mixtures_ring") else None)
     with pytest.raises(UserError, match="GAN and PacGAN2 were not measured in one way: fake: 2500 and 2000"):
@@ -121,6 +200,11 @@ def test_a_kept_protocol_is_read_as_one_of_today():
 def test_a_mean_says_whom_it_leaves_out(members, said):
     found = {"last": 0.2, "last_std": 0.1, "best": 0.1, "best_std": 0.0}
     assert table._value({**found, "members": {str(i): {"last": one} for i, one in enumerate(members)}}, ".1f") == said
+
+
+def test_what_reads_the_same_is_told_once():
+    assert table._value({"last": 8.0, "last_std": 0.0, "best": 8.04, "best_std": 0.01}, ".1f") == "8.0 ± 0.0"
+    assert table._value(None, ".1f") == "not run"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

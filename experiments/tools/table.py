@@ -1,9 +1,9 @@
-"""Keeps finished runs' results and writes the README's tables from all that are kept.
+"""Keeps finished runs' results, and writes the gallery and the tables of experiments/README.md from all that are kept.
 
     python -m experiments.tools.table runs/dcgan_mnist runs/gan_ring
 
 copies each run's result.json and last picture to experiments/results/NAME.json and NAME.png, then rewrites what stands
-between the README's two marks. Without arguments only the tables are written.
+between the marks of each section. Without arguments only the sections are written.
 """
 
 import dataclasses
@@ -11,29 +11,32 @@ import importlib
 import json
 import re
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from tyro.conf import Positional
 
+from experiments.tools import checked
 from experiments.tools.earlier import as_today, today
 from experiments.tools.published import COLLAPSE
+from gan_jax.commands import first_line
 from gan_jax.metrics import protocol
 from gan_jax.training import cli
 from gan_jax.types import UserError
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "results"
+PAGE = ROOT / "experiments" / "README.md"
 LARGEST = 400_000  # bytes of a picture in the repository
-MARKS = ("<!-- results: written by `python -m experiments.tools.table` -->", "<!-- end of results -->")
 MIXTURES = ("gan_ring", "gan_grid")
-# Of which no table stands in the README yet.
-APART = ("infogan_mnist", "cyclegan_digits")
 IMAGES = (
     "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist", "wgan_mnist", "wgan_gp_mnist",
     "cgan_mnist", "dcgan_fashion", "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10",
 )  # fmt: skip
+CODES = ("infogan_mnist",)
+TRANSLATION = ("cyclegan_digits",)
 # Runs of published protocols, kept apart by these flags, and with fewer --steps where the paper's take days.
 VARIANTS = {
     "pacgan_mixtures": ("mixture", "packing"),
@@ -41,6 +44,25 @@ VARIANTS = {
     "stacked_mnist": ("width", "packing"),
     "stacked_mnist_dcgan": ("width",),
 }
+NAMED = {*MIXTURES, *IMAGES, *CODES, *TRANSLATION, *VARIANTS}  # every experiment
+MODES = {"ring": 8, "grid": 25, "stacked MNIST": 1000}
+KMEANS = "0.49 to 0.56"  # of ten means on MNIST's pixels, by start: experiments/infogan_mnist.py
+# Metric -> what it is called in a table, and how it is written.
+COUNTED = {
+    "modes": ("modes found", ".1f"),
+    "high_quality": ("high quality (share of samples)", ".3f"),
+    "reverse_kl": ("reverse KL (nats)", ".3f"),
+}
+LEARNT = {
+    "frechet_classifier": ("Fréchet distance (less is better)", ".2f"),
+    "kid_classifier": ("KID (less is better)", ".3f"),
+    "inception_score_classifier": ("Inception Score (more is better)", ".2f"),
+    "precision_classifier": ("precision (share)", ".3f"),
+    "recall_classifier": ("recall (share)", ".3f"),
+}
+MATCHED = {"matched_accuracy": ("accuracy of the codes (share)", ".3f"), "used_codes": ("codes in use (share)", ".2f")}
+L1 = {"l1_to_b": ("to edges: L1 (pixels in [-1, 1])", ".3f"), "l1_to_a": ("to digits: L1 (pixels in [-1, 1])", ".3f")}
+EFFORT = ("seeds", "steps and real images of each seed, minutes of all", "code")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +79,8 @@ def keep(workdir: Path) -> None:
     if not path.exists():
         raise UserError(f"{workdir} holds no result.json: it is no run's directory, or the run is not finished")
     result = json.loads(path.read_text())
-    if result["name"] not in {*MIXTURES, *IMAGES, *VARIANTS, *APART}:
-        raise UserError(f"{result['name']} has no row yet: add it to MIXTURES, IMAGES, VARIANTS or APART in {__file__}")
+    if result["name"] not in NAMED:
+        raise UserError(f"{result['name']} has no row yet: add it to a table of {__file__}")
     commits = {start["commit"] for start in result.get("starts", [result])}
     if len(commits) > 1 or None in commits or any(commit.endswith("+") for commit in commits):
         raise UserError(
@@ -107,7 +129,7 @@ def read(name: str) -> dict[str, Any] | None:
 
 
 def _value(metric: dict[str, Any] | None, form: str) -> str:
-    """last (best), of a population each with its standard deviation"""
+    """last (best), or the last alone where both read the same; of a population each with its standard deviation"""
     if metric is None:
         return "not run"
 
@@ -117,11 +139,11 @@ def _value(metric: dict[str, Any] | None, form: str) -> str:
         spread = f" ± {metric[f'{which}_std']:{form}}" if f"{which}_std" in metric else ""
         return f"{metric[which]:{form}}{spread}"
 
+    text = told("last") if told("last") == told("best") else f"{told('last')} ({told('best')})"
     last = [one["last"] for one in metric.get("members", {}).values()]
     if 0 < last.count(None) < len(last):  # which the mean leaves out
-        return f"{told('last')} ({told('best')}), of {len(last) - last.count(None)} seeds, else not finite"
-
-    return f"{told('last')} ({told('best')})"
+        return f"{text}, of {len(last) - last.count(None)} seeds, else not finite"
+    return text
 
 
 def _seeds(result: dict[str, Any] | None) -> str:
@@ -143,6 +165,29 @@ def _effort(result: dict[str, Any] | None) -> str:
     return f"{steps} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min"
 
 
+def _code(result: dict[str, Any] | None) -> str:
+    """The commit that the result was made by."""
+    return "not run" if result is None else result["commit"][:7]
+
+
+def _made(result: dict[str, Any] | None) -> list[str]:
+    """The cells under EFFORT."""
+    return [_seeds(result), _effort(result), _code(result)]
+
+
+def _measured(result: dict[str, Any] | None) -> dict[str, Any]:
+    """The values of a result by metric, those of many samples before those of few."""
+    return result["metrics"] | result.get("final", {}) if result else {}
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell or "-" for cell in cells) + " |"
+
+
+def _head(*cells: str) -> list[str]:
+    return [_row(*cells), "|---" * len(cells) + "|"]
+
+
 def _require_one_way(names: tuple[str, ...], metric: str) -> None:
     """UserError where two results on one set were not measured in one way; a conditional generator's labels apart."""
     by_set: dict[str, dict[str, Any]] = {}
@@ -157,233 +202,152 @@ def _require_one_way(names: tuple[str, ...], metric: str) -> None:
 
 
 def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
-    _require_one_way(names, next(iter(columns.values()))[0])
-    lines = ["| experiment | " + " | ".join(columns) + " | seeds | effort |", "|---" * (len(columns) + 3) + "|"]
+    _require_one_way(names, next(iter(columns)))
+    lines = _head("experiment", *(title for title, _ in columns.values()), *EFFORT)
     for name in names:
         result = read(name)
-        metrics = result["metrics"] | result.get("final", {}) if result else {}
-        lines.append(
-            f"| `{name}` | "
-            + " | ".join(_value(metrics.get(key), form) for key, form in columns.values())
-            + f" | {_seeds(result)} | {_effort(result)} |"
-        )
+        found = _measured(result)
+        values = [_value(found.get(key), form) for key, (_, form) in columns.items()]
+        lines.append(_row(f"[`{name}`]({name}.py)", *values, *_made(result)))
     return lines
 
 
-def collapse() -> list[str]:
-    """The benchmarks of mode collapse, beside what is published."""
-    lines = [
-        "| mode collapse | modes | high quality | reverse KL (nats) | seeds | effort | published, ± standard error: modes | high quality | reverse KL | by |"
-    ]
-    lines.append("|---" * 10 + "|")
-    for bench, rows in COLLAPSE.items():
-        for what, name, published in rows:
-            result = read(name) if name else None
-            metrics = result["metrics"] if result else {}
-            cells = [
-                _value(metrics.get(key), form)
-                for key, form in (("modes", ".1f"), ("high_quality", ".3f"), ("reverse_kl", ".3f"))
-            ]
-            if result and "high_quality" not in metrics:
-                cells[1] = ""
-            cells += [_seeds(result), _effort(result)] if name else ["", ""]
-            lines.append(f"| {bench}: {what} | " + " | ".join([*(cells if name else [""] * 5), *published]) + " |")
-        found = {what: result["metrics"]["reverse_kl"]["protocol"] for what, name, _ in rows if (result := read(name))}
-        # Which rows are of averaged weights, they say; the unit of length is each experiment's own.
-        alike = {what: {k: v for k, v in how.items() if k not in ("weights", "std")} for what, how in found.items()}
-        if alike:
-            protocol.require_same(alike)
-        floors = [how.get("floor") for how in found.values()]
-        if floor := next(filter(None, floors), None):
-            lines.append(f"| {bench}: *real images* | | | {floor:.3f} |" + " |" * 6)
-    return lines
+def mixtures() -> list[str]:
+    return _rows(MIXTURES, COUNTED)
+
+
+def images() -> list[str]:
+    return _rows(IMAGES, LEARNT) + _floor(IMAGES, LEARNT)
 
 
 def _floor(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
     """What other real images score in the fakes' place, once for each data set."""
     lines, seen = [], set()
     for result in filter(None, map(read, names)):
-        digest, metrics = result["data"]["digest"], result["metrics"] | result.get("final", {})
-        if digest not in seen and all(key in metrics for key, _ in columns.values()):
+        digest, found = result["data"]["digest"], _measured(result)
+        if digest not in seen and all(key in found for key in columns):
             seen.add(digest)
-            cells = [f"{metrics[key]['protocol']['floor']:{form}}" for key, form in columns.values()]
-            lines.append(f"| *real {result['data']['name']}* | " + " | ".join(cells) + " | | |")
+            cells = [f"{found[key]['protocol']['floor']:{form}}" for key, (_, form) in columns.items()]
+            lines.append(_row(f"*real images of {result['data']['name']}*", *cells, "", "", ""))
     return lines
 
 
-def tables() -> str:
-    """The Markdown between the marks."""
-    mixtures = {
-        "modes": ("modes", ".0f"),
-        "high quality": ("high_quality", ".4f"),
-        "reverse KL (nats)": ("reverse_kl", ".4f"),
-    }
-    learnt = {
-        "Fréchet": ("frechet_classifier", ".2f"),
-        "KID": ("kid_classifier", ".4f"),
-        "Inception Score": ("inception_score_classifier", ".2f"),
-        "precision": ("precision_classifier", ".3f"),
-        "recall": ("recall_classifier", ".3f"),
-    }
-    kept = [result for result in map(read, MIXTURES + IMAGES) if result]
-    # A population has one virtual device a core; the cores are the same.
-    hardware = sorted({re.sub(r"^\d+ x cpu, ", "", result["hardware"]) for result in kept})
-    lines = [
-        "Last value, and in brackets the best of the run's evaluations; of several seeds the mean ± standard deviation, "
-        "and how many collapsed. Steps and images are those of each seed; minutes are wall-clock of all together on "
-        + (", ".join(hardware) or "no machine yet")
-        + ", shared with other work.",
-        "",
-        *_rows(MIXTURES, mixtures),
-        "",
-        *collapse(),
-        "",
-        *_rows(IMAGES, learnt),
-        *_floor(IMAGES, learnt),
-        "",
-        *speed(),
-        "",
-        *torture(),
-        "",
-        *equivalence(),
-        "",
-        *references(),
-        "",
-        *costs(),
-    ]
-    return "\n".join(lines)
+def codes() -> list[str]:
+    return [*_rows(CODES, MATCHED), _row("*ten means on the pixels*", KMEANS, "", "", "", "")]
 
 
-def speed() -> list[str]:
-    """The last kept run of the benchmark."""
-    result = read("benchmark")
-    if result is None:
-        return ["Speed: not run."]
-    rates = (
-        f"{result['matrix_gflop_per_second']:.0f} GFLOP/s and memory at {result['memory_gigabyte_per_second']:.0f} GB/s"
-    )
-    lines = [
-        f"Speed (`{today(result['command'])}`, {result['hardware']}, where a large {result['settings']['precision']} matrix product runs at {rates}). "
-        "Medians, with the least and the most of the timings; beside other programs, each run in turn with ours, "
-        "the times they need over the time that ours needs. "
-        "Memory is the compiled round's, and that over what the method cannot do without: state, batch, gradients and activations.",
-        "",
-        "| round of | batch | ms (range) | images/s | GFLOP/s | of the matrix rate | the whole loop adds | MB (over needed) | over the others |",
-        "|---" * 9 + "|",
-    ]
-    for name, game in result["games"].items():
-        peers = [f"{_peer(peer['command'])} {peer['ratio']:.2f}" for peer in game.get("peers", ())]
-        cells = [str(game["batch_size"]), f"{game['ms']:.2f} ({game['ms_min']:.2f} - {game['ms_max']:.2f})"]
-        cells += [
-            f"{game['images_per_second']:,.0f}",
-            f"{game['gflop_per_second']:.0f}",
-            f"{game['share_of_matrix_rate']:.0%}",
-        ]
-        cells += [f"{game['loop_overhead']:.1%}", f"{game['peak_mb']:.0f} ({game['peak_mb'] / game['needed_mb']:.2f})"]
-        lines.append(f"| {name} | " + " | ".join([*cells, ", ".join(peers)]) + " |")
-    if "growth" not in result:
-        return lines
-    starts = result["starts"]
-    lines += [
-        "",
-        f"The first round of dcgan_mnist is done {starts['cold_seconds']:.1f} s after the process starts, "
-        f"and {starts['warm_seconds']:.1f} s after where an earlier start has compiled it.",
-        "",
-        "| what grows | game | ms a round (of members, of each) |",
-        "|---" * 3 + "|",
-    ]
-    for what, rows in result["growth"].items():
-        for game in dict.fromkeys(row["game"] for row in rows):
-            own = [row for row in rows if row["game"] == game]
-            key = next(key for key in own[0] if key != "game")
-            lines.append(
-                f"| {what} | {game} | " + ", ".join(f"{_size(row[key])}: {row['ms']:.2f}" for row in own) + " |"
-            )
+def translation() -> list[str]:
+    """Each way beside what needs no training: the input itself, and the mean image of the other domain."""
+    lines = _rows(TRANSLATION, L1)
+    for result in filter(None, map(read, TRANSLATION)):
+        for what, key in (("the input itself", "copy"), ("the mean image of the other domain", "mean_target")):
+            cells = [f"{result['metrics'][name]['protocol'][key]:{form}}" for name, (_, form) in L1.items()]
+            lines.append(_row(f"*{what}*", *cells, "", "", ""))
     return lines
 
 
-def _peer(command: str) -> str:
-    """What tells one peer's command from another's: its flags without values."""
-    flags = re.findall(r" --([a-z][a-z-]*)(?= --| *$)", command)
-    return "PyTorch " + (", ".join(flags) or "eager")
+def collapse() -> list[str]:
+    """The benchmarks of mode collapse, a table each, what is published under what was run here."""
+    lines: list[str] = []
+    for bench, rows in COLLAPSE.items():
+        kept = {what: read(name) if name else None for what, name, _ in rows}
+        columns = {key: value for key, value in COUNTED.items() if bench != "stacked MNIST" or key != "high_quality"}
+        titles = [title.replace("found", f"found, of {MODES[bench]:,}") for title, _ in columns.values()]
+        lines += ["", *_head(bench, *titles, *EFFORT)] if lines else _head(bench, *titles, *EFFORT)
+        for what, name, published in rows:
+            *values, by = published
+            if name:
+                found = _measured(kept[what])
+                own = f"{what} ({by})" if not values[0] else what
+                cells = [_value(found.get(key), form) for key, (_, form) in columns.items()]
+                lines.append(_row(own, *cells, *_made(kept[what])))
+            if values[0]:
+                cells = [value for value, key in zip(values, COUNTED, strict=True) if key in columns]
+                theirs = re.sub(r" \(ours: .*\)", "", what)
+                lines.append(_row(f"*{theirs}: published, {by}*", *cells, "", "", ""))
+        lines += _real(bench, columns, {what: result for what, result in kept.items() if result})
+    return lines
 
 
-def _size(value: Any) -> str:
-    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+def _real(bench: str, columns: Iterable[str], kept: dict[str, dict[str, Any]]) -> list[str]:
+    """The row of real images, where the protocols have one. UserError where they are not one protocol."""
+    found = {what: result["metrics"]["reverse_kl"]["protocol"] for what, result in kept.items()}
+    # Which rows are of averaged weights, they say; the unit of length is each experiment's own.
+    alike = {what: {k: v for k, v in how.items() if k not in ("weights", "std")} for what, how in found.items()}
+    if alike:
+        protocol.require_same(alike)
+    floors = {
+        key: next((how for result in kept.values() if (how := result["metrics"][key]["protocol"].get("floor"))), None)
+        for key in columns
+        if all(key in result["metrics"] for result in kept.values())
+    }
+    if not any(floors.values()):
+        return []
+    cells = [f"{floors[key]:{COUNTED[key][1]}}" if floors.get(key) else "" for key in columns]
+    return [_row("*real images*", *cells, "", "", "")]
 
 
-def torture() -> list[str]:
-    """The run that was killed again and again."""
-    result = read("torture")
-    if result is None:
-        return ["Killed and resumed: not run."]
-    phases = ", ".join(f"{count} while {phase}" for phase, count in result["killed while"].items())
-    same = result["compared"]
-    outcome = f"{len(result['differences'])} differences from" if result["differences"] else "bit for bit as in"
-    return [
-        f"Killed and resumed (`{today(result['command'])}`): {result['kills']} times SIGKILL ({phases}); in the end {same['arrays']} arrays of the state, "
-        f"{same['rows']} rows of the log and {same['pictures']} pictures are {outcome} the run left alone."
-    ]
+def gallery() -> list[str]:
+    """A picture, a number and a command for every kept run, and for every experiment that has none."""
+    kept = sorted(path.stem for path in RESULTS.glob("*.png"))
+    lines = _head("samples", "experiment", "number", "command")
+    for name in (*MIXTURES, *IMAGES, *CODES, *TRANSLATION, *VARIANTS):
+        own = [one for one in kept if (result := read(one)) and result["name"] == name]
+        for one in own or [""]:
+            made = read(one) if one else None
+            command = today(made["command"]) if made else f"python -m experiments.{name}"
+            picture = f'<img src="results/{one}.png" alt="samples of {one}" height="130">' if one else "not run"
+            told = f"[`{name}`]({name}.py): {first_line(f'experiments.{name}')}"
+            lines.append(_row(picture, told, _number(made), f"`{command}`"))
+    return lines
 
 
-def equivalence() -> list[str]:
-    """How far one round on several devices or processes is from the round on one."""
-    result = read("equivalence")
-    if result is None:
-        return ["Devices and processes: not run."]
-    table = result["largest relative difference"]
-    columns = list(next(iter(table.values())))
-    lines = [
-        f"Devices and processes (`{today(result['command'])}`, virtual CPU devices): the largest difference of any array, or metric, after one round with SGD, "
-        "from the round on one device, beside the array's largest entry (at least 0.1, the learning rate; of metrics at least 1).",
-        "",
-        "| game | " + " | ".join(columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    return lines + [
-        f"| {name} | " + " | ".join(f"{row[key]:.0e}" for key in columns) + " |" for name, row in table.items()
-    ]
+def _number(result: dict[str, Any] | None) -> str:
+    """The one of a result's numbers that tells most, beside what real images score."""
+    found = _measured(result)
+    for key, (title, form) in (COUNTED | LEARNT | MATCHED | L1).items():
+        if key in found:
+            floor = found[key]["protocol"].get("floor")
+            beside = "" if floor is None else f"; real images {floor:{form}}"
+            return f"{title}: {_value(found[key], form)}{beside}"
+    return "not run"
 
 
-def references() -> list[str]:
-    """How far the metrics are from the published packages."""
-    result = read("metrics")
-    if result is None:
-        return ["Metrics beside the published packages: not run."]
-    lines = [
-        f"Metrics (`{today(result['command'])}`): the largest difference from what the published packages say of the same features or images "
-        f"({', '.join(result['cases'])}), relative, of values under 1 absolute. Where covariances are singular the packages take roots of rounding errors.",
-        "",
-        "| metric, package | largest difference |",
-        "|---|---|",
-    ]
-    return lines + [f"| {name} | {value:.0e} |" for name, value in result["difference"].items()]
+# Every part of experiments/README.md that is written, by the name in its marks.
+SECTIONS: dict[str, Callable[[], list[str]]] = {
+    "gallery": gallery,
+    "mixtures": mixtures,
+    "collapse": collapse,
+    "images": images,
+    "codes": codes,
+    "translation": translation,
+    "speed": lambda: checked.speed(read("benchmark")),
+    "growth": lambda: checked.growth(read("benchmark")),
+    "kills": lambda: checked.torture(read("torture")),
+    "devices": lambda: checked.equivalence(read("equivalence")),
+    "agreement": lambda: checked.references(read("metrics")),
+    "costs": lambda: checked.costs(read("benchmark_metrics")),
+}
 
 
-def costs() -> list[str]:
-    """What metrics cost."""
-    result = read("benchmark_metrics")
-    if result is None:
-        return ["What metrics cost: not run."]
-    each = [
-        f"{name} {cost['seconds']:.0f} s ({cost['peak_mb'] / 1e3:.1f} GB)" for name, cost in result["metrics"].items()
-    ]
-    return [
-        f"What metrics cost (`{today(result['command'])}`, {result['hardware']}; {result['count']:,} real and {result['count']:,} fake features of "
-        f"{result['dimensions']:,} dimensions, and the most memory of the whole process): {'; '.join(each)}."
-    ]
+def marks(section: str) -> tuple[str, str]:
+    """What stands before and after a section that is written."""
+    return f"<!-- {section}: written by `python -m experiments.tools.table` -->", f"<!-- end of {section} -->"
 
 
-def write_readme(path: Path) -> None:
-    text = path.read_text()
-    head, rest = text.split(MARKS[0])
-    path.write_text(f"{head}{MARKS[0]}\n{tables()}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+def written(text: str) -> str:
+    """The page with every section as the kept results have it."""
+    for section, lines in SECTIONS.items():
+        begin, end = marks(section)
+        head, rest = text.split(begin)
+        text = "\n".join([head + begin, *lines(), end]) + rest.split(end)[1]
+    return text
 
 
 def main(config: Config) -> None:
     for workdir in config.workdirs:
         keep(workdir)
-    write_readme(ROOT / "README.md")
+    PAGE.write_text(written(PAGE.read_text()))
 
 
 if __name__ == "__main__":
