@@ -1,1 +1,1 @@
-"""From a generator to features to a record with its protocol."""
+"""Measuring generators: features of images, feature networks, and records of values with their protocols."""

@@ -1,5 +1,5 @@
-"""The other two ways in which batch norm can make samples: with the statistics of each batch, and with those of many
-batches of the very generator that is sampled.
+"""Alternatives to running averages for sampling with batch norm: the statistics of each batch, and standing statistics
+over many batches of the generator that is sampled.
 """
 
 from typing import Any
@@ -11,13 +11,14 @@ import numpy as np
 from gan_jax.game import Average, Game, Player, State
 from gan_jax.types import Batch, PyTree, Spec, UserError
 
-ROWS = 100  # of a batch
-BATCHES = 50  # of which standing statistics are gathered
+ROWS = 100  # rows of a batch
+BATCHES = 50  # batches from which standing statistics are gathered
 
 
 def batch_samples(game: Game, generator: Average, spec: Spec, count: int, seed: int) -> np.ndarray:
-    """[count ...] samples, each batch of 100 normalised by its own statistics; labels are the classes in turn. UserError for a game that draws
-    no fakes of its own, or more than an array of them.
+    """Returns samples [count ...], each batch of 100 normalised by its own statistics; labels are the classes in turn.
+
+    Raises UserError for a game without `fakes`, or whose fakes are not a single array.
     """
     draw = _drawing(game, generator.params, spec)
     parts = []
@@ -30,11 +31,12 @@ def batch_samples(game: Game, generator: Average, spec: Spec, count: int, seed: 
 
 
 def standing(game: Game, generator: Average, spec: Spec, seed: int = 0) -> Average:
-    """The generator with the statistics of 50 batches of 100 in the place of its running ones (Brock et al. 2019,
-    arXiv:1809.11096, appendix C, "standing statistics").
+    """Returns the generator with standing statistics, of 50 batches of 100, in place of its running averages (Brock et
+    al. 2019, arXiv:1809.11096, appendix C).
 
-    A running statistic s <- m s + (1 - m) b is played once from 0 and once from 1: the difference of the two is m^K, from
-    which, whatever m is, the mean of the b with the same weights is s / (1 - m^K).
+    The running average s <- m s + (1 - m) b is computed over K batches, once from 0 and once from 1. The difference of
+    the two results is m^K, which gives, for any momentum m, the weighted mean of the b as s / (1 - m^K), with s started
+    from 0. Raises UserError for a game without `fakes`.
     """
     draw = _drawing(game, generator.params, spec)
 
@@ -49,13 +51,13 @@ def standing(game: Game, generator: Average, spec: Spec, seed: int = 0) -> Avera
 
 
 def _drawing(game: Game, params: PyTree, spec: Spec) -> Any:
-    """(stats, key, first) -> a batch of fakes in training mode, its labels the classes in turn from row `first` on, and the
-    statistics after it.
+    """Compiled (stats, key, first) -> a batch of fakes in training mode, and the statistics after it. Labels are the
+    classes in turn, from row `first` on.
     """
     fakes = game.fakes
     if fakes is None:
         raise UserError("this game makes its fakes inside its losses: only running statistics can be used")
-    nobody = Player(params={}, stats={}, opt=())
+    no_player = Player(params={}, stats={}, opt=())
 
     @jax.jit
     def draw(stats: PyTree, key: jax.Array, first: int) -> tuple[jax.Array, PyTree]:
@@ -63,7 +65,7 @@ def _drawing(game: Game, params: PyTree, spec: Spec) -> Any:
         if spec.classes:
             blank = {**blank, "label": (first + jnp.arange(ROWS)) % spec.classes}
         side = Player(params=params, stats=stats, opt=())
-        state = State(step=jnp.int32(0), gen=side, disc=nobody, ema=Average(params, stats), aux={})
+        state = State(step=jnp.int32(0), gen=side, disc=no_player, ema=Average(params, stats), aux={})
         return fakes(params, state, blank, key)
 
     return draw

@@ -1,5 +1,5 @@
-"""A classifier of a labelled image set, trained in some minutes and kept: the feature network of the set's own domain,
-where the Inception network, of photographs of a thousand things, is far from home.
+"""A classifier of a labelled image set, trained in some minutes and cached: a feature network for the domain of the
+set. The Inception network, trained on photographs of ImageNet's classes, is less suited to other domains.
 """
 
 import functools
@@ -20,16 +20,16 @@ from gan_jax.evaluation.classifier_net import Classifier
 from gan_jax.system import cache, mesh
 from gan_jax.types import Array, ImageSet, PyTree, UserError
 
-VERSION = 2  # of network and training: another number, another classifier
-STEPS = 5_000  # by which metrics' classifiers are trained
+VERSION = 2  # version of network and training, to be raised when either changes
+STEPS = 5_000  # of training, for the classifiers of metrics
 BATCH = 128
 CALL = 50  # steps in one call of the compiled program
-EVALUATED, ROWS = 500, 5_000  # images in one pass of evaluation, and brought to memory at a time
-SHIPPED = Path(__file__).parent / "classifiers"  # of the sets that are most in use
+EVALUATED, ROWS = 500, 5_000  # images in one evaluation batch, and images in memory at a time
+SHIPPED = Path(__file__).parent / "classifiers"  # classifiers of common sets
 
 
 class Trained(NamedTuple):
-    """A classifier's variables, and what tells it from another."""
+    """A trained classifier."""
 
     variables: PyTree
     classes: int
@@ -37,19 +37,20 @@ class Trained(NamedTuple):
     steps: int
 
     def __call__(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
-        """[n h w c], uint8 or in [-1, 1] -> features [n 128], logits [n classes]."""
+        """Returns features [n 128] and logits [n classes] of images [n h w c], uint8 or in [-1, 1]."""
         forward = functools.partial(_forward, classes=self.classes)
         features, logits = in_chunks(forward, self.variables, images, EVALUATED)
         return features, logits
 
 
 def trained(images: ImageSet, steps: int, seed: int = 0) -> Trained:
-    """A classifier of the set, after `steps` steps of 128 images, or 40 epochs if they are fewer; kept in the user's cache
-    by all that it depends on. Of MNIST, Fashion-MNIST and the digits one comes with gan_jax, so that values of two
-    machines are by the same weights: trained anew they differ, from rounding. They are kept in float16.
+    """Returns a classifier of the set, trained for `steps` steps of 128 images, or for 40 epochs if that is less.
 
-    AdamW (weight decay 1e-4) with a rate that rises to 3e-3 and falls to 0 (Smith and Topin 2018, arXiv:1708.07120), cross-entropy.
-    UserError for a set without labels.
+    Classifiers are cached in the user's cache, by everything they depend on, in float16. Those of MNIST, Fashion-MNIST
+    and the digits come with gan_jax, so that values from different machines use the same weights; weights that are
+    trained anew differ, by rounding. Training minimises the cross-entropy by AdamW (weight decay 1e-4) with a learning
+    rate that rises to 3e-3 and falls to 0 (Smith and Topin 2018, arXiv:1708.07120). Raises UserError for a set without
+    labels.
     """
     if not images.classes:
         raise UserError(f"{images.name} has no labels: a classifier needs some")
@@ -69,31 +70,33 @@ def trained(images: ImageSet, steps: int, seed: int = 0) -> Trained:
     shipped = SHIPPED / f"{name}.npz"
     if shipped.exists():
         with np.load(shipped) as file:
-            kept = {key: file[key] for key in file.files}
+            stored = {key: file[key] for key in file.files}
     else:
-        kept = cache.arrays(name, make)
-    flat = {key: value.astype(np.float32) for key, value in kept.items()}
+        stored = cache.arrays(name, make)
+    flat = {key: value.astype(np.float32) for key, value in stored.items()}
     return Trained(unflatten_dict(flat, sep="/"), images.classes, _digest(flat), steps)
 
 
 def accuracy(classifier: Trained, images: ImageSet) -> float:
-    """The share of the set's images that are classified as labelled, in [0, 1]. UserError for a set without labels."""
+    """Returns the share of images classified correctly, in [0, 1]. Raises UserError for a set without labels."""
     if images.labels is None:
         raise UserError(f"{images.name} has no labels: no classification of it is right or wrong")
-    right = 0
-    for begin in range(0, len(images.images), ROWS):  # that are brought to memory at a time
+    correct = 0
+    for begin in range(0, len(images.images), ROWS):  # in memory at a time
         _, logits = classifier(np.asarray(images.images[begin : begin + ROWS]))
-        right += int((np.asarray(logits).argmax(1) == images.labels[begin : begin + ROWS]).sum())
-    return right / len(images.images)
+        correct += int((np.asarray(logits).argmax(1) == images.labels[begin : begin + ROWS]).sum())
+    return correct / len(images.images)
 
 
 def in_chunks(
     forward: Callable[[PyTree, jax.Array], tuple[jax.Array, ...]], variables: PyTree, images: Array, size: int
 ) -> list[np.ndarray]:
-    """forward(variables, rows) for `size` rows at a time, each of its arrays joined. The rows of a chunk are split over the
-    devices of this process; the last is filled up with its first row, so that one program is compiled.
+    """Computes forward(variables, rows) for `size` rows at a time; returns each of its outputs, concatenated.
+
+    `size` is rounded up to a multiple of the devices of this process, over which the rows of a chunk are split. The
+    last chunk is filled up with copies of its first row, so that one program is compiled.
     """
-    found = []
+    outputs = []
     with mesh.local_mesh() as grid:
         size = -(-size // grid.size) * grid.size
         variables = jax.device_put(variables, mesh.replicated(grid))
@@ -101,8 +104,8 @@ def in_chunks(
             rows = np.asarray(images[begin : begin + size])
             full = np.concatenate([rows, np.repeat(rows[:1], size - len(rows), 0)])
             parts = forward(variables, jax.device_put(full, mesh.batch_sharding(grid)))
-            found.append([np.asarray(part)[: len(rows)] for part in parts])
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+            outputs.append([np.asarray(part)[: len(rows)] for part in parts])
+    return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
 
 @functools.partial(jax.jit, static_argnames="classes")

@@ -1,4 +1,4 @@
-"""A small convolutional classifier of small images: the feature network of a data set's own domain."""
+"""A small convolutional classifier of small images, the feature network for the domain of a data set."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ FEATURES = 128
 
 
 class Classifier(nn.Module):
-    """images [b h w c] in [-1, 1] -> features [b 128], logits [b classes].
+    """Classifier of images [b h w c] in [-1, 1], with sides of at least 4 -> features [b 128], logits [b classes].
 
-    Twice a 3x3 convolution (of 32 and 64 channels), batch norm, ReLU and the largest of every 2x2 pixels; a dense layer
-    with ReLU makes the features, and after dropout another the logits: LeCun et al. 1998, section II, in later words.
-    Sides of at least 4.
+    Two blocks of a 3x3 convolution (32 and 64 channels), batch norm, 2x2 max pooling and ReLU; then a dense layer with
+    ReLU for the features, and, after dropout, a dense layer for the logits. A modern form of LeCun et al. 1998, section
+    II.
     """
 
     classes: int
@@ -35,14 +35,16 @@ class Classifier(nn.Module):
             x = nn.relu(_pool(x))
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)  # [b h/4 w/4 64] -> [b hw/16*64]
         features = nn.relu(nn.Dense(FEATURES)(x))
-        kept = nn.Dropout(self.dropout, deterministic=not train)(features)
-        return features, nn.Dense(self.classes)(kept)
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(features)
+        return features, nn.Dense(self.classes)(hidden)
 
 
 def _pool(x: Array) -> jax.Array:
-    """The largest of every 2x2 pixels; a last odd row or column is left out. By pairs, because on the CPU the gradient of
-    `nn.max_pool` takes ten times as long, and that of `max` divides by how many are equal to it, which are none where the
-    compiler rounds them differently each time.
+    """2x2 max pooling, without a last odd row or column.
+
+    Written as maxima of pairs: on the CPU the gradient of `nn.max_pool` takes ten times as long, and the gradient of
+    `max` divides by the number of entries equal to the maximum, which may be 0 where the compiler computes them twice
+    and rounds differently.
     """
     b, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)

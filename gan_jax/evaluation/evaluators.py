@@ -1,5 +1,5 @@
-"""How a generator is measured while it trains, when the run is over, and by `gan-jax evaluate`; every value travels with
-the protocol by which it was taken.
+"""Measures of generators: during a run, at its end, and by `gan-jax evaluate`. Every value comes with its protocol, the
+description of how it was measured.
 """
 
 import functools
@@ -17,13 +17,13 @@ from gan_jax.evaluation.table import METRICS, NEIGHBOURS, SPLITS, Found
 from gan_jax.metrics import modes as mode_count
 from gan_jax.types import Draw, Evaluate, ImageSet, NoSplit, Record, UserError
 
-IN_TURN = "every class as often, in turn"  # the labels that a conditional generator is given
+IN_TURN = "every class as often, in turn"  # labels of a conditional generator, as protocols describe them
 COLLAPSED = {"modes": "fewer than half of the modes found", "recall": "recall under a quarter of the floor's"}
-DURING = ("frechet", "kid", "inception_score", "prdc", "intra_frechet")  # what a run measures, where it can
+DURING = ("frechet", "kid", "inception_score", "prdc", "intra_frechet")  # metrics of a run, where they can be computed
 
 
 class Flags(Protocol):
-    """Of a configuration what a run's measures take (`config.FromImages` and `config.Measured`)."""
+    """The flags that determine the measures of a run (`config.FromImages` and `config.Measured`)."""
 
     @property
     def data(self) -> str: ...
@@ -42,8 +42,11 @@ class Flags(Protocol):
 
 
 def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
-    """Modes found, share of high quality (3 std) and reverse KL of `count` samples, as PacGAN counts them, and their overlap
-    with equal modes, by which the best is chosen; `collapsed` is 1 where fewer than half of the modes are found, else 0.
+    """Returns the measures for mixtures of Gaussians, on `count` samples.
+
+    Values are the number of modes, the share of samples of high quality (within 3 std) and the reverse KL, as in PacGAN
+    (`metrics.modes.modes`); the overlap with equally likely modes, by which the best checkpoint is chosen; and
+    `collapsed`, 1 where fewer than half of the modes are found, else 0.
     """
 
     def evaluate(draw: Draw) -> dict[str, Record]:
@@ -58,24 +61,27 @@ def mixture(centres: np.ndarray, std: float, count: int = 2_500) -> Evaluate:
 
 
 def stacked(digits: ImageSet, count: int = 26_000) -> Evaluate:
-    """Of images of three digits, one a channel, how many of the 1,000 combinations a classifier of `digits` sees, and the
-    reverse KL of their shares in nats; `floor` in the protocol is what `count` real triples score, `collapsed` is 1 where
-    fewer than half are there, else 0. The protocol of PacGAN, arXiv:1712.04086, section 4.2, but for the classifier.
+    """Returns the measures for stacked digits, images [b h w 3] with one digit in each channel, on `count` samples.
+
+    Values are the number of the 1,000 combinations that a classifier of `digits` finds; the reverse KL of their shares,
+    in nats; and `collapsed`, 1 where fewer than half of the combinations are found, else 0. `floor` in a protocol is
+    the value of `count` real triples. This is the protocol of PacGAN, arXiv:1712.04086, section 4.2, with another
+    classifier.
     """
     network = features_of.classifier(digits, classifier.STEPS)
 
-    def counted(channels: list[np.ndarray]) -> dict[str, float]:
+    def count_triples(channels: list[np.ndarray]) -> dict[str, float]:
         first, second, third = (np.asarray(network(images)[1]).argmax(1) for images in channels)
         return mode_count.categories(100 * first + 10 * second + third, 1_000)
 
     @functools.cache
     def floor() -> dict[str, float]:
         rows = np.random.default_rng(0).integers(0, len(digits.images), (3, count))
-        return counted([np.asarray(digits.images[which]) for which in rows])
+        return count_triples([np.asarray(digits.images[which]) for which in rows])
 
     def evaluate(draw: Draw) -> dict[str, Record]:
         fake = np.asarray(draw(count))
-        values, least = counted([fake[..., i : i + 1] for i in range(3)]), floor()
+        values, least = count_triples([fake[..., i : i + 1] for i in range(3)]), floor()
         how = {**network.ready().protocol, "fake": count, "data": digits.name, "data_digest": digits.digest}
         records = {
             name: Record(value, name == "modes", {**how, "floor": least[name]}) for name, value in values.items()
@@ -87,13 +93,13 @@ def stacked(digits: ImageSet, count: int = 26_000) -> Evaluate:
 
 
 def for_run(config: Flags, real: ImageSet, labels: str = "none") -> Evaluate:
-    """The measures of a run on the images it is trained on, as its flags say: features, numbers of samples."""
+    """Returns the measures of a run against its training images; its flags choose features and numbers of samples."""
     measures = measures_of(config, real, labels)
     return measures.evaluate(config.evaluate_samples, config.final_samples)
 
 
 def measures_of(config: Flags, real: ImageSet, labels: str = "none") -> "ImageMeasures":
-    """The same, of which any metric of the table can be asked."""
+    """Returns, for the same flags, an object that computes any metric of the table."""
     return ImageMeasures(
         Reference(real, chosen(config.features, real), held_out(config.data, config.size, config.fit, config.stream)),
         labels,
@@ -102,12 +108,14 @@ def measures_of(config: Flags, real: ImageSet, labels: str = "none") -> "ImageMe
 
 
 def chosen(name: str, real: ImageSet, resizer: Callable = resize.tensorflow) -> Features:
-    """The features that --features names: "" for a classifier of the set, or where it has no labels its pixels, or of more
-    than 4,096 pixels 2,048 random sums of them; else pixels, inception, or the path of another Inception file.
+    """Returns the features that --features names: "pixels", "inception", the path of Inception weights, or "".
+
+    "" stands for a classifier of the set; for a set without labels, its pixels, or where an image has more than 4,096
+    values, 2,048 random sums of them. Raises UserError for Inception features of images without 1 or 3 channels.
     """
     if name == "pixels" or (not name and not real.classes):
-        many = not name and np.prod(real.spec.shape) > 4_096
-        return features_of.projection(2_048) if many else features_of.pixels()
+        project = not name and np.prod(real.spec.shape) > 4_096
+        return features_of.projection(2_048) if project else features_of.pixels()
     if not name:
         return features_of.classifier(real, classifier.STEPS)
     if real.spec.shape[-1] not in (1, 3):
@@ -118,7 +126,7 @@ def chosen(name: str, real: ImageSet, resizer: Callable = resize.tensorflow) -> 
 
 
 def held_out(name: str, size: int = 0, fit: str = "crop", stream: bool = False) -> ImageSet | None:
-    """The data's test images, where it has some. UserError where they cannot be read."""
+    """Returns the test images of the data; None where there is no test split. Raises UserError if it cannot be read."""
     try:
         return data.load(name, "test", size=size or None, fit=fit, stream=stream)
     except NoSplit:
@@ -126,10 +134,11 @@ def held_out(name: str, size: int = 0, fit: str = "crop", stream: bool = False) 
 
 
 class ImageMeasures:
-    """Any metric of the table (`table.METRICS`) beside one set of real images.
+    """Computes any metric of the table (`table.METRICS`) against one set of real images.
 
-    `labels` tells which a conditional generator is given; `how` how the real images were read. `floor` in a protocol is what
-    held-out images score in the fakes' place (`Reference`). UserError for a set too small to be measured beside.
+    `labels` describes the labels of the samples (IN_TURN or "none"), and `how` how the real images were read. `floor`
+    in a protocol is the value of held-out real images in place of the fakes (`Reference`). Raises UserError for a set
+    that is too small.
     """
 
     def __init__(self, reference: Reference, labels: str, how: Mapping[str, Any]):
@@ -147,10 +156,12 @@ class ImageMeasures:
             )
 
     def evaluate(self, during: int = 2_000, final: int = 10_000) -> Evaluate:
-        """What a run is measured by: Fréchet distance, KID, precision, recall, density and coverage (k = 5), and of a
-        classifier's logits the Inception Score; of a conditional generator, where there are two images of each class, also
-        the Fréchet distance within classes. `during` fakes while it trains, `final` at the end. `collapsed` is 1 where
-        recall is less than a quarter of the floor's, else 0.
+        """Returns the measures of a run, on `during` samples while it trains, and on `final` at its end.
+
+        Values are Fréchet distance, KID, precision, recall, density and coverage (k = 5); where the features have
+        logits, the Inception Score; for a conditional generator, where there are two images of each class, also the
+        Fréchet distance within classes; and `collapsed`, 1 where recall is less than a quarter of its floor, else 0.
+        The numbers of samples are limited to those of the real images. Raises UserError where `during` is too small.
         """
         if during < self.fewest:
             raise UserError(
@@ -168,14 +179,14 @@ class ImageMeasures:
         )
 
     def during(self, count: int) -> tuple[str, ...]:
-        """Which metrics a run of so many samples is measured by."""
+        """Returns the names of the metrics of a run with `count` samples."""
         left_out = set() if self.features.classes else {"inception_score"}
         return tuple(
             name for name in DURING if name not in left_out | (set() if self._by_class(count) else {"intra_frechet"})
         )
 
     def _by_class(self, count: int) -> bool:
-        """Whether fakes are of every class in turn, and there are two real and two held-out images of each."""
+        """Whether fakes have the classes in turn, and there are two real and two held-out images of each class."""
         real, held = self.reference.labels, self.reference.held
         if self.labels != IN_TURN or real is None or held is None or held.labels is None:
             return False
@@ -185,25 +196,25 @@ class ImageMeasures:
     def records(
         self, metrics: Iterable[str], draw: Draw, count: int, *, sampler: Any = None, seed: int = 0
     ) -> dict[str, Record]:
-        """These metrics of `count` samples, whose labels, where they have some, are the classes of the real images in turn."""
+        """Computes metrics of `count` samples, whose labels, if any, are the classes of the real images in turn."""
         labels = np.arange(count) % self.reference.real.classes if self.labels == IN_TURN else None
-        made = Candidate(self.reference, draw(count), labels, count, sampler=sampler, seed=seed)
-        return self.measured(metrics, made)
+        candidate = Candidate(self.reference, draw(count), labels, count, sampler=sampler, seed=seed)
+        return self.measured(metrics, candidate)
 
-    def measured(self, metrics: Iterable[str], made: Candidate) -> dict[str, Record]:
-        """These metrics of images that are there."""
+    def measured(self, metrics: Iterable[str], candidate: Candidate) -> dict[str, Record]:
+        """Computes metrics of a given set of images. Raises ValueError, with the metric's name, where one cannot be."""
         records = {}
         for metric in metrics:
             try:
-                found = METRICS[metric](made)
+                result = METRICS[metric](candidate)
             except ValueError as error:
                 raise ValueError(f"{metric}: {error}") from error
-            floor = self._floor(metric, made.count) if metric in DURING else None
-            network = {} if "features" in found.own else self.features.protocol
-            suffix = "" if "features" in found.own else f"_{self.features.kind}"
-            told = {"real_split": self.reference.split} if "real" in found.own else {}
-            how = {**network, "fake": made.count, **told, "labels": self.labels, **self.how, **found.own}
-            for name, (value, higher) in found.values.items():
+            floor = self._floor(metric, candidate.count) if metric in DURING else None
+            network = {} if "features" in result.own else self.features.protocol
+            suffix = "" if "features" in result.own else f"_{self.features.kind}"
+            split = {"real_split": self.reference.split} if "real" in result.own else {}
+            how = {**network, "fake": candidate.count, **split, "labels": self.labels, **self.how, **result.own}
+            for name, (value, higher) in result.values.items():
                 least = {} if floor is None else {"floor": floor.values[name][0]}
                 records[name + suffix] = Record(value, higher, {**how, **least})
         return records
@@ -219,9 +230,9 @@ class ImageMeasures:
     def _run_records(self, metrics: tuple[str, ...], draw: Draw, count: int) -> dict[str, Record]:
         records = self.records(metrics, draw, count)
         recall = records[f"recall_{self.features.kind}"]
-        fallen = float(recall.value < recall.protocol["floor"] / 4)
+        collapsed = float(recall.value < recall.protocol["floor"] / 4)
         rule = {"rule": COLLAPSED["recall"], **recall.protocol, "floor": 0.0}
-        return records | {"collapsed": Record(fallen, False, rule)}
+        return records | {"collapsed": Record(collapsed, False, rule)}
 
 
 def images(
@@ -233,6 +244,6 @@ def images(
     final: int = 10_000,
     labels: str = "none",
 ) -> Evaluate:
-    """The measures of a run (`ImageMeasures.evaluate`) beside images that are at hand."""
+    """Returns the measures of a run (`ImageMeasures.evaluate`) against images in memory."""
     measures = ImageMeasures(Reference(real, features, test), labels, how_read(real, 0, "none"))
     return measures.evaluate(during, final)

@@ -1,4 +1,4 @@
-"""What metrics look at: functions of images to features, each with the protocol that names it."""
+"""Feature networks: functions from images to the features that metrics use, each with its protocol."""
 
 import functools
 import hashlib
@@ -19,40 +19,42 @@ from gan_jax.types import Array, ImageSet, PyTree
 from gan_jax.workdir.pictures import to_uint8
 
 Apply = Callable[[Array], tuple[np.ndarray, np.ndarray | None]]
-ROWS, ENTRIES = 5_000, 2**26  # images, and their values, that are brought to memory at a time
-FAR = 8.0  # from [-1, 1], where a generator without a last tanh may stray, and 8-bit values as floats go at once
+ROWS, ENTRIES = 5_000, 2**26  # images, and values of images, in memory at a time
+FAR = 8.0  # limit of |x|: a generator without a final tanh may exceed [-1, 1], values in 0..255 exceed this limit
 
 
 class Ready(NamedTuple):
-    """A feature network that can be applied, and what tells it from others."""
+    """A feature network that is ready to be applied, and the fields by which protocols identify it."""
 
-    apply: Apply  # of uint8, or of floats in [-1, 1] as they are
+    apply: Apply  # takes uint8, or floats in [-1, 1] that it does not round
     protocol: Mapping[str, Any]
 
 
 class Features(NamedTuple):
-    """images [n h w c], uint8 -> features [n d] float32, and a classifier's logits [n classes] or None; or of other arrays
-    [n ...], where nothing is rounded.
+    """Function from images [n h w c] to features [n d] float32, and the logits [n classes] of a classifier or None.
+
+    With `bits` None it takes other arrays [n ...], and rounds nothing.
     """
 
-    kind: str  # one word, which metrics on it are called by: "frechet_pixels"
-    ready: Callable[[], Ready]  # which may take a minute the first time: a classifier is trained
-    classes: int = 0  # of the logits; 0: none
-    bits: int | None = 8  # to which images in [-1, 1] are rounded, as pictures are saved; None: not at all
+    kind: str  # one word, the suffix of metrics: "frechet_pixels"
+    ready: Callable[[], Ready]  # may take minutes the first time, to train a classifier
+    classes: int = 0  # number of logits; 0: none
+    bits: int | None = 8  # to which images in [-1, 1] are rounded, as in saved pictures; None: no rounding
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """The network's, and what becomes of pixels before it sees them."""
+        """The protocol of the network, and how pixels are rounded before it."""
         return {**self.ready().protocol, "pixels": "not rounded" if self.bits is None else f"{self.bits} bits"}
 
     def __call__(self, images: Array) -> tuple[np.ndarray, np.ndarray | None]:
-        """Of images in any form: those in [-1, 1] are rounded first. ValueError for values that are not finite, and for
-        those of another range, such as 0 to 255.
+        """Returns features and logits of images, uint8 or floats in [-1, 1], which are rounded first.
+
+        Raises ValueError for values that are not finite, or of another range, such as floats in 0..255.
         """
         return _joined([self._part(images[part]) for part in _parts(images.shape, len(images))])
 
     def rounded(self, images: Array) -> np.ndarray:
-        """As the network is given them; a part at a time, since each step of it takes memory."""
+        """Returns the images as the network takes them, rounded; computed a part at a time, to save memory."""
         return np.concatenate([self._rounded(images[part]) for part in _parts(images.shape, len(images))])
 
     def _rounded(self, images: Array) -> np.ndarray:
@@ -71,40 +73,40 @@ class Features(NamedTuple):
         return self.ready().apply(self._rounded(images))
 
     def batches(self, images: ImageSet, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Of some rows of a set, a part at a time."""
+        """Yields features and logits of some rows of a set, a part at a time."""
         for part in _parts(images.spec.shape, len(rows)):
             yield self._part(np.asarray(images.images[rows[part]]))
 
     def name(self, images: ImageSet, rows: np.ndarray) -> str:
-        """What tells features of these rows from all others: a hash of all that they depend on."""
+        """Returns a hash of everything that the features of these rows depend on."""
         which = hashlib.sha256(rows.astype(np.int64).tobytes()).hexdigest()
         changed = getattr(images.images, "changed", 0)
-        what = {**self.protocol, "data": images.digest, "rows": which, "changed": changed}
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24]
+        facts = {**self.protocol, "data": images.digest, "rows": which, "changed": changed}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
     def cached(self, images: ImageSet, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Of some rows of a set, kept in the user's cache under all that they depend on."""
+        """Returns features and logits of some rows of a set, cached in the user's cache."""
 
         def make() -> dict[str, np.ndarray]:
             features, logits = _joined(list(self.batches(images, rows)))
             return {"features": features} | ({} if logits is None else {"logits": logits})
 
-        kept = cache.arrays(f"features-{self.name(images, rows)}", make)
-        return kept["features"], kept.get("logits")
+        stored = cache.arrays(f"features-{self.name(images, rows)}", make)
+        return stored["features"], stored.get("logits")
 
     def moments(self, images: ImageSet, rows: np.ndarray) -> frechet.Moments:
-        """Of some rows of a set, whose features are never all in memory; kept in the user's cache likewise."""
+        """Returns the moments of the features of some rows of a set, cached, without all features in memory."""
 
         def make() -> dict[str, np.ndarray]:
-            found = frechet.moments(part[0] for part in self.batches(images, rows))
-            return {"n": np.array(found.n), "mean": found.mean, "scatter": found.scatter}
+            result = frechet.moments(part[0] for part in self.batches(images, rows))
+            return {"n": np.array(result.n), "mean": result.mean, "scatter": result.scatter}
 
-        kept = cache.arrays(f"moments-{self.name(images, rows)}", make)
-        return frechet.Moments(int(kept["n"]), kept["mean"], kept["scatter"])
+        stored = cache.arrays(f"moments-{self.name(images, rows)}", make)
+        return frechet.Moments(int(stored["n"]), stored["mean"], stored["scatter"])
 
 
 def _parts(shape: tuple[int, ...], count: int) -> list[slice]:
-    """Of `count` images of this shape [h w c] as many at a time as may be in memory."""
+    """Slices of `count` images of this shape [... h w c], limited by ROWS images and ENTRIES values each."""
     each = min(ROWS, max(1, ENTRIES // max(1, math.prod(shape[-3:]))))
     return [slice(begin, begin + each) for begin in range(0, count, each)]
 
@@ -115,7 +117,7 @@ def _joined(parts: list[tuple[np.ndarray, np.ndarray | None]]) -> tuple[np.ndarr
 
 
 def pixels() -> Features:
-    """The pixels themselves, in [-1, 1]: no perceptual features, but they need nothing."""
+    """Returns the pixels themselves, in [-1, 1], as features: not perceptual, but they need no network."""
 
     def apply(images: Array) -> tuple[np.ndarray, None]:
         return _flat(images), None
@@ -124,12 +126,14 @@ def pixels() -> Features:
 
 
 def projection(dimensions: int, seed: int = 0) -> Features:
-    """Random projections of the pixels: each pixel, by a random sign, is added to one of `dimensions` sums, which keeps
-    squared distances on average, in no memory of its own whatever the images' size (Charikar et al. 2002, count sketch).
+    """Returns random projections of the pixels as features (count sketch, Charikar et al. 2002).
+
+    Each pixel is multiplied by a random sign and added to one of `dimensions` sums, chosen at random. This preserves
+    squared distances in expectation, and needs no projection matrix, however large the images are.
     """
 
     def apply(images: Array) -> tuple[np.ndarray, None]:
-        import scipy.sparse  # here alone
+        import scipy.sparse  # imported only where it is needed
 
         x = _flat(images)
         rng, pixels = np.random.default_rng(seed), np.arange(x.shape[1])
@@ -137,26 +141,28 @@ def projection(dimensions: int, seed: int = 0) -> Features:
         sums = scipy.sparse.csr_array((signs, (pixels, places)), shape=(len(pixels), dimensions))
         return np.asarray(x @ sums), None
 
-    told = {"features": f"{dimensions} signed sums of random pixels, seed {seed}"}
-    return Features("projection", lambda: Ready(apply, told))
+    protocol = {"features": f"{dimensions} signed sums of random pixels, seed {seed}"}
+    return Features("projection", lambda: Ready(apply, protocol))
 
 
 def classifier(images: ImageSet, steps: int) -> Features:
-    """The last layer but one of a classifier of the set (`classifier.trained`), and its logits."""
+    """Returns the features before the logits, and the logits, of a classifier of the set (`classifier.trained`)."""
 
     @functools.cache
     def ready() -> Ready:
         network = trained(images, steps)
-        told = f"classifier of {images.name}, {network.steps} steps, the layer before the logits"
-        return Ready(network.__call__, {"features": told, "network_weights": network.digest, "resizer": "none"})
+        description = f"classifier of {images.name}, {network.steps} steps, the layer before the logits"
+        return Ready(network.__call__, {"features": description, "network_weights": network.digest, "resizer": "none"})
 
     return Features("classifier", ready, images.classes)
 
 
 def inception(path: str = "", resizer: Callable = resize.tensorflow) -> Features:
-    """The network of the Fréchet inception distance and the inception score, as published (`inception_weights.inception`): features
-    [n 2048] of its last pool and logits [n 1008] without their bias. `resizer` is one of `gan_jax.evaluation.resize`, by default that
-    of the original.
+    """Returns the features of the published network of FID and Inception Score (`inception_weights.inception`).
+
+    Features are those of the last pool [n 2048], logits [n 1008] are without bias. `resizer` is a function of
+    `gan_jax.evaluation.resize`, by default that of the original. `path` names a file of weights. Raises UserError where
+    the weights cannot be read.
     """
     variables, digest = inception_weights.inception(path)
     network = Inception(logit_bias=False)
@@ -169,12 +175,12 @@ def inception(path: str = "", resizer: Callable = resize.tensorflow) -> Features
         features, logits = in_chunks(forward, variables, images, 50)
         return features, logits
 
-    told = {
+    protocol = {
         "features": "FID Inception, 2015-12-05, last pool",
         "network_weights": digest[:16],
         "resizer": resizer.__name__,
     }
-    return Features("inception", lambda: Ready(apply, told), 1_008)
+    return Features("inception", lambda: Ready(apply, protocol), 1_008)
 
 
 def _flat(images: Array) -> np.ndarray:

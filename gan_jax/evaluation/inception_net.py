@@ -1,8 +1,8 @@
-"""Inception-v3 as the Fréchet inception distance uses it: TensorFlow's graph of 2015-12-05, with its published weights.
+"""Inception-v3 as used by the Fréchet inception distance: TensorFlow's graph of 2015-12-05, with its published weights.
 
-Szegedy et al. 2016, arXiv:1512.00567, section 6, but for three things that the graph has otherwise: average pools do not
-count their padding, the last block (Mixed_7c) has a max pool in the place of its average pool, and there are 1008
-logits, of which 1000 are ImageNet's classes. Layers have the names of PyTorch's copy of the weights.
+The network is that of Szegedy et al. 2016, arXiv:1512.00567, section 6, with three differences: average pools do not
+count their padding, the last block (Mixed_7c) has a max pool in place of its average pool, and there are 1008 logits,
+of which 1000 are ImageNet's classes. Layers are named as in PyTorch's copy of the weights.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ EPSILON = 1e-3  # of batch norm
 
 
 def _unit(x: Array, name: str, features: int, kernel: tuple[int, int], **options) -> jax.Array:
-    """Convolution, batch norm, ReLU; batch norm is a part of kernel and bias (`variables`)."""
+    """Convolution, batch norm and ReLU; batch norm is folded into kernel and bias (`variables`)."""
     return nn.relu(Conv(features, kernel, name=name, **options)(x))
 
 
 def _inside(x: jax.Array) -> jax.Array:
-    """What a 3x3 convolution without padding makes, of what it makes with it: XLA's CPU backend runs one without at half
-    the speed or less.
+    """Crops the output of a padded 3x3 convolution to that of an unpadded one, which XLA's CPU backend runs at half the
+    speed or less.
     """
     return x[:, 1:-1, 1:-1]
 
@@ -38,15 +38,15 @@ def _shrink(x: jax.Array) -> jax.Array:
 
 
 def _pool_unit(x: jax.Array, features: int) -> jax.Array:
-    """A mean of 3x3 pixels, without the padding, then a 1x1 unit. The two commute up to the ReLU, as the mean of the bias
-    is the bias: pooled after, where there are fewer channels.
+    """3x3 average pooling that does not count the padding, and a 1x1 unit. Pooling and convolution commute, since the
+    mean of the bias is the bias; pooling after the convolution has fewer channels.
     """
     x = Conv(features, (1, 1), name="branch_pool")(x)
     return nn.relu(nn.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False))
 
 
 class BlockA(nn.Module):
-    """[b 35 35 c] -> [b 35 35 224 + pooled]."""
+    """Block [b 35 35 c] -> [b 35 35 224 + pooled]."""
 
     pooled: int
 
@@ -62,7 +62,7 @@ class BlockA(nn.Module):
 
 
 class BlockB(nn.Module):
-    """[b 35 35 c] -> [b 17 17 480 + c]."""
+    """Block [b 35 35 c] -> [b 17 17 480 + c]."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -74,7 +74,7 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """[b 17 17 c] -> [b 17 17 768], with 7x7 convolutions as 1x7 after 7x1."""
+    """Block [b 17 17 c] -> [b 17 17 768], with 7x7 convolutions split into 1x7 and 7x1."""
 
     width: int
 
@@ -93,7 +93,7 @@ class BlockC(nn.Module):
 
 
 class BlockD(nn.Module):
-    """[b 17 17 c] -> [b 8 8 512 + c]."""
+    """Block [b 17 17 c] -> [b 8 8 512 + c]."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -107,7 +107,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """[b 8 8 c] -> [b 8 8 2048]. `max_pool` in the place of the average pool is what the last block of the graph has."""
+    """Block [b 8 8 c] -> [b 8 8 2048]. The last block of the graph has a max pool in place of the average pool."""
 
     max_pool: bool
 
@@ -129,10 +129,10 @@ CROSS = (("a", (1, 3)), ("b", (3, 1)))
 
 
 class Inception(nn.Module):
-    """Images [b 299 299 3] in [-1, 1] -> features [b 2048], which are means of ReLUs, and logits [b 1008].
+    """Inception-v3: images [b 299 299 3] in [-1, 1] -> features [b 2048], means of ReLUs, and logits [b 1008].
 
-    Without `logit_bias` the logits lack their last bias, as they do in most reports of the inception score
-    (Salimans et al. 2016, arXiv:1606.03498): the published code left it out. The variables are the same.
+    Without `logit_bias` the logits have no bias, as in most reported Inception Scores (Salimans et al. 2016,
+    arXiv:1606.03498), since the published code left it out. The variables are the same with and without it.
     """
 
     logit_bias: bool = True
@@ -164,10 +164,11 @@ class Inception(nn.Module):
 
 
 def variables(state_dict: Mapping[str, np.ndarray]) -> PyTree:
-    """The published tensors as variables of `Inception`, each unit's batch norm folded into its convolution in float64:
-    kernel * s and beta - mean * s, with s = gamma / sqrt(var + 0.001).
+    """Converts the published tensors to variables of `Inception`.
 
-    UserError, by name, where tensors are missing, unexpected, of another shape, or not finite.
+    The batch norm of each unit is folded into its convolution in float64: kernel * s and beta - mean * s, with s =
+    gamma / sqrt(var + 0.001). Raises UserError, with their names, where tensors are missing, unexpected, of another
+    shape, or not finite.
     """
     images = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
     params = flatten_dict(jax.eval_shape(Inception().init, jax.random.key(0), images)["params"], sep=".")
@@ -175,7 +176,7 @@ def variables(state_dict: Mapping[str, np.ndarray]) -> PyTree:
     expected = {
         f"{layer}.{part}": shape for layer, size in sizes.items() for part, shape in _tensors(layer, size).items()
     }
-    # A count of training steps, which files of PyTorch before 0.4.1 do not have.
+    # Ignores counts of training steps, which files of PyTorch before 0.4.1 do not have.
     given = {name: tensor for name, tensor in state_dict.items() if not name.endswith(".bn.num_batches_tracked")}
     wrong = {
         "lacks": expected.keys() - given.keys(),
@@ -208,7 +209,7 @@ def variables(state_dict: Mapping[str, np.ndarray]) -> PyTree:
 
 
 def _tensors(layer: str, size: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """The published names and shapes of one layer, whose kernel is [(h w) i o]."""
+    """Published names and shapes of the tensors of one layer, whose kernel is [h w i o], or [i o] for "fc"."""
     *taps, i, o = size
     if layer == "fc":
         return {"weight": (o, i), "bias": (o,)}

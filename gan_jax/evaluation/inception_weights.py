@@ -1,4 +1,4 @@
-"""The published weights of the network that features are taken from: a file given, one kept, or one downloaded, once."""
+"""The published weights of the Inception network: from a given file, from the cache, or downloaded once."""
 
 import hashlib
 import http.client
@@ -15,39 +15,39 @@ from gan_jax.evaluation.inception_net import variables
 from gan_jax.system import cache
 from gan_jax.types import PyTree, UserError
 
-# TensorFlow's weights of 2015-12-05, as pytorch-fid and torch-fidelity have both published them, byte for byte.
+# TensorFlow's weights of 2015-12-05; pytorch-fid and torch-fidelity have published the same file.
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-WAIT = 30  # seconds without an answer, or a next part of it
+WAIT = 30  # seconds without an answer, or without further data
 
 
 def inception(path: str | os.PathLike = "") -> tuple[PyTree, str]:
-    """The variables of `models.inception.Inception` and the SHA-256 of the file they are from, 64 hex digits.
+    """Returns the variables of `inception_net.Inception`, and the SHA-256 of their file, 64 hex digits.
 
-    The file is `path`, of any hash (which is part of a metric's protocol); without one weights/ in the cache directory, to
-    which the published file is downloaded the first time and which is checked against the published hash.
-
-    UserError: there is no such file and it cannot be downloaded, it is another file, or holds other tensors.
+    The file is `path`, which may have any hash (it is part of a metric's protocol); without `path`, the published file
+    in weights/ of the cache directory, which is downloaded the first time, and checked against the published hash.
+    Raises UserError where the file cannot be read or downloaded, has another hash than the published one, or holds
+    other tensors.
     """
-    file = Path(path).expanduser() if path else _kept()
+    file = Path(path).expanduser() if path else _published_file()
     try:
-        found = _sha256(file)
+        digest = _sha256(file)
     except OSError as error:
         raise UserError(f"--features {file} cannot be read: {error.strerror or error}; it should be {URL}") from error
-    if not path and found != SHA256:
+    if not path and digest != SHA256:
         raise UserError(
-            f"{file} is damaged: its SHA-256 is {found}, and should be {SHA256}. Delete it, to download it anew"
+            f"{file} is damaged: its SHA-256 is {digest}, and should be {SHA256}. Delete it, to download it anew"
         )
     try:
-        return variables(torchfile.read(file)), found
+        return variables(torchfile.read(file)), digest
     except UserError as error:
         if str(file) in str(error):
             raise
         raise UserError(f"{file}: {error}") from error
 
 
-def _kept() -> Path:
-    """The published file in the cache directory, downloaded if it is not there."""
+def _published_file() -> Path:
+    """The path of the published file in the cache directory, downloaded if it is not there."""
     name, root = URL.rpartition("/")[2], cache.root()
     if root is None:
         raise UserError(
@@ -58,10 +58,14 @@ def _kept() -> Path:
         return file
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{file}.lock"):  # of several processes one downloads, and the others wait for it
+        with filelock.FileLock(f"{file}.lock"):  # one of several processes downloads, the others wait
             if not file.is_file():
                 _download(file)
-    except (OSError, http.client.HTTPException, NotImplementedError) as error:  # the last: a file system without locks
+    except (
+        OSError,
+        http.client.HTTPException,
+        NotImplementedError,
+    ) as error:  # NotImplementedError: a file system without locks
         raise UserError(
             f"the Inception weights could not be downloaded ({error or type(error).__name__}). Where there is a network: get {URL}, "
             f"and put it at {file}, or name it by --features PATH"
@@ -70,22 +74,22 @@ def _kept() -> Path:
 
 
 def _download(file: Path) -> None:
-    """Under its name only when it is whole and the published one."""
+    """Downloads to a temporary file, which gets its final name only if its hash is the published one."""
     print(f"downloading {URL} (96 MB, once) to {file}", file=sys.stderr, flush=True)
     part = file.with_suffix(".part")
     try:
-        # not urlopen, which keeps the proxies that its first call of the process found
-        with urllib.request.build_opener().open(URL, timeout=WAIT) as answer, open(part, "wb") as out:
-            while block := answer.read(2**20):
+        # not urlopen, which keeps the proxy settings of its first call in the process
+        with urllib.request.build_opener().open(URL, timeout=WAIT) as response, open(part, "wb") as out:
+            while block := response.read(2**20):
                 out.write(block)
-        if (found := _sha256(part)) != SHA256:
+        if (digest := _sha256(part)) != SHA256:
             raise UserError(
-                f"what {URL} gave has {part.stat().st_size} bytes and SHA-256 {found}, not {SHA256}: cut short, or not the file (a proxy's page?). "
+                f"what {URL} gave has {part.stat().st_size} bytes and SHA-256 {digest}, not {SHA256}: cut short, or not the file (a proxy's page?). "
                 f"Run again, or put the file at {file}, or name it by --features PATH"
             )
         os.replace(part, file)
     except urllib.error.HTTPError as error:
-        error.close()  # it is the answer too, with its connection
+        error.close()  # the error holds the connection
         raise
     finally:
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Real images, and what is measured beside them."""
+"""The two sides of a measurement: real images as the reference, and the candidate that is compared with them."""
 
 import functools
 from collections.abc import Mapping
@@ -12,12 +12,13 @@ from gan_jax.types import ImageSet
 
 
 class Reference:
-    """The real side: the images that distances are taken to, and others, not seen in training, that stand in the fakes'
-    place for the floor.
+    """The real images that candidates are compared with, and held-out real images, which give the floor of a metric:
+    its value with them in place of the fakes.
 
-    All of `real` are the reference where there are `test` images; without those `real` is halved by seed 0, and the second
-    half is held out, unless `halve` is false. With `floor` false nothing is held out, and there is no floor. `train` is
-    what the generator has learnt, where that is not `real`.
+    With `test` images these are held out, and all of `real` is the reference. Without them, `real` is split at random
+    by seed 0, and its second half is held out, unless `halve` is false. With `floor` false nothing is held out, and
+    there is no floor. `train` is the training set of the generator, by default `real`. `split` is the name of the split
+    of `real`.
     """
 
     def __init__(
@@ -46,52 +47,57 @@ class Reference:
         self.split = f"a half of {split}" if self.held is real else split
 
     def most(self, count: int) -> int:
-        """As many samples as can be set beside as many real images, and have a floor of as many held-out ones."""
+        """Returns `count`, limited to the numbers of reference images and, where there are any, of held-out images."""
         return min(count, len(self.rows), *([] if self.held is None else [len(self.held_rows)]))
 
     @functools.cached_property
     def moments(self) -> frechet.Moments:
+        """Moments of the features of the reference."""
         return self.features.moments(self.real, self.rows)
 
     def near(self, count: int) -> np.ndarray:
-        """Features of the first of the reference."""
+        """Returns features [count d] of the first images of the reference, fewer where it has fewer."""
         count = min(count, len(self.rows))
         if count not in self._near:
             self._near[count] = self.features.cached(self.real, self.rows[:count])[0]
         return self._near[count]
 
     def images(self, count: int) -> np.ndarray:
-        """The first of the reference, as many as there are."""
+        """Returns the first images of the reference, [count h w c], fewer where it has fewer."""
         return np.asarray(self.real.images[self.rows[:count]])
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Of the reference."""
+        """Labels of the reference, [n]; None where there are none."""
         return None if self.real.labels is None else self.real.labels[self.rows]
 
     def held_out(self, count: int) -> "Candidate | None":
-        """The first of the held-out images, in the fakes' place; None where there are not so many."""
+        """Returns the first held-out images as a candidate; None where there are fewer than `count`."""
         if self.held is None or count > len(self.held_rows):
             return None
         if count not in self._held_out:
             rows, held = self.held_rows[:count], self.held
             labels = None if held.labels is None else held.labels[rows]
-            found = self.features.cached(held, rows)
-            self._held_out[count] = Candidate(self, lambda: np.asarray(held.images[rows]), labels, count, found=found)
+            features = self.features.cached(held, rows)
+            self._held_out[count] = Candidate(
+                self, lambda: np.asarray(held.images[rows]), labels, count, found=features
+            )
         return self._held_out[count]
 
 
 class Candidate:
-    """What is measured: images, their labels where they have some, and their features, each computed once, when a metric
-    asks for it. `sampler` is the generator's, `seed` that of what a metric draws.
+    """The images that are measured, their labels or None, and their features, each computed once, when first used.
+
+    `images` is an array [n h w c], or a function that returns it. `sampler` is that of the generator, if it is one;
+    `seed` is for random choices of metrics; `found` are features and logits that have been computed before.
     """
 
     def __init__(
         self,
         reference: Reference,
-        images: Any,  # [n h w c], or what makes them when they are asked for
+        images: Any,  # [n h w c], or a function that returns them
         labels: np.ndarray | None,
-        count: int,  # of them
+        count: int,  # of images
         *,
         sampler: Any = None,
         seed: int = 0,
@@ -103,8 +109,8 @@ class Candidate:
 
     @functools.cached_property
     def images(self) -> np.ndarray:
-        """As the feature network is given them. ValueError for pixels that are not finite."""
-        given, self._images = self._images, None  # floats are four times as large
+        """The images as the feature network takes them, rounded. Raises ValueError for pixels that are not finite."""
+        given, self._images = self._images, None  # frees the floats, which take four times the memory
         return self.reference.features.rounded(given() if callable(given) else given)
 
     @functools.cached_property
@@ -113,13 +119,15 @@ class Candidate:
 
     @property
     def features(self) -> np.ndarray:
+        """Features [n d]."""
         return self._both[0]
 
     @property
     def logits(self) -> np.ndarray | None:
+        """Logits [n classes] of the feature network; None where it has none."""
         return self._both[1]
 
 
 def how_read(data: ImageSet, size: int, fit: str) -> Mapping[str, Any]:
-    """What a protocol says of a set: its name and digest, and how its images were brought to one size."""
+    """Returns the fields of a protocol that describe a set: its name and digest, and how its images were resized."""
     return {"data": data.name, "data_digest": data.digest, "size": size, "fit": fit if size else "none"}

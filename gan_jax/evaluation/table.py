@@ -1,7 +1,7 @@
-"""The metrics of images: one table, for runs while they train, for runs that are over, and for the command.
+"""The table of metrics of images, for runs during and after training, and for `gan-jax evaluate`.
 
-An entry is a function of what is measured (`measurement.Candidate`) to values, each with whether higher is better, and what
-its own protocol says. A value is called by its name and the kind of features it was taken on: "frechet_classifier".
+An entry is a function from a `measurement.Candidate` to values, each with whether higher is better, and the metric's
+fields of the protocol. The name of a value is followed by the kind of features: "frechet_classifier".
 """
 
 from collections.abc import Callable, Mapping
@@ -17,13 +17,14 @@ from gan_jax.types import UserError
 
 NEIGHBOURS = 5  # Naeem et al. 2020
 SPLITS = 10  # of the Inception Score
-# Of metrics on the images themselves, whatever the features.
+# Protocol fields of metrics that use the images themselves instead of features.
 NO_FEATURES = {"features": "none: the images", "network_weights": "none", "resizer": "none"}
 
 
 class Found(NamedTuple):
-    """Values, each with whether higher is better (None: best between), and what their protocol has of its own; where that
-    says "features", they are not those of the reference.
+    """Values of a metric, each with whether higher is better (None: neither), and the metric's fields of the protocol.
+
+    Fields that include "features" replace those of the feature network, which the metric did not use.
     """
 
     values: Mapping[str, tuple[float, bool | None]]
@@ -38,8 +39,8 @@ def _frechet(x: Candidate) -> Found:
 def _frechet_infinity(x: Candidate) -> Found:
     least = min(5_000, x.count // 2)
     value = frechet.frechet_infinity(x.reference.moments, x.features, least, seed=x.seed)
-    own = {"real": len(x.reference.rows), "points": f"15 numbers of fakes, from {least}"}
-    return Found({"frechet_infinity": (value, False)}, own)
+    fields = {"real": len(x.reference.rows), "points": f"15 numbers of fakes, from {least}"}
+    return Found({"frechet_infinity": (value, False)}, fields)
 
 
 def _intra_frechet(x: Candidate) -> Found:
@@ -51,41 +52,41 @@ def _intra_frechet(x: Candidate) -> Found:
 
 
 def _kid(x: Candidate) -> Found:
-    own = x.reference.near(x.count)
-    return Found({"kid": (kid.mmd2(own, x.features), False)}, {"real": len(own), "pairs": "all"})
+    real = x.reference.near(x.count)
+    return Found({"kid": (kid.mmd2(real, x.features), False)}, {"real": len(real), "pairs": "all"})
 
 
 def _kid_subsets(x: Candidate) -> Found:
-    own = x.reference.near(len(x.reference.rows))
-    size = min(1_000, len(own), x.count)  # where it is all of one side, subsets tell no deviation
-    found = kid.kid(own, x.features, 100, size)
-    std = {"kid_subsets_std": (found.std, False)} if size < min(len(own), x.count) else {}
-    told = {"real": len(own), "subsets": f"100 of {size}, seed 2020"}
-    return Found({"kid_subsets": (found.mean, False), **std}, told)
+    real = x.reference.near(len(x.reference.rows))
+    size = min(1_000, len(real), x.count)  # subsets of a whole set are always the same: there is no standard deviation
+    estimate = kid.kid(real, x.features, 100, size)
+    std = {"kid_subsets_std": (estimate.std, False)} if size < min(len(real), x.count) else {}
+    fields = {"real": len(real), "subsets": f"100 of {size}, seed 2020"}
+    return Found({"kid_subsets": (estimate.mean, False), **std}, fields)
 
 
 def _inception_score(x: Candidate) -> Found:
     if x.logits is None:
         raise UserError("the Inception Score needs a classifier's logits: --features inception, or data with labels")
-    found = inception_score.inception_score(x.logits, SPLITS)
-    return Found({"inception_score": (found.mean, True)}, {"splits": SPLITS})
+    estimate = inception_score.inception_score(x.logits, SPLITS)
+    return Found({"inception_score": (estimate.mean, True)}, {"splits": SPLITS})
 
 
 def _prdc(x: Candidate) -> Found:
-    own = x.reference.near(x.count)
-    found = precision_recall.prdc(own, x.features, NEIGHBOURS)
-    return Found({name: (value, True) for name, value in found.items()}, {"k": NEIGHBOURS, "real": len(own)})
+    real = x.reference.near(x.count)
+    results = precision_recall.prdc(real, x.features, NEIGHBOURS)
+    return Found({name: (value, True) for name, value in results.items()}, {"k": NEIGHBOURS, "real": len(real)})
 
 
 def _precision_recall(x: Candidate) -> Found:
-    own = x.reference.near(x.count)
-    found = precision_recall.precision_recall(own, x.features, 3)
-    return Found({f"{name}_3": (value, True) for name, value in found.items()}, {"k": 3, "real": len(own)})
+    real = x.reference.near(x.count)
+    results = precision_recall.precision_recall(real, x.features, 3)
+    return Found({f"{name}_3": (value, True) for name, value in results.items()}, {"k": 3, "real": len(real)})
 
 
 def _cas(x: Candidate) -> Found:
-    """Classification accuracy score: of a classifier that has learnt the fakes alone, on real test images (Ravuri and Vinyals
-    2019, arXiv:1905.10887); beside it that of one that has learnt as many real images.
+    """Classification accuracy score: the accuracy on real test images of a classifier trained on fakes (Ravuri and
+    Vinyals 2019, arXiv:1905.10887), and for comparison that of one trained on as many real images.
     """
     train, test = x.reference.train, x.reference.test
     if x.labels is None or train.labels is None or test is None or test.labels is None:
@@ -101,12 +102,14 @@ def _cas(x: Candidate) -> Found:
     values = {key: (classifier.accuracy(one, test), True) for key, one in trained.items()}
     steps = " and ".join(str(one.steps) for one in trained.values())
     how = f"gan_jax's classifier, version {classifier.VERSION}, {steps} steps"
-    own = {"real": len(test.images), "real_split": "test", "test_digest": test.digest, "real_learnt": len(rows)}
-    return Found(values, {"features": how, "network_weights": "learnt from what is measured", "resizer": "none", **own})
+    fields = {"real": len(test.images), "real_split": "test", "test_digest": test.digest, "real_learnt": len(rows)}
+    return Found(
+        values, {"features": how, "network_weights": "learnt from what is measured", "resizer": "none", **fields}
+    )
 
 
 def _path_length(x: Candidate) -> Found:
-    """Of whole paths, by squared Euclidean distances of features, of one class from end to end."""
+    """Path length over whole paths, by squared Euclidean distances of features; the class is constant along a path."""
     sampler = x.sampler
     if sampler is None:
         raise UserError("path length needs a run: it is the generator's")
@@ -118,11 +121,16 @@ def _path_length(x: Candidate) -> Found:
     start, end = rng.standard_normal((2, x.count, sampler.latents(1).shape[-1]))
     apply = x.reference.features.ready().apply
 
-    def moved(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         return ((apply(one)[0].astype(np.float64) - apply(other)[0]) ** 2).sum(1)
 
     value = path_length.path_length(
-        lambda z: sampler(z.astype(np.float32)), moved, start, end, rng.uniform(size=x.count), between=path_length.slerp
+        lambda z: sampler(z.astype(np.float32)),
+        distance,
+        start,
+        end,
+        rng.uniform(size=x.count),
+        between=path_length.slerp,
     )
     how = (
         f"whole paths in Z, slerp, epsilon {path_length.EPSILON:g}, squared Euclidean distances, 1st to 99th percentile"
@@ -132,29 +140,29 @@ def _path_length(x: Candidate) -> Found:
 
 def _sliced(x: Candidate) -> Found:
     count = len(real := x.reference.images(x.count))
-    found = sliced.patch_sliced_wasserstein(real, x.images[:count], seed=x.seed)
-    values = {f"swd_{level}": (value, False) for level, value in found.items()}
+    results = sliced.patch_sliced_wasserstein(real, x.images[:count], seed=x.seed)
+    values = {f"swd_{level}": (value, False) for level, value in results.items()}
     return Found(values, {**NO_FEATURES, "real": count, "fake": count})
 
 
 def _ms_ssim(x: Candidate) -> Found:
     real = x.reference.images(x.count)
     scales = ssim.scales_for(*x.images.shape[1:3])
-    found = ssim.diversity(real, x.images, 1_000, x.seed)
-    values = {key.replace("ssim", f"ssim_{scales}"): (value, False) for key, value in found.items()}
+    results = ssim.diversity(real, x.images, 1_000, x.seed)
+    values = {key.replace("ssim", f"ssim_{scales}"): (value, False) for key, value in results.items()}
     return Found(values, {**NO_FEATURES, "pairs": "1000, of all classes", "real": len(real)})
 
 
 def _neighbours(x: Candidate) -> Found:
-    """Whether fakes stand nearer to the images that the generator has learnt than others do that it has not seen."""
+    """Whether fakes are nearer to the training images than test images are (`two_sample.memorised`)."""
     train, test, features = x.reference.train, x.reference.test, x.reference.features
     if test is None:
         raise UserError(f"memorised neighbours need images not seen in training: {train.name} has no test images")
     learnt, other = (features.cached(one, np.arange(len(one.images)))[0] for one in (train, test))
-    found = two_sample.memorised(x.features, learnt, other)
-    values = {name: (float(value), name != "share") for name, value in found._asdict().items() if np.ndim(value) == 0}
-    own = {"real": len(learnt), "real_split": "train", "held_out": len(other), "test_digest": test.digest}
-    return Found(values, own)
+    result = two_sample.memorised(x.features, learnt, other)
+    values = {name: (float(value), name != "share") for name, value in result._asdict().items() if np.ndim(value) == 0}
+    fields = {"real": len(learnt), "real_split": "train", "held_out": len(other), "test_digest": test.digest}
+    return Found(values, fields)
 
 
 def _two_sample(x: Candidate) -> Found:

@@ -1,11 +1,11 @@
-"""Weights that PyTorch saved, read without PyTorch: both formats of `torch.save`, and nothing but tensors.
+"""Reading of state dicts saved by PyTorch, without PyTorch, in both formats of `torch.save`.
 
-Of torch 1.6 and later it is a zip archive: <name>/data.pkl, a pickle, and <name>/data/<key>, the bytes of each storage.
-Before it was one stream: pickles of a magic number, the protocol, the writer's system, the object and the list of the
-storages' keys, then each storage as its number of elements (int64) and its bytes. In both a tensor is a window on a
-storage: offset, shape and strides, in elements. All is little-endian.
+Since torch 1.6 the file is a zip archive: <name>/data.pkl, a pickle, and <name>/data/<key>, the bytes of each storage.
+Before, it was a stream: pickles of a magic number, the protocol, the writer's system, the object and the list of
+storage keys, then each storage as its number of elements (int64) and its bytes. In both, a tensor is a view of a
+storage: offset, shape and strides, in elements. Everything is little-endian.
 
-A pickle is a program that may call anything it names; of this one only the names below have a meaning.
+A pickle may call any function it names; here all names but those of a state dict are refused.
 """
 
 import os
@@ -43,10 +43,10 @@ class _Tensor(NamedTuple):
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a state dict by name, in its order, each contiguous and writable.
+    """Reads the tensors of a state dict by name, in its order, each contiguous and writable. Runs no code of the file.
 
-    UserError, naming the path: the file cannot be read, is no PyTorch file, is damaged or cut short, or holds anything but
-    a flat dict of tensors of the dtypes above. No code of the file is run.
+    Raises UserError, with the path, where the file cannot be read, is no PyTorch file, is damaged or cut short, or
+    holds anything but a flat dict of tensors of the types in DTYPES.
     """
     try:
         with open(path, "rb") as file:
@@ -57,7 +57,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except _Refused as refusal:
         raise UserError(f"{path} {refusal}") from refusal
-    # Whatever bytes that are no pickle, or a part of one, can raise.
+    # All that arbitrary bytes, read as a pickle, can raise.
     except (
         pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, ArithmeticError, AttributeError,
         EOFError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
@@ -68,7 +68,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 class _Refused(Exception):
-    """What is wrong with the file, said after its path."""
+    """What is wrong with the file: text that follows its path in the message."""
 
 
 def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
@@ -95,28 +95,28 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
 def _read_stream(file: IO[bytes]) -> dict[str, np.ndarray]:
     try:
         magic = _Unpickler(file).load()
-    except Exception:  # any other file, read as a pickle
+    except Exception:  # a file of another kind
         magic = None
     if magic != MAGIC:
         raise _Refused("is no file of torch.save: it begins neither as a zip archive nor with PyTorch's magic number")
     if (protocol := _Unpickler(file).load()) != PROTOCOL:
         raise _Refused(f"is of torch.save's protocol {protocol}, and {PROTOCOL} is read here; save it again")
-    _Unpickler(file).load()  # of the writer's system: sizes of its integers; the file is little-endian whatever it says
+    _Unpickler(file).load()  # the writer's system, such as sizes of its integers; the file is always little-endian
     tensors = _tensors(_Unpickler(file).load())
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     for key in _Unpickler(file).load():
         if key not in storages:
             raise _Refused(f"holds a storage {key!r} that no tensor is in: get it anew")
         (count,) = struct.unpack("<q", file.read(8))
         if count != storages[key].size:
             raise _Refused(f"says that storage {key!r} has {storages[key].size} elements, and {count}: get it anew")
-        found[key] = file.read(count * storages[key].dtype.itemsize)
-    return _arrays(tensors, lambda storage: found[storage.key])
+        contents[key] = file.read(count * storages[key].dtype.itemsize)
+    return _arrays(tensors, lambda storage: contents[storage.key])
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows what a state dict of tensors is made of, and refuses every other name."""
+    """Unpickler that knows the names in a state dict of tensors, and refuses all others."""
 
     def __init__(self, file: Any):
         super().__init__(file, encoding="utf-8")
@@ -133,7 +133,7 @@ class _Unpickler(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _, count, *view = pid  # the fourth is the device it was on
+        kind, dtype, key, _, count, *view = pid  # the fourth is the device
         if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str) or count < 0:
             raise _Refused(f"names a storage as {pid!r}, which is not understood here")
         if any(part is not None for part in view):
@@ -142,7 +142,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _rebuild(storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> _Tensor:
-    """torch._utils._rebuild_tensor_v2, whose further arguments are about gradients."""
+    """Stands for torch._utils._rebuild_tensor_v2, whose further arguments are about gradients."""
     if not isinstance(storage, _Storage) or len(shape) != len(strides) or min(offset, *shape, *strides, 0) < 0:
         raise _Refused(f"has a tensor at {offset} of shape {shape} with strides {strides}: get it anew")
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
@@ -165,19 +165,19 @@ def _tensors(loaded: Any) -> dict[str, _Tensor]:
 
 
 def _arrays(tensors: dict[str, _Tensor], data: Callable[[_Storage], bytes]) -> dict[str, np.ndarray]:
-    whole: dict[_Storage, np.ndarray] = {}
+    buffers: dict[_Storage, np.ndarray] = {}
     arrays = {}
     for name, (storage, offset, shape, strides) in tensors.items():
-        if storage not in whole:  # by all of it: the bounds that were checked are those of this count
-            found, size = data(storage), storage.size * storage.dtype.itemsize  # bytes
-            if len(found) != size:
+        if storage not in buffers:  # keyed by the whole _Storage, since `_rebuild` checked bounds against its size
+            content, size = data(storage), storage.size * storage.dtype.itemsize  # bytes
+            if len(content) != size:
                 raise _Refused(
-                    f"is cut short: of storage {storage.key!r} it has {len(found)} of {size} bytes: get it anew"
+                    f"is cut short: of storage {storage.key!r} it has {len(content)} of {size} bytes: get it anew"
                 )
-            whole[storage] = np.frombuffer(found, storage.dtype)
-        flat = whole[storage][offset:]
+            buffers[storage] = np.frombuffer(content, storage.dtype)
+        flat = buffers[storage][offset:]
         steps = tuple(stride * flat.itemsize for stride in strides)
-        # Within the storage, as `_rebuild` has seen to.
+        # The view lies within the storage, as `_rebuild` has checked.
         view = np.lib.stride_tricks.as_strided(flat, shape, steps) if 0 not in shape else np.zeros(shape, flat.dtype)
         arrays[name] = view.copy("C")
     return arrays
