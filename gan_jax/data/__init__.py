@@ -1,4 +1,4 @@
-"""Data: image sets from wherever they lie, and batches of them as a function of (seed, step)."""
+"""Data: reading image sets, and batches of them as a function of (seed, step)."""
 
 import os
 import re
@@ -31,23 +31,21 @@ __all__ = [
 def load(
     data: str, split: str = "train", *, size: int | None = None, fit: str = "crop", stream: bool = False
 ) -> ImageSet:
-    """The image set that `--data` names.
+    """Reads the image set that `--data` names.
 
-    "digits"; the path of an .npz or .npy file; a directory, of a prepared TFDS set or of images (PNG, JPEG, WebP); or
-    the name of a TFDS set, such as "mnist", "cifar10", "name/config:1.0.0".
+    `data` is "digits"; the path of an .npz or .npy file; a directory, of a prepared TFDS set or of images (PNG, JPEG,
+    WebP); or the name of a TFDS set, such as "mnist", "cifar10", "name/config:1.0.0". `split` is "train", "test", or
+    for TFDS sets any of theirs.
 
-    Args:
-      data: as the user wrote it.
-      split: "train", "test", and for TFDS sets whatever they have.
-      size: side of the square that a folder's images are brought to. Other sets are not resized: theirs must be this
-      size already.
-      fit: how a folder's images are brought to it: "crop", "stretch" or "pad".
-      stream: leave the images on disk, and read each when it is needed. So it is done in any case with a folder, a TFDS
-      set or an .npy whose images would take more than half of the machine's memory: `images` of the result is then no
-      np.ndarray. digits stay in memory. The batches are the same; the digest is another, of what is known of the files.
+    `size` is the side of the square to which a folder's images are resized, and `fit` how: "crop", "stretch" or "pad".
+    Other sets are not resized: their images must already have this size.
 
-    Raises:
-      UserError: nothing of the sort is there, or it cannot be read; the text says what would help.
+    `stream` leaves the images on disk, and reads each when it is needed. This is always done with a folder, a TFDS set
+    or an .npy file whose images would take more than half of the machine's memory; the digits stay in memory. `images`
+    of the result is then no np.ndarray; batches are the same, but the digest is one of facts about the files.
+
+    Raises UserError where there is no such set or it cannot be read; the message says what to do. Raises NoSplit, a
+    UserError, where the set has no such split.
     """
     if not data:
         raise UserError("--data is empty: digits, an .npz file, a folder of images, or a TFDS name such as mnist")
@@ -80,8 +78,8 @@ def load(
 
 
 def _is_path(data: str) -> bool:
-    name = re.sub(r":[\d.]+$", "", data)  # mnist:3.0.1 is a version, not a suffix
+    name = re.sub(r":[\d.]+$", "", data)  # the end of mnist:3.0.1 is a version, not a suffix
     if data.startswith((".", "~", os.sep)) or os.path.splitext(name)[1]:
         return True
-    # One separator may be a set's configuration: only the catalogue, and what is prepared, can tell.
+    # name/config may be a TFDS set: look in the catalogue and among the prepared sets.
     return os.sep in name and not tfds.known(name.split(os.sep)[0])

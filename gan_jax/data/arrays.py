@@ -1,4 +1,4 @@
-"""Images from NumPy files: .npz as Keras writes them, or one .npy."""
+"""Images from NumPy files: an .npz as Keras writes it, or an .npy."""
 
 import lzma
 import os
@@ -12,28 +12,27 @@ from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
 from gan_jax.data.validate import image_set
 from gan_jax.types import ImageSet, NoSplit, UserError
 
-# What an .npz calls its images and labels, the usual first.
+# Names of images and labels in an .npz, the usual ones first.
 NAMES = {
     "train": (("x_train", "y_train"), ("images", "labels"), ("image", "label"), ("x", "y")),
     "test": (("x_test", "y_test"),),
 }
 DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-SAMPLED = 1024  # images by which a file that stays on disk is known
+SAMPLED = 1024  # images in the digest of a file that stays on disk
 
 
 def read(path: str | os.PathLike, split: str = "train", *, stream: bool = False) -> ImageSet:
-    """The images of one split of an .npz, or of an .npy, which is all "train".
+    """Reads the images of one split of an .npz, or of an .npy, which has only "train".
 
-    In an .npz the images are x_train, images, image or x, the labels y_train, labels, label or y; for "test" x_test and
-    y_test. Failing that, the only array of three or four dimensions is the images. Shapes and ranges:
-    `gan_jax.data.validate.image_set`.
+    In an .npz the images are x_train, images, image or x, and the labels y_train, labels, label or y; for "test" they
+    are x_test and y_test. Without such names, the images of "train" are the only array of three or four dimensions. For
+    shapes and ranges see `gan_jax.data.validate.image_set`.
 
-    With `stream`, or where it would take more than half of the machine's memory, an .npy of uint8 stays on disk, mapped.
-    Its digest is then of its shape and of SAMPLED images, spread evenly, or all where there are no more.
+    With `stream`, or where it would take more than half of the machine's memory, an .npy of uint8 stays on disk, as a
+    memory map. Its digest is then one of its shape and of SAMPLED evenly spaced images (all, where there are fewer).
 
-    Raises:
-      UserError: no such file, split or array, a damaged file, Python objects, images that `image_set` refuses, or
-      `stream` with an .npz or with floats.
+    Raises UserError for a missing or damaged file, a missing array, Python objects, images that `image_set` refuses,
+    and `stream` with an .npz or with floats; raises NoSplit, a UserError, for a missing split.
     """
     name = os.fspath(path)
     if not os.path.isfile(path):
@@ -41,7 +40,7 @@ def read(path: str | os.PathLike, split: str = "train", *, stream: bool = False)
     if split not in NAMES:
         raise NoSplit(f"{name}: no split {split!r}: an .npz has train (x_train) and test (x_test)")
     try:
-        with open(path, "rb") as file:  # ours, so that it is closed whatever NumPy makes of it
+        with open(path, "rb") as file:  # opened here, since NumPy may not close it on an error
             plain = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
             file.seek(0)
             if stream and not plain:
@@ -49,7 +48,7 @@ def read(path: str | os.PathLike, split: str = "train", *, stream: bool = False)
                     f"{name}: no .npy, and only that can stay on disk: save the images with np.save, or as a folder of PNG"
                 )
             if plain:
-                if split != "train":  # before it is read, which takes memory
+                if split != "train":  # before reading, which takes memory
                     raise NoSplit(f"{name}: an .npy has no split {split!r}: its images are all train")
                 mapped = np.load(path, mmap_mode="r", allow_pickle=False)
                 if stream or (mapped.dtype == np.uint8 and too_large(mapped.nbytes)):
@@ -72,7 +71,7 @@ def _mapped(images: np.ndarray, name: str, changed: int) -> ImageSet:
         raise UserError(
             f"{name}: images are {images.dtype}, and only uint8 stays on disk: save them as uint8 in 0..255"
         )
-    image_set(images[:1], None, name)  # the checks of the shape
+    image_set(images[:1], None, name)  # only to check the shape
     images = images if images.ndim == 4 else images[..., None]
     sample = images[np.linspace(0, len(images) - 1, min(len(images), SAMPLED)).astype(int)]
     digest = digest_of("npy", images.shape, sample.tobytes())

@@ -1,6 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 images of 8x8, installed with the package, so there is always something to
-train on.
-"""
+"""scikit-learn's handwritten digits: 1,797 images of 8x8 pixels, which need no download."""
 
 import numpy as np
 
@@ -9,10 +7,9 @@ from gan_jax.types import ImageSet, NoSplit, UserError
 
 
 def read(split: str = "train") -> ImageSet:
-    """All 1,797 images: uint8 [1797 8 8 1], the 17 grey levels 0..16 spread over 0..255; labels 0..9.
+    """Reads all 1,797 images: uint8 [1797 8 8 1], the 17 grey levels 0..16 scaled to 0..255; labels 0..9.
 
-    Raises:
-      UserError: another split than "train", or scikit-learn is not installed.
+    Raises NoSplit for another split than "train", and UserError where scikit-learn is not installed.
     """
     if split != "train":
         raise NoSplit(f"digits has no split {split!r}: its 1,797 images are all in train")

@@ -1,4 +1,4 @@
-"""Images from a folder: PNG, JPEG and WebP files, flat, or in one sub-folder per class."""
+"""Images from a folder of PNG, JPEG and WebP files, with or without one sub-folder for each class."""
 
 import math
 import os
@@ -15,10 +15,10 @@ from gan_jax.types import ImageSet, UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 GREY = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B")
-SHOWN = 5  # names in a message
-SAMPLED = 64  # files by whose contents a folder that stays on disk is known
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values for which height and width change places
-# What Pillow raises at a damaged file.
+SHOWN = 5  # kinds of files named in a message
+SAMPLED = 64  # files whose contents are in the digest of a folder that stays on disk
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that exchange height and width
+# Exceptions that Pillow raises for damaged files.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
@@ -30,27 +30,22 @@ def read(
     channels: int | None = None,
     stream: bool = False,
 ) -> ImageSet:
-    """All images under a folder, in the order of their names; sub-folders, by name, are the classes.
+    """Reads all images of a folder, in the order of their names, as uint8 [n h w c].
 
-    Transparency is laid on white, the camera's orientation is applied, and hidden files, __MACOSX and files of other
-    kinds are passed over.
+    Sub-folders, in the order of their names, are the classes. Transparent images are composed on white, and the
+    camera's orientation is applied. Hidden files, __MACOSX and files of other kinds are ignored. `channels` is 1 or 3;
+    by default 3, unless every image is grey.
 
-    Args:
-      path: the folder.
-      size: side of the square that every image is brought to, by Lanczos resampling. Without it they must all have one
-      size already.
-      fit: "crop" scales the shorter side to `size` and cuts the middle out, "stretch" ignores proportions, "pad" adds
-      black bars.
-      channels: 1 or 3. By default 3, unless every image is grey.
-      stream: leave the images on disk, which is done in any case where they would take more than half of the machine's
-      memory. Their headers alone are read, and an image that is damaged behind its header is met when it is needed. The
-      digest is then of the options, of the names and sizes of all files, and of what is in SAMPLED of them.
+    `size` is the side of the square to which every image is resized, by Lanczos resampling; without it all images must
+    have the same size. `fit` is how: "crop" scales the shorter side to `size` and cuts out the centre, "stretch"
+    ignores proportions, "pad" adds black bars.
 
-    Returns:
-      An `ImageSet` of uint8 [n h w c].
+    `stream` leaves the images on disk, which is always done where they would take more than half of the machine's
+    memory. Only their headers are read, so that other damage is found when an image is needed. The digest is then one
+    of the options, the names and sizes of all files, and the contents of SAMPLED of them.
 
-    Raises:
-      UserError: no images, damaged ones, several sizes, files beside sub-folders, an empty class.
+    Raises UserError where there are no images, damaged ones, images of several sizes, files beside sub-folders, or an
+    empty class.
     """
     if size is not None and size < 1:
         raise UserError(f"size {size}: 1 pixel or more")
@@ -65,9 +60,9 @@ def read(
     if stream or too_large(_at_most(files, size)):
         shape = _headers(root, files, size, channels)
         if stream or too_large(len(files) * math.prod(shape)):
-            found = OnDisk(_reader(files, shape, size, fit, channels), (len(files), *shape))
+            on_disk_images = OnDisk(_reader(files, shape, size, fit, channels), (len(files), *shape))
             digest = _digest(root, files, (size, fit if size else "", shape[2]))
-            return on_disk(found, labels, os.fspath(path), classes, digest)._replace(names=names)
+            return on_disk(on_disk_images, labels, os.fspath(path), classes, digest)._replace(names=names)
 
     images: np.ndarray | None = None
     broken = []
@@ -82,7 +77,7 @@ def read(
         if image.shape[:2] != images.shape[1:3]:
             raise _several(root, files, images.shape[1:3], file, image.shape[:2], bool(broken))
         if image.shape[2] > images.shape[3]:
-            images = np.repeat(images, 3, axis=-1)  # grey so far
+            images = np.repeat(images, 3, axis=-1)  # all images so far were grey
         images[row] = image
     if broken or images is None:
         raise _broken(root, files, broken)
@@ -90,7 +85,7 @@ def read(
 
 
 def _decode(file: str | os.PathLike, size: int | None, fit: str, channels: int | None) -> np.ndarray:
-    """uint8 [h w c]; unless `channels` says it, c is 1 for grey and else 3."""
+    """uint8 [h w c]; without `channels`, c is 1 for a grey image, else 3."""
     with Image.open(file) as opened:
         image = _upright(opened)
     image = image if channels is None else image.convert("L" if channels == 1 else "RGB")
@@ -102,18 +97,18 @@ def _decode(file: str | os.PathLike, size: int | None, fit: str, channels: int |
 
 
 def _at_most(files: list[Path], size: int | None) -> int:
-    """Bytes of all images in colour, if they are as large as the first one."""
+    """Bytes of all images in colour, if all are as large as the first one."""
     if size is not None:
         return len(files) * size * size * 3
     try:
         with Image.open(files[0]) as opened:
             return len(files) * math.prod(opened.size) * 3
     except DAMAGED:
-        return 0  # whoever reads it tells of it
+        return 0  # reported when it is read
 
 
 def _headers(root: Path, files: list[Path], size: int | None, channels: int | None) -> tuple[int, int, int]:
-    """(h, w, c) of the images."""
+    """(h, w, c) of the images, from their headers."""
     sides: tuple[int, int] | None = None
     broken, grey = [], True
     for file in files:
@@ -121,7 +116,7 @@ def _headers(root: Path, files: list[Path], size: int | None, channels: int | No
             with Image.open(file) as opened:
                 grey = grey and opened.mode in GREY
                 w, h = opened.size
-                # Not PngImageFile's own, which decodes the image to find what stands behind it.
+                # Not PngImageFile.getexif, which decodes the image to find EXIF data behind it.
                 if size is None and Image.Image.getexif(opened).get(ORIENTATION) in TURNED:
                     w, h = h, w
         except DAMAGED as error:
@@ -139,8 +134,8 @@ def _headers(root: Path, files: list[Path], size: int | None, channels: int | No
 def _reader(
     files: list[Path], shape: tuple[int, int, int], size: int | None, fit: str, channels: int | None
 ) -> Callable[[list[int]], np.ndarray]:
-    """Rows -> their images, uint8 [m h w c]."""
-    names = [os.fspath(file) for file in files]  # a tenth of the memory, where they are many
+    """Function from rows to their images, uint8 [m h w c]."""
+    names = [os.fspath(file) for file in files]  # strings take a tenth of the memory of paths
 
     def read_rows(rows: list[int]) -> np.ndarray:
         images = np.empty((len(rows), *shape), np.uint8)
@@ -153,19 +148,19 @@ def _reader(
                 raise UserError(
                     f"{names[row]} is {list(image.shape)}, and by the headers all were {list(shape)} [h w c]: it has changed, or is damaged"
                 )
-            images[place] = image  # grey among colour is repeated
+            images[place] = image  # a grey image among colour images is broadcast over channels
         return images
 
     return read_rows
 
 
 def _digest(root: Path, files: list[Path], options: tuple) -> str:
-    known = [(file.relative_to(root).as_posix(), file.stat().st_size) for file in files]
+    sizes = [(file.relative_to(root).as_posix(), file.stat().st_size) for file in files]
     sample = [file.read_bytes() for file in files[:: -(-len(files) // SAMPLED)]]
-    return digest_of("folder", options, known, sample)
+    return digest_of("folder", options, sizes, sample)
 
 
-# ---- what both ways have in common
+# ---- for images in memory and on disk
 
 
 def _several(
@@ -188,7 +183,7 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
     """The image files, and their classes where there are sub-folders."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder ({root.absolute()})")
-    flat, folders, others = _look(root)
+    flat, folders, others = _entries(root)
     if flat and folders:
         raise UserError(
             f"{root}: holds images ({flat[0].name}) and sub-folders ({folders[0].name}): either all images lie flat, or all in classes"
@@ -196,36 +191,36 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
     if flat:
         return flat, None, ()
     if not folders:
-        raise UserError(f"{root}: no images: {_seen(others)}; PNG, JPEG and WebP are read")
+        raise UserError(f"{root}: no images: {_kinds(others)}; PNG, JPEG and WebP are read")
 
     files: list[Path] = []
     labels: list[int] = []
     for number, folder in enumerate(folders):
-        inside, deeper, others = _look(folder)
+        inside, deeper, others = _entries(folder)
         if deeper:
             raise UserError(
                 f"{root}: classes are one level of sub-folders, and {folder.name} holds {deeper[0].name}: perhaps you mean {folder}"
             )
         if not inside:
-            raise UserError(f"{root}: class {folder.name} has no images: {_seen(others)}; delete it, or fill it")
+            raise UserError(f"{root}: class {folder.name} has no images: {_kinds(others)}; delete it, or fill it")
         files += inside
         labels += [number] * len(inside)
     return files, np.array(labels), tuple(folder.name for folder in folders)
 
 
-def _look(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+def _entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
     """Image files, sub-folders and other files, each sorted by name."""
     try:
-        found = sorted(folder.iterdir())
+        paths = sorted(folder.iterdir())
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from error
-    entries = [entry for entry in found if not entry.name.startswith((".", "__MACOSX"))]
+    entries = [entry for entry in paths if not entry.name.startswith((".", "__MACOSX"))]
     folders = [entry for entry in entries if entry.is_dir()]
     images = [entry for entry in entries if entry.suffix.lower() in SUFFIXES and entry not in folders]
     return images, folders, [entry for entry in entries if not entry.is_dir() and entry.suffix.lower() not in SUFFIXES]
 
 
-def _seen(others: list[Path]) -> str:
+def _kinds(others: list[Path]) -> str:
     kinds = sorted({entry.suffix.lower() or entry.name for entry in others})
     if not kinds:
         return "it is empty"
@@ -233,17 +228,17 @@ def _seen(others: list[Path]) -> str:
 
 
 def _upright(image):
-    """Mode L or RGB, 8 bits, transparency on white, turned as the camera was held."""
+    """The image in mode L or RGB, 8 bits, with transparency composed on white and the camera's orientation applied."""
     grey = image.mode in GREY
     ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips at 255
+    if image.mode.startswith("I"):  # 16 bits, which Pillow's own conversion would clip at 255
         wide = np.clip(np.asarray(image, np.float64), 0, 2**16 - 1)
         return Image.fromarray(np.round(wide / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     mode = "L" if grey else "RGB"
-    return image if image.mode == mode else image.convert(mode)  # each copy takes a tenth of the time of a small image
+    return image if image.mode == mode else image.convert(mode)  # a copy takes a tenth of the time of a small image
 
 
 def _resize(image, size: int, fit: str):

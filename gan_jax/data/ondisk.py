@@ -1,4 +1,4 @@
-"""Sets that are larger than memory: images that are read from disk where they are indexed, and batches of them read ahead."""
+"""Image sets that are larger than memory: images are read from disk when they are indexed, and batches read ahead."""
 
 import hashlib
 import math
@@ -13,18 +13,17 @@ from gan_jax.data.validate import image_set
 from gan_jax.types import ImageSet, PyTree, UserError
 
 _PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-THREADS = min(_PROCESSORS, 8)  # small images gain nothing by more: much of their time is spent under Python's lock
-AHEAD = 2 * THREADS + 2  # batches; they wait in memory
-STEPS = 2**32  # a step is counted in 32 bits
+THREADS = min(_PROCESSORS, 8)  # more do not help small images, which spend much of the time under Python's global lock
+AHEAD = 2 * THREADS + 2  # batches read ahead, which wait in memory
+STEPS = 2**32  # steps are counted in 32 bits
 
 
 class OnDisk:
-    """uint8 [n h w c], indexed as an array is, along its first axis; each image is read and decoded when it is asked for.
+    """Images on disk, uint8 [n h w c], indexed like an array along the first axis; an image is read when it is indexed.
 
-    Args:
-      read: rows in [0, n) -> their images, uint8 [m h w c]. It is called from several threads at once.
-      shape: (n, h, w, c).
-      changed: when what is read was last changed, in ns, where the set's digest does not see every change.
+    `read` maps rows in [0, n) to their images, uint8 [m h w c]; several threads may call it at once. `shape` is
+    (n, h, w, c). `changed` is the time of the last change of the files, in ns, where the digest of the set does not
+    detect every change.
     """
 
     dtype = np.dtype(np.uint8)
@@ -41,11 +40,11 @@ class OnDisk:
 
     @property
     def nbytes(self) -> int:
-        """What all of it would take in memory."""
+        """Bytes that all images would take in memory."""
         return math.prod(self.shape)
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """[h w c] of an integer, [m h w c] of a slice, of m integers or of n booleans. IndexError as of an array."""
+        """Reads [h w c] for an integer, [m h w c] for a slice, m integers or n booleans. Raises IndexError."""
         if isinstance(index, slice):
             rows = np.arange(*index.indices(len(self)))
         elif isinstance(index, tuple):
@@ -63,23 +62,23 @@ class OnDisk:
 
 
 def on_disk(images: OnDisk, labels: np.ndarray | None, name: str, classes: int | None, digest: str) -> ImageSet:
-    """The image set; labels, which are small, are in memory and are checked as `gan_jax.data.validate.image_set` does."""
-    stand_in = np.zeros((len(images), 1, 1, 1), np.uint8)  # what is compared is the count
+    """Returns an `ImageSet` of images on disk. Labels are in memory, and checked as by `validate.image_set`."""
+    stand_in = np.zeros((len(images), 1, 1, 1), np.uint8)  # only the number of images is checked against the labels
     return image_set(stand_in, labels, name, classes)._replace(images=images, digest=digest)
 
 
 def too_large(nbytes: int) -> bool:
-    """Whether images of so many bytes would take more than half of the machine's memory."""
+    """Returns whether `nbytes` is more than half of the machine's memory."""
     return nbytes > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def digest_of(*facts: Any) -> str:
-    """16 hex digits of the SHA-256 of numbers, strings, bytes, and lists and tuples of them."""
+    """Returns 16 hex digits of the SHA-256 of numbers, strings, bytes, and lists and tuples of them."""
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def grain_module() -> ModuleType:
-    """Grain, which reads ahead. UserError where it is not installed."""
+    """Imports and returns Grain, which reads ahead. Raises UserError where it is not installed."""
     try:
         import grain
     except ImportError as error:
@@ -90,10 +89,10 @@ def grain_module() -> ModuleType:
 
 
 def ahead(fetch: Callable[[int], PyTree], step: int) -> Iterator[PyTree]:
-    """What `fetch(step)`, `fetch(step + 1)`, ... return, in this order, to the last step there is.
+    """Yields the results of `fetch(step)`, `fetch(step + 1)`, ..., in order, up to step STEPS - 1.
 
-    From the first `next` on, AHEAD batches are made in advance by THREADS threads, which end with the iterator: when it is
-    dropped or closed, at its end, or when `fetch` raises, which is raised here in its turn.
+    From the first `next` on, THREADS threads fetch AHEAD batches in advance. They end with the iterator: when it is
+    dropped or closed, at its end, or when `fetch` raises; that exception is raised when its batch is due.
     """
     grain = grain_module()
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)

@@ -1,5 +1,5 @@
-"""Batches of an image set by step: from device memory where the set fits, else gathered on the host, from memory or from
-disk. All give the same batches.
+"""Batches of an image set by step: gathered on the device where the set fits into its memory, else on the host, from
+memory or disk. The batches are the same in all cases.
 """
 
 import functools
@@ -13,31 +13,24 @@ from gan_jax.data.ondisk import OnDisk, ahead, grain_module
 from gan_jax.data.shuffle import epoch_index
 from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError
 
-# Folded into the key, so that these draws are nobody else's: a run folds its steps into the same key, and never comes
-# this far.
+# Folded into the key, so that no other draws use the same bits: a run folds its steps into the same key, and never
+# reaches these numbers.
 ORDER, FLIP = 2**32 - 1, 2**32 - 2
 
 
 def source(
     images: ImageSet, batch_size_rows: int, seed: int, *, flip: bool = False, resident_bytes: int = 2**32
 ) -> Source:
-    """Shuffled batches of an image set, without end: every epoch is a new permutation of all images, and nothing is
-    dropped.
+    """Returns a `Source` of shuffled batches of an image set.
 
-    Args:
-      images: the set.
-      batch_size_rows: rows of one batch; steps * rows counts positions in 32 bits, so the order repeats itself after
-      2**32 examples.
-      seed: of the order and the flips.
-      flip: mirror each image left to right with probability 1/2.
-      resident_bytes: a larger set stays on the host, and each step's rows are sent; so does one on disk, of any size,
-      and its source can `follow`.
+    Batches are {"image": float32 [b h w c] in [-1, 1], "label": int32 [b]}. There is no "label" for a set without
+    labels. Batches never end: every epoch is a new permutation of all images, and no image is dropped. A batch has
+    `batch_size_rows` rows. Positions are counted in 32 bits, so the order repeats after 2**32 examples. `seed` is for
+    the order and the flips; with `flip`, each image is mirrored left to right with probability 1/2. A set larger than
+    `resident_bytes` stays on the host, from which the rows of each step are sent; so does a set on disk, of any size,
+    and its source can `follow`.
 
-    Returns:
-      A `Source` of {"image": float32 [b h w c] in [-1, 1], "label": int32 [b], where there are labels}.
-
-    Raises:
-      UserError: the set is smaller than a batch, or it is on disk and Grain is not installed.
+    Raises UserError where the set is smaller than a batch, or is on disk and Grain is not installed.
     """
     size, rows = len(images.images), batch_size_rows
     if rows < 1:
@@ -51,17 +44,17 @@ def source(
     on_disk = isinstance(images.images, OnDisk)
     resident = not on_disk and sum(array.nbytes for array in arrays.values()) <= resident_bytes
     if on_disk:
-        grain_module()  # at once, and not when everything has been compiled
+        grain_module()  # raises now if Grain is missing, not after compilation
 
     if resident:
 
         def fetch(key: Key, step: int, which: slice = slice(None)) -> PyTree:
-            return arrays  # the same every time: who compiles the step puts them on its devices once
+            return arrays  # the same every time, so that the caller can put them on its devices once
     else:
 
         def fetch(key: Key, step: int, which: slice = slice(None)) -> PyTree:
-            # uint32 here: a Python step beyond 2**31 is no int32.
-            with jax.default_device(jax.local_devices(backend="cpu")[0]):  # not behind the steps queued on the device
+            # np.uint32, since a step of 2**31 or more does not fit into int32.
+            with jax.default_device(jax.local_devices(backend="cpu")[0]):  # not to wait for steps queued on the device
                 chosen = np.asarray(_index(key, np.uint32(step), rows, size))[which]
             return {name: array[chosen] for name, array in arrays.items()}
 
@@ -71,11 +64,12 @@ def source(
     def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:
         if resident:
             chosen = _index(key, step, rows, size)
-            fetched = {name: array[chosen] for name, array in fetched.items()}  # on the host too, called step by step
+            # Outside of a compiled step the arrays are on the host.
+            fetched = {name: array[chosen] for name, array in fetched.items()}
         image = fetched["image"]
         if image.dtype == jnp.uint8:
-            # x / 127.5 - 1 with a single rounding, at the end: the same bits whether or not a compiler fuses or
-            # rewrites it.
+            # x / 127.5 - 1 with a single rounding, at the end, so that the bits do not depend on how the compiler fuses
+            # or rewrites it.
             image = (image.astype(jnp.float32) * 2 - 255) * np.float32(1 / 255)
         if flip:
             mirrored = jax.random.bernoulli(
@@ -92,7 +86,7 @@ def source(
 
 @functools.partial(jax.jit, static_argnames=("rows", "size"))
 def _index(key: Key, step: jax.Array, rows: int, size: int) -> jax.Array:
-    """int32 [rows]: the images of one step."""
+    """int32 [rows], the indices of the images of one step."""
     bits = jax.random.bits(jax.random.fold_in(key, ORDER), (2,), jnp.uint32)
     position = jnp.asarray(step).astype(jnp.uint32) * jnp.uint32(rows) + jnp.arange(rows, dtype=jnp.uint32)
     return epoch_index(bits, position, size)

@@ -1,32 +1,27 @@
-"""The order in which a run meets its data: a permutation of every epoch, computed only for the rows that are asked for."""
+"""The shuffled order of examples: a permutation for every epoch, computed only for the rows that are needed."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 
-ROUNDS = 12  # six times each half: with 8, pairs of neighbours in an epoch of five examples are measurably not uniform
+ROUNDS = 12  # six for each half; with 8, pairs of neighbours in an epoch of five examples are measurably not uniform
 
 
 def epoch_index(bits: jax.Array, position: jax.Array, size: int) -> jax.Array:
-    """Which example stands at each global position of a run.
+    """Returns the index of the example, int32 [b] in [0, size), at each position of a run.
 
-    Position p belongs to epoch p // size. Inside an epoch the indices are a bijection of [0, size), another one in
-    every epoch and for every `bits`; nothing is dropped, so a batch may span two epochs. A value depends on nothing but
-    its own position: not on the batch, the process or the device it is computed in.
+    `bits` is uint32 [2], the key of the order (`jax.random.bits`); `position` is uint32 [b], counted from the start of
+    the run, and wraps at 2**32 examples; `size` is the number of examples of an epoch, 1 <= size < 2**31.
 
-    The permutation is a Feistel network over the grid a x b, a = ceil(sqrt(size)), b = ceil(size / a): the two
-    coordinates are shifted in turn by a hash of the other. What falls outside [0, size), fewer than a of the grid's
-    points, is walked along its cycle until it is inside (Black and Rogaway 2002, "Ciphers with arbitrary finite
-    domains", method "cycle walking").
+    Position p belongs to epoch p // size. Within an epoch the indices are a permutation of [0, size), a different one
+    in every epoch and for every `bits`. Nothing is dropped, so a batch may span two epochs. An index depends on its own
+    position only, not on the batch, process or device in which it is computed.
 
-    Args:
-      bits: uint32 [2], the key of the order (`jax.random.bits`).
-      position: uint32 [b], counted from the start of the run. It wraps at 2**32 examples.
-      size: examples of an epoch, 1 <= size < 2**31.
-
-    Returns:
-      int32 [b], in [0, size).
+    The permutation is a Feistel network over the grid a x b, a = ceil(sqrt(size)), b = ceil(size / a): each of the two
+    coordinates is shifted in turn by a hash of the other. A result outside [0, size), which fewer than a points of the
+    grid are, is permuted again until it is inside (Black and Rogaway 2002, "Ciphers with arbitrary finite domains",
+    method "cycle walking"). Raises ValueError for another size.
     """
     if not 1 <= size < 2**31:
         raise ValueError(f"size must be in [1, 2**31): {size}")
@@ -34,7 +29,7 @@ def epoch_index(bits: jax.Array, position: jax.Array, size: int) -> jax.Array:
     b = -(-size // a)
     position = position.astype(jnp.uint32)
     epoch = position // jnp.uint32(size)
-    seed = _mix(_mix(bits[0] ^ epoch) + bits[1])  # uint32 [b], one hash function for every row's epoch
+    seed = _mix(_mix(bits[0] ^ epoch) + bits[1])  # uint32 [b], selects the hash functions of each row's epoch
 
     def permute(index):
         left, right = index // jnp.uint32(b), index % jnp.uint32(b)
@@ -54,12 +49,12 @@ def epoch_index(bits: jax.Array, position: jax.Array, size: int) -> jax.Array:
 
 
 def _hash(half, seed, i):
-    # 31 bits, so that left + hash cannot wrap at 2**32, which would not be a shift modulo a.
+    # 31 bits, so that left + hash does not overflow 2**32: with overflow it would not be a shift modulo a.
     return _mix(half + seed + jnp.uint32(0x9E3779B9 * (i + 1) % 2**32)) >> 1
 
 
 def _mix(x):
-    """The 32-bit finaliser of MurmurHash3 (Appleby): every bit of x moves every bit of the result."""
+    """The 32-bit finaliser of MurmurHash3 (Appleby): every bit of x affects every bit of the result."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

@@ -1,4 +1,4 @@
-"""Stacked MNIST: three digits as the channels of one image, so that there are a thousand modes whose number is known."""
+"""Stacked MNIST: three digits as the channels of one image, a distribution with exactly 1,000 modes."""
 
 import jax
 import jax.numpy as jnp
@@ -8,17 +8,18 @@ from gan_jax.data.ondisk import OnDisk, digest_of
 from gan_jax.data.shuffle import epoch_index
 from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError, spec_of
 
-# Folded into the key: with the step alone the triples would be drawn from the very bits that draw a run's latents.
+# Folded into the key, so that triples are not drawn from the same bits as the latents of a run.
 ORDER, DRAW = 2**32 - 1, 2**32 - 3
 
 
 def stacked(digits: ImageSet, rows: int, seed: int, *, count: int = 0) -> Source:
-    """Triples of `digits`, [n h w 1] of ten classes, which stay on the device.
+    """Returns a `Source` of triples of `digits`: {"image": float32 [b h w 3] in [-1, 1], "label": int32 [b]}.
 
-    With `count`, so many fixed triples, each epoch in a new order (PacGAN, arXiv:1712.04086, section 4.2: 128,000);
-    they are the same for every seed. With 0 each step draws its triples afresh (Unrolled GAN, arXiv:1611.02163, section
-    3.3). A `Source` of {"image": float32 [b h w 3] in [-1, 1], "label": int32 [b], 100 a + 10 b + c of channels a, b, c}.
-    UserError for sets that are not of ten classes and one channel, that stay on disk, and for fewer than `rows` triples.
+    Labels are 100 a + 10 b + c for digits a, b, c in the three channels. The digits, [n h w 1] of ten classes, stay on
+    the device. With `count` there are that many fixed triples, the same for every seed, in a new order in each epoch
+    (PacGAN, arXiv:1712.04086, section 4.2, has 128,000). With 0, each step draws new triples (Unrolled GAN,
+    arXiv:1611.02163, section 3.3). Raises UserError for sets without exactly ten classes and one channel, sets that
+    stay on disk, and fewer than `rows` triples.
     """
     h, w, channels = digits.images.shape[1:]
     if channels != 1 or digits.classes != 10 or digits.labels is None:
@@ -59,5 +60,5 @@ def stacked(digits: ImageSet, rows: int, seed: int, *, count: int = 0) -> Source
 
 
 def triples(size: int, count: int) -> np.ndarray:
-    """int32 [count 3]: places in a set of `size`, drawn with replacement, the same ones every time."""
+    """Returns indices into a set of `size` images, int32 [count 3], drawn with replacement, the same in every call."""
     return np.random.default_rng(0).integers(0, size, (count, 3), dtype=np.int32)

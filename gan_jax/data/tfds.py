@@ -1,4 +1,4 @@
-"""Image sets of TensorFlow Datasets, as catalogue and as format on disk, without TensorFlow."""
+"""Image sets of TensorFlow Datasets (TFDS), read from their format on disk without TensorFlow."""
 
 import contextlib
 import difflib
@@ -26,22 +26,18 @@ CHUNK = 2048  # records decoded at a time
 def read(
     name: str, split: str = "train", data_dir: str | os.PathLike | None = None, *, stream: bool = False
 ) -> ImageSet:
-    """One split of a set by its TFDS name, "name", "name/config", "name:1.0.0" or "name/config:1.0.0".
+    """Reads one split of a set by its TFDS name, "name", "name/config", "name:1.0.0" or "name/config:1.0.0".
 
-    What is prepared in `data_dir` (by default TFDS_DATA_DIR, else ~/tensorflow_datasets) is read, and may be read-only;
-    mnist, fashion_mnist and cifar10 are prepared on first use, from <data_dir>/downloads/<name>/ or by download.
+    The set is read from `data_dir` (by default TFDS_DATA_DIR, else ~/tensorflow_datasets), which may be read-only if
+    the set is prepared there. mnist, fashion_mnist and cifar10 are prepared on first use, from
+    <data_dir>/downloads/<name>/ or by download. The result has the features "image" and, where there is one, "label".
 
-    Args:
-      split: as TFDS writes it: "train", "test", "train[:10%]", "train+test".
-      stream: leave the images on disk, which is done in any case where they are uint8 and would take more than half of
-      the machine's memory. The digest is then of TFDS's description of the set, and of the names and sizes of its files.
+    `split` is in TFDS's notation: "train", "test", "train[:10%]", "train+test". `stream` leaves the images on disk,
+    which is always done where they are uint8 and would take more than half of the machine's memory. The digest is then
+    one of TFDS's description of the set, and of the names and sizes of its files.
 
-    Returns:
-      An `ImageSet` of the features "image" and, where there is one, "label".
-
-    Raises:
-      UserError: not prepared, not reachable, no such set or split, not images, a package that is missing, `stream` of
-      floats.
+    Raises UserError where the set is unknown, not prepared or not reachable, holds no images of one size, a package is
+    missing, or with `stream` the images are floats; raises NoSplit, a UserError, where there is no such split.
     """
     root = _root(data_dir)
     plain, _, version = name.partition(":")
@@ -56,11 +52,9 @@ def read(
 
 
 def read_directory(path: str | os.PathLike, split: str = "train", *, stream: bool = False) -> ImageSet:
-    """One split of a prepared directory: the one with dataset_info.json, or one above it where there is no doubt which
-    is meant.
+    """Reads one split of a prepared directory: the one with dataset_info.json, or one above it with a single set.
 
-    Raises:
-      UserError: none or several sets in it, and what `read` raises.
+    Raises UserError where there is no set or there are several, and where `read` does.
     """
     folder = find(path)
     if folder is None:
@@ -69,7 +63,7 @@ def read_directory(path: str | os.PathLike, split: str = "train", *, stream: boo
 
 
 def known(name: str) -> bool:
-    """Whether TFDS's catalogue has this name, or it is prepared in TFDS's directory."""
+    """Returns whether TFDS's catalogue has this name, or a set of it is prepared in TFDS's directory."""
     return (_root(None) / name).is_dir() or name in _names()
 
 
@@ -85,25 +79,25 @@ def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
     tfds = tfds_module()
     try:
         builder = tfds.builder_from_directory(folder)
-    except Exception as error:  # of whatever kind its readers of JSON and protocol buffers raise
+    except Exception as error:  # its readers of JSON and protocol buffers raise many kinds
         raise UserError(f"{name}: {folder} is damaged: {str(error).splitlines()[0]}; prepare it anew") from error
     info, features = builder.info, dict(builder.info.features.items())
     formats = sorted(form.value for form in info.available_file_formats())
     if "array_record" not in formats:
-        again = (
+        command = (
             ""
             if info.name in OURS
             else f"pip install tensorflow; tfds build {info.name} --file_format=array_record --data_dir=DIR, then "
         )
         raise UserError(
             f"{name}: prepared as {', '.join(formats) or 'nothing known'} in {folder}, and only array_record is read without TensorFlow: "
-            f"prepare it in another directory: {again}TFDS_DATA_DIR=DIR"
+            f"prepare it in another directory: {command}TFDS_DATA_DIR=DIR"
         )
     shape = features["image"].shape if "image" in features else None
     if not isinstance(shape, tuple) or len(shape) != 3 or None in shape:
-        found = ", ".join(f"{key} {feature.shape}" for key, feature in features.items())
+        listed = ", ".join(f"{key} {feature.shape}" for key, feature in features.items())
         raise UserError(
-            f"{name}: needs a feature image [h w c] of one size; it has {found}. Save the images as a folder and use --size"
+            f"{name}: needs a feature image [h w c] of one size; it has {listed}. Save the images as a folder and use --size"
         )
     with _damage(name, folder):
         try:
@@ -128,7 +122,7 @@ def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
         with _without_advice(), _damage(name, folder):
             labels = _labels(tfds, builder, split, count) if labelled else None
             images = _on_disk(tfds, builder, split, (count, *shape), name, folder)
-            images[:1]  # TFDS gives its advice with the first image, and not when threads read
+            images[:1]  # TFDS logs its advice with the first image: read it here, not in a thread
             digest = _digest(builder, split, folder)
         return on_disk(images, labels, name, classes, digest)._replace(names=names)
 
@@ -145,14 +139,14 @@ def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
         return arrays
 
     with _without_advice(), _damage(name, folder):
-        # Decoding takes a minute for a million small images, and what was decoded is read in a second.
+        # Decoding a million small images takes a minute, reading them decoded from the cache a second.
         times = [os.stat(part.filename).st_mtime_ns for part in builder.info.splits[split].file_instructions]
-        kept = cache.arrays(digest_of(os.fspath(folder), times, _digest(builder, split, folder)), decoded)
-    return image_set(kept["images"], kept.get("labels"), name, classes)._replace(names=names)
+        stored = cache.arrays(digest_of(os.fspath(folder), times, _digest(builder, split, folder)), decoded)
+    return image_set(stored["images"], stored.get("labels"), name, classes)._replace(names=names)
 
 
 def _decode(encoded: bytes | None, feature: Any) -> np.ndarray:
-    """Pillow alone for what is common, in two thirds of the time of TFDS, which knows the rest."""
+    """Decodes common images by Pillow alone, in two thirds of the time that TFDS takes, and others by TFDS."""
     if encoded is None:
         raise ValueError("a record without an image")
     image = Image.open(io.BytesIO(encoded))
@@ -166,7 +160,7 @@ def _decode(encoded: bytes | None, feature: Any) -> np.ndarray:
 
 
 def _reader(tfds: Any, builder: Any, split: str, feature: str) -> Callable[[list[int]], list[Any]]:
-    """Rows -> one feature of each of them; the others are not decoded."""
+    """Function from rows to one feature of each; the other features are not decoded."""
     raw = tfds.decode.DeserializeMethod.RAW_BYTES
     records = builder.as_data_source(split, file_format="array_record", deserialize_method=raw)
     only = tfds.features.FeaturesDict({feature: builder.info.features[feature]})
@@ -200,7 +194,7 @@ def _digest(builder: Any, split: str, folder: Path) -> str:
 
 
 def _not_prepared(name: str, root: Path) -> str:
-    """Why there is nothing to read: the set is known but has to be prepared with TensorFlow, or nobody knows it."""
+    """Message of why there is nothing to read: the set has to be prepared with TensorFlow, or is unknown."""
     plain = re.split("[/:]", name)[0]
     catalogue = _names()
     if plain in OURS:
@@ -210,17 +204,15 @@ def _not_prepared(name: str, root: Path) -> str:
             f"{name} is not prepared in {root}, and its preparation needs TensorFlow: pip install tensorflow; "
             f"tfds build {name} --file_format=array_record --data_dir={root}. If it is prepared elsewhere: TFDS_DATA_DIR=..."
         )
-    there = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    close = difflib.get_close_matches(plain, [*catalogue, *there, "digits"], n=3)
-    guess = f"did you mean {', '.join(close)}?" if close else "see https://www.tensorflow.org/datasets/catalog"
+    prepared = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    similar = difflib.get_close_matches(plain, [*catalogue, *prepared, "digits"], n=3)
+    guess = f"did you mean {', '.join(similar)}?" if similar else "see https://www.tensorflow.org/datasets/catalog"
     return f"{name!r} is no file or folder here, nothing prepared in {root}, and no TFDS name: {guess}"
 
 
 @contextlib.contextmanager
 def _without_advice() -> Iterator[None]:
-    """TFDS's first decoded image logs a recommendation of OpenCV; Pillow takes five seconds for MNIST, and nobody need
-    read of it.
-    """
+    """Silences TFDS's recommendation of OpenCV, logged with its first decoded image; Pillow is fast enough."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -234,7 +226,7 @@ def _without_advice() -> Iterator[None]:
 def _damage(name: str, folder: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:  # array_record's own are RuntimeError
+    except (OSError, RuntimeError, ValueError, IndexError, KeyError) as error:  # array_record raises RuntimeError
         raise UserError(
             f"{name}: its files in {folder} are damaged or missing ({error}): delete that directory and prepare it again"
         ) from error

@@ -1,6 +1,4 @@
-"""Getting a TFDS set onto the disk without TensorFlow: three classics from their original files, and where prepared
-sets lie.
-"""
+"""Preparing TFDS sets without TensorFlow, three common ones from their original files, and finding prepared sets."""
 
 import contextlib
 import gzip
@@ -21,7 +19,7 @@ import numpy as np
 from gan_jax.types import UserError
 
 OURS = ("mnist", "fashion_mnist", "cifar10")  # TFDS's own code for them needs TensorFlow
-WAIT = 10  # seconds for a first answer from the network; TFDS itself retries for 200
+WAIT = 10  # seconds to wait for a first answer from the network; TFDS itself retries for 200
 IDX = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
@@ -31,7 +29,7 @@ IDX = (
 
 
 def tfds_module() -> ModuleType:
-    """tensorflow_datasets, imported only when a set is read: it takes half a second, and not everybody has it."""
+    """Imports tensorflow_datasets, which takes half a second. Raises UserError where a package is missing."""
     try:
         import array_record.python.array_record_module  # noqa: F401
         import importlib_resources  # noqa: F401  TFDS 4.9.10 needs it to prepare and does not declare it
@@ -44,33 +42,32 @@ def tfds_module() -> ModuleType:
 
 
 def find(path: str | os.PathLike, version: str = "") -> Path | None:
-    """The prepared directory at or up to three levels under `path`, the newest version of one set; None if there is
-    none.
+    """Returns the prepared directory of the newest version of a set, at `path` or up to three levels under it.
+
+    With `version`, that of this version. None where there is none. Raises UserError where there are several sets.
     """
     path = Path(path)
-    found = []
+    folders = []
     for depth in range(4):
         for info in path.glob("*/" * depth + "dataset_info.json"):
             inside = info.parent.relative_to(path).parts
-            # TFDS prepares in "incomplete.*" and renames: what was killed half-way lies there, and is not a set.
+            # TFDS prepares in "incomplete.*" and renames at the end: such a directory is no complete set.
             if info.with_name("features.json").is_file() and not any(part.startswith("incomplete.") for part in inside):
-                found.append(info.parent)
+                folders.append(info.parent)
     if version:
-        found = [folder for folder in found if folder.name == version]
-    if len({folder.parent for folder in found}) > 1:
-        several = ", ".join(sorted(str(folder.relative_to(path)) for folder in found))
+        folders = [folder for folder in folders if folder.name == version]
+    if len({folder.parent for folder in folders}) > 1:
+        several = ", ".join(sorted(str(folder.relative_to(path)) for folder in folders))
         raise UserError(f"{path}: several prepared sets: {several}; name one")
-    return max(found, key=lambda folder: [int(part) for part in re.findall(r"\d+", folder.name)], default=None)
+    return max(folders, key=lambda folder: [int(part) for part in re.findall(r"\d+", folder.name)], default=None)
 
 
 def prepare(name: str, root: Path) -> Path:
-    """Writes <root>/<name>/<version>, whole or not at all: TFDS writes beside it and renames at the end.
+    """Prepares one of the sets in OURS as <root>/<name>/<version>, atomically, and returns that directory.
 
-    The original files are taken from <root>/downloads/<name>/, under their own names (unverified), or downloaded there
-    and their check sums verified.
-
-    Raises:
-      UserError: the files are neither there nor to be had, or damaged, or `root` cannot be written.
+    The original files are taken from <root>/downloads/<name>/, under their own names (without verification), or
+    downloaded with verification of their checksums. Raises UserError where the files are neither there nor can be
+    downloaded, are damaged, or `root` cannot be written to.
     """
     tfds = tfds_module()
     local = root / "downloads" / name
@@ -88,7 +85,7 @@ def prepare(name: str, root: Path) -> Path:
         flush=True,
     )
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what the line above says
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS would repeat the message above
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     except UserError:
         raise
@@ -104,7 +101,7 @@ def prepare(name: str, root: Path) -> Path:
 
 
 def _builder(tfds, name: str, root: Path, local: Path):
-    """TFDS's own builder of the set, with reading that does not need TensorFlow; its `urls` are the originals."""
+    """TFDS's builder of the set, with readers that do not need TensorFlow; `urls` are those of the original files."""
     from PIL import Image
     from tensorflow_datasets.image_classification import cifar, mnist
 
@@ -121,7 +118,7 @@ def _builder(tfds, name: str, root: Path, local: Path):
 
     def generate_examples(self, split, images, labels):
         for i in range(len(images)):
-            image = Image.fromarray(images[i])  # arrays would go through TensorFlow's encoder
+            image = Image.fromarray(images[i])  # arrays would be encoded by TensorFlow
             yield (
                 i,
                 {"image": image, "label": int(labels[i]), **({"id": f"{split}_{i:05d}"} if name == "cifar10" else {})},
@@ -129,7 +126,7 @@ def _builder(tfds, name: str, root: Path, local: Path):
 
     with tfds.core.registered.skip_registration():
         methods = {"_split_generators": split_generators, "_generate_examples": generate_examples}
-        # Its module says where the check sums are.
+        # TFDS finds the checksums by the module.
         ours = type(name, (stock,), {"name": name, "__module__": stock.__module__, **methods})
     builder = ours(data_dir=root, file_format="array_record")
     builder.urls = [builder._cifar_info.url] if name == "cifar10" else [builder.URL + file for file in IDX]
@@ -141,7 +138,7 @@ def _idx(paths: list[Path], builder) -> dict[str, tuple[np.ndarray, np.ndarray]]
     for path, rank in zip(paths, (3, 1, 3, 1), strict=True):
         with _damage(path):
             data = gzip.decompress(path.read_bytes())
-            if data[:4] != bytes((0, 0, 8, rank)):  # the type, unsigned bytes, and the rank; then one size per axis
+            if data[:4] != bytes((0, 0, 8, rank)):  # 8: unsigned bytes; then follows one size for each axis
                 raise ValueError(f"no IDX file of rank {rank}")
             shape = np.frombuffer(data, ">i4", rank, 4)
             arrays.append(np.frombuffer(data, np.uint8, offset=4 + shape.nbytes).reshape(shape))
@@ -182,17 +179,17 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def _cached(tfds, url: str, local: Path) -> bool:
-    """Whether the original is there: under its own name, or under the one TFDS's downloads get."""
+    """Whether the original file is there, under its own name or the one that TFDS gives to downloads."""
     from tensorflow_datasets.core.download import checksums, resource
 
     info = checksums.get_all_url_infos().get(url, SimpleNamespace(checksum=None))
-    kept = local / resource.get_dl_fname(url, info.checksum)
-    return (local / url.rpartition("/")[2]).is_file() or resource.is_locally_cached(tfds.core.Path(kept))
+    download = local / resource.get_dl_fname(url, info.checksum)
+    return (local / url.rpartition("/")[2]).is_file() or resource.is_locally_cached(tfds.core.Path(download))
 
 
 def _unreachable(url: str) -> str | None:
-    """Why a URL gives nothing, within WAIT seconds; None when it answers. In a thread, as no time-out covers the
-    look-up of the host's name.
+    """Why a URL does not answer within WAIT seconds; None if it does. Asks in a thread, since time-outs do not cover
+    the look-up of the host's name.
     """
     result = [f"no answer in {WAIT} s"]
 

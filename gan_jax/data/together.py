@@ -1,4 +1,4 @@
-"""Several sources in one batch: two domains of pictures, a labelled and an unlabelled part."""
+"""Several sources in one batch, such as two domains of images, or a labelled and an unlabelled set."""
 
 import itertools
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ import jax
 from gan_jax.data.ondisk import digest_of
 from gan_jax.types import Batch, Key, PyTree, Source, Spec
 
-TOGETHER = 2**32 - 5  # folded into the key, and the place of a source into what comes of it: each has its own order
+TOGETHER = 2**32 - 5  # folded into the key, then the index of a source, so that each source has its own order
 
 
 def together(**sources: Source) -> Source:
-    """Batches that hold a batch of each source: {name: its images, name_label: its labels, ...}.
+    """Returns a source whose batches contain a batch of each source: {name: its images, name_label: its labels, ...}.
 
-    Each goes through its own order, whatever the others' sizes: an epoch is that of the largest. In a batch's names the
-    array "image" of a source is called by the source alone, every other with its own name behind it.
+    The array "image" of a source is named after the source, and every other array after the source and itself. Each
+    source has its own order and its own epochs; the epoch of the result is that of the largest source.
 
-    ValueError for fewer than one source, other numbers of rows, or other seeds, and where one source stays in memory and
-    another on disk.
+    Raises ValueError without sources, for different numbers of rows or different seeds, and where one source is
+    resident and another is not.
     """
     if not sources:
         raise ValueError("together() needs sources by name: together(a=..., b=...)")
@@ -51,19 +51,19 @@ def together(**sources: Source) -> Source:
                 yield {name: next(rows) for name, rows in readers.items()}
         finally:
             for rows in readers.values():
-                rows.close()  # their threads end
+                rows.close()  # ends their threads
 
     def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:
         parts = {name: one.batch(fetched[name], key_of(key, i), step) for i, (name, one) in enumerate(sources.items())}
         return {_joined(name, array): x for name, part in parts.items() for array, x in part.items()}
 
     arrays = {_joined(name, array): x for name, one in sources.items() for array, x in one.spec.arrays.items()}
-    known = {name: {**one.spec.meta, "classes": one.spec.classes} for name, one in sources.items()}
-    told = " and ".join(f"{name} {one.name}" for name, one in sources.items())
+    meta = {name: {**one.spec.meta, "classes": one.spec.classes} for name, one in sources.items()}
+    description = " and ".join(f"{name} {one.name}" for name, one in sources.items())
     digest = digest_of("together", [(name, one.name, one.digest) for name, one in sources.items()])
     return Source(
-        fetch, batch, first.key, first.rows, Spec(arrays, 0, known), max(one.size for one in sources.values()),
-        first.resident, told, digest,
+        fetch, batch, first.key, first.rows, Spec(arrays, 0, meta), max(one.size for one in sources.values()),
+        first.resident, description, digest,
         follow if any(one.follow for one in sources.values()) else None,
     )  # fmt: skip
 

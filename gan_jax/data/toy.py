@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians in the plane, drawn afresh each step or once: data whose modes and densities are known exactly."""
+"""Mixtures of Gaussians in the plane, with known modes and densities, drawn anew in each step or once."""
 
 import jax
 import jax.numpy as jnp
@@ -7,24 +7,24 @@ import numpy as np
 from gan_jax.data.ondisk import digest_of
 from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError, spec_of
 
-# Folded into the key: with the step alone the data would be drawn from the very bits that draw a run's latents.
+# Folded into the key, so that data are not drawn from the same bits as the latents of a run.
 DRAW = 2**32 - 3
 
 
 def ring(rows: int, seed: int, modes: int = 8, radius: float = 1.0, std: float = 0.01) -> Source:
-    """Equally likely Gaussians on a circle (VEEGAN, arXiv:1705.07761, section 5.1; the defaults are PacGAN's).
+    """Returns a `Source` of equally likely Gaussians on a circle (VEEGAN, arXiv:1705.07761, section 5.1).
 
-    Returns a `Source` of {"image": float32 [b 2], "label": int32 [b], the component}. It is not scaled to [-1, 1].
+    Batches are {"image": float32 [b 2], "label": int32 [b], the component}, not scaled to [-1, 1]. The defaults are
+    those of PacGAN.
     """
     return _mixture(rows, seed, ring_centres(modes, radius), std, f"ring of {modes}, radius {radius:g}, std {std:g}")
 
 
 def grid(rows: int, seed: int, side: int = 5, spacing: float = 2.0, std: float = 0.05) -> Source:
-    """Equally likely Gaussians on a square grid around 0 (VEEGAN, arXiv:1705.07761, section 5.1; the defaults are
-    PacGAN's).
+    """Returns a `Source` of equally likely Gaussians on a square grid around 0 (VEEGAN, arXiv:1705.07761, section 5.1).
 
-    Returns a `Source` of {"image": float32 [b 2], "label": int32 [b], the component, row by row}. It is not scaled to
-    [-1, 1].
+    Batches are {"image": float32 [b 2], "label": int32 [b], the component, row by row}, not scaled to [-1, 1]. The
+    defaults are those of PacGAN.
     """
     return _mixture(
         rows, seed, grid_centres(side, spacing), std, f"grid of {side}x{side}, {spacing:g} apart, std {std:g}"
@@ -32,8 +32,9 @@ def grid(rows: int, seed: int, side: int = 5, spacing: float = 2.0, std: float =
 
 
 def ring_centres(modes: int = 8, radius: float = 1.0) -> np.ndarray:
-    """float32 [modes 2], counter-clockwise from (radius, 0). The end of the circle is not counted twice, as it is in
-    much published code.
+    """Returns the centres, float32 [modes 2], counter-clockwise from (radius, 0).
+
+    The start of the circle is not repeated at its end, as it is in much published code. Raises UserError for no modes.
     """
     if modes < 1:
         raise UserError(f"a ring of {modes} modes: 1 or more")
@@ -42,7 +43,7 @@ def ring_centres(modes: int = 8, radius: float = 1.0) -> np.ndarray:
 
 
 def grid_centres(side: int = 5, spacing: float = 2.0) -> np.ndarray:
-    """float32 [side**2 2]; by default {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}."""
+    """Returns the centres, float32 [side**2 2]; by default {-4, -2, 0, 2, 4} x {-4, -2, 0, 2, 4}."""
     if side < 1:
         raise UserError(f"a grid of side {side}: 1 or more")
     line = spacing * (np.arange(side) - (side - 1) / 2)
@@ -50,10 +51,10 @@ def grid_centres(side: int = 5, spacing: float = 2.0) -> np.ndarray:
 
 
 def points(centres: np.ndarray, std: float, count: int = 100_000, seed: int = 0) -> ImageSet:
-    """A fixed set of points for `data.source`: `count` draws of the mixture of equally likely Gaussians (PacGAN,
+    """Draws a fixed set of `count` points from a mixture of equally likely Gaussians, for `data.source` (PacGAN,
     arXiv:1712.04086, section 4.1).
 
-    images float32 [count 2], not scaled to [-1, 1]; labels int32 [count], the component.
+    `images` of the set are float32 [count 2], not scaled to [-1, 1]; labels are int32 [count], the component.
     """
     if count < 1:
         raise UserError(f"a set of {count} points: 1 or more")

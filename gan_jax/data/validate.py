@@ -1,4 +1,4 @@
-"""What every reader of images checks before it lets them in, in one place."""
+"""Checks of images and labels that all readers share."""
 
 import hashlib
 
@@ -8,20 +8,13 @@ from gan_jax.types import ImageSet, UserError
 
 
 def image_set(images: np.ndarray, labels: np.ndarray | None, name: str, classes: int | None = None) -> ImageSet:
-    """Images and labels, checked, in the library's ranges, with their digest.
+    """Checks images and labels and returns them as an `ImageSet`: images uint8 or float32 in [-1, 1], labels int32 [n].
 
-    Args:
-      images: [n h w c] or [n h w]. uint8 in 0..255, or floating: taken as [0, 1] when none is negative, else as [-1,
-      1].
-      labels: integers [n] or [n 1] in [0, classes), or None.
-      name: what the user calls the set; every message starts with it.
-      classes: how many there are. By default the largest label + 1.
+    `images` is [n h w c] or [n h w], uint8 in 0..255 or floats; floats are taken as values in [0, 1] if none is
+    negative, else in [-1, 1]. `labels` are integers [n] or [n 1] in [0, classes), or None. `classes` is by default the
+    largest label + 1. `name` is the user's name of the set, with which every message begins.
 
-    Returns:
-      An `ImageSet`: uint8, or float32 in [-1, 1]; labels int32 [n].
-
-    Raises:
-      UserError: any other shape, type, range or count.
+    Raises UserError for any other shape, type, range or number.
     """
     images = _images(np.asarray(images), name)
     if labels is None:
@@ -80,15 +73,13 @@ def _labels(labels: np.ndarray, count: int, name: str, classes: int | None) -> t
             f"{name}: labels from {low} to {high}, but there are {classes} classes: they must be in 0..{classes - 1}"
         )
     if high >= count and classes is None:
-        # `classes` sizes a network's embedding: a stray identifier must not make it a million rows.
+        # The labels may be identifiers, and `classes` is the number of rows of an embedding.
         raise UserError(f"{name}: labels from {low} to {high} for {count} images: number the classes from 0")
     return np.ascontiguousarray(labels, dtype=np.int32), high + 1 if classes is None else classes
 
 
 def _digest(images: np.ndarray, labels: np.ndarray | None) -> str:
-    """16 hex digits of the SHA-256 of shape, type and little-endian bytes: two sets that differ in any of them differ
-    in it.
-    """
+    """16 hex digits of the SHA-256 of shapes, types and little-endian bytes."""
     hasher = hashlib.sha256()
     for array in (images,) if labels is None else (images, labels):
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
