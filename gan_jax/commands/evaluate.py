@@ -69,16 +69,8 @@ class Config:
     """File to which the values and their protocols are written as JSON."""
 
 
-OWN = (
-    "metrics",
-    "samples",
-    "data",
-    "split",
-    "size",
-    "fit",
-    "features",
-    "resizer",
-)  # with all at their defaults, a run is measured by its experiment
+# With all of these at their defaults, a run is measured by its experiment.
+OWN = ("metrics", "samples", "data", "split", "size", "fit", "features", "resizer")
 
 
 def main(config: Config) -> dict[str, Any]:

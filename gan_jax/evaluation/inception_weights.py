@@ -61,11 +61,8 @@ def _published_file() -> Path:
         with filelock.FileLock(f"{file}.lock"):  # one of several processes downloads, the others wait
             if not file.is_file():
                 _download(file)
-    except (
-        OSError,
-        http.client.HTTPException,
-        NotImplementedError,
-    ) as error:  # NotImplementedError: a file system without locks
+    # NotImplementedError: a file system without locks.
+    except (OSError, http.client.HTTPException, NotImplementedError) as error:
         raise UserError(
             f"the Inception weights could not be downloaded ({error or type(error).__name__}). Where there is a network: get {URL}, "
             f"and put it at {file}, or name it by --features PATH"

@@ -13,10 +13,9 @@ def inception_score(logits: Float[Array, "b n"], splits: int = 10, seed: int | N
     """Returns exp(E_x KL(p(y|x) || p(y))) of a classifier's logits, in [1, classes].
 
     The result is the mean and standard deviation over `splits` parts of the images, which are shuffled by `seed` (None:
-    kept in order). The number of splits is part of
-    the protocol: more splits have fewer images each, and score lower. The order and the default are those of
-    torch-fidelity; StudioGAN uses one split. Raises ValueError for values that are not finite, fewer logits than
-    splits, or fewer than one split.
+    kept in order). The number of splits is part of the protocol: more splits have fewer images each, and score lower.
+    The order and the default are those of torch-fidelity; StudioGAN uses one split. Raises ValueError for values that
+    are not finite, fewer logits than splits, or fewer than one split.
     """
     if splits < 1:
         raise ValueError(f"splits must be at least 1; got {splits}")

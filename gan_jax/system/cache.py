@@ -32,10 +32,7 @@ def arrays(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
         return make()
     path = folder / "arrays" / f"{name}.npz"
     try:
-        with (
-            open(path, "rb") as file,
-            np.load(file) as file_arrays,
-        ):  # opened here, since NumPy may not close it on an error
+        with open(path, "rb") as file, np.load(file) as file_arrays:  # NumPy alone may not close it on an error
             stored = {key: file_arrays[key] for key in file_arrays.files}  # reading verifies the checksum of each
         os.utime(path)
         return stored

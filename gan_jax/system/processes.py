@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "heartbe
 HEARTBEAT = 30  # seconds without a heartbeat after which a process counts as gone
 
 
-def several(environ: Any = os.environ) -> bool:
+def several(environ: Mapping[str, str] = os.environ) -> bool:
     """Returns whether the environment is that of one of several processes, as recognised by `jax.distributed`."""
     # A shell in a Slurm allocation, outside srun, has SLURM_NTASKS, but is no step of several processes.
     slurm = environ.get("SLURM_NTASKS", "1") if "SLURM_STEP_NODELIST" in environ else "1"

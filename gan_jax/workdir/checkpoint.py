@@ -178,7 +178,7 @@ class Checkpoints:
                         shutil.rmtree(removed)
         self._writing = None
 
-    def restore(self, step: int, like: PyTree) -> Any:
+    def restore(self, step: int, like: PyTree) -> PyTree:
         """Reads the state of `step`, with shapes and shardings as in `like`, a tree of `jax.ShapeDtypeStruct`.
 
         Raises UserError where it cannot be read.

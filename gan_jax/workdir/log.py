@@ -22,9 +22,8 @@ from gan_jax.system import processes
 from gan_jax.types import UserError
 from gan_jax.workdir.members import mean_std
 
-Value = (
-    float | Sequence[float | None]
-)  # of a run, or of each member of a population; None for a member that has diverged
+# Of a run, or of each member of a population; None for a member that has diverged.
+Value = float | Sequence[float | None]
 
 
 def read_rows(path: Path | str) -> list[dict[str, Any]]:

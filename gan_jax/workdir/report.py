@@ -146,9 +146,8 @@ def page(
         for key, values in row.items():
             value, std = mean_std(values)
             if key not in ("step", "images", "seconds") and value is not None:
-                group = (
-                    key if key.startswith("eval/") else key.rsplit("/", 1)[-1]
-                )  # the losses of both players share a curve
+                # The losses of both players share a curve.
+                group = key if key.startswith("eval/") else key.rsplit("/", 1)[-1]
                 series.setdefault(group, {}).setdefault(key, []).append((row["step"], value, std))
     step_of = [path.stem.partition("_")[0] for path in samples]
     # One member's samples of the first step, and every member's of the last.
