@@ -126,7 +126,7 @@ def init(
     """
     gen_vars, disc_vars, aux = game.init(key, batch)
     if precision == "float64":
-        gen_vars, disc_vars, aux = _in_float64((gen_vars, disc_vars, aux))
+        gen_vars, disc_vars, aux = in_float64((gen_vars, disc_vars, aux))
 
     def player(side: str, variables: PyTree, tx: optax.GradientTransformation) -> Player:
         if not isinstance(variables, Mapping) or "params" not in variables:
@@ -142,7 +142,8 @@ def init(
     return State(step=jnp.zeros((), jnp.int32), gen=gen, disc=disc, ema=ema, aux=aux)
 
 
-def _in_float64(tree: PyTree) -> PyTree:
+def in_float64(tree: PyTree) -> PyTree:
+    """Returns the tree with its floating arrays in float64. Raises ValueError without jax_enable_x64."""
     if jax.dtypes.canonicalize_dtype(jnp.float64) != jnp.float64:
         raise ValueError('float64 needs 64-bit JAX: jax.config.update("jax_enable_x64", True) comes first')
 

@@ -1,5 +1,5 @@
 """Set before jax is imported: eight virtual CPU devices, and quick compilation, which is most of what tests spend time
-on.
+on. What is compiled is kept in the user's cache for the next run of the tests; with GAN_JAX_CACHE=off it is not.
 """
 
 import atexit
@@ -16,18 +16,15 @@ os.environ["XLA_FLAGS"] = (
 # experiments is not installed: processes that tests start find it, and this checkout's gan_jax, here.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Many tests compile the same programs; a fresh directory, since a cache must not be carried from one processor to
-# another.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="gan_jax_tests_")
-os.environ["GAN_JAX_CACHE"] = "off"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**31)  # with a limit, processes that share it lock it
 
 import jax
 import jaxtyping
 import pytest
 
-pytest_plugins = ["catalogue"]  # its fixtures
+pytest_plugins = ["catalogue", "remembered"]  # their fixtures
 
 # Where shapes are; not the state's classes, which also hold shapes and shardings in the place of arrays.
 SHAPED = [
@@ -45,6 +42,18 @@ SHAPED = [
     "workdir.report",
 ]
 jaxtyping.install_import_hook([f"gan_jax.{name}" for name in SHAPED], "typecheck.checked")
+
+from gan_jax.system import compile_cache
+
+# Many tests compile the same programs. The directory is of this processor and this XLA; of a run that may keep nothing,
+# its own.
+KEPT = compile_cache.directory()
+COMPILED = str(KEPT.with_name(f"tests-{KEPT.name}")) if KEPT else tempfile.mkdtemp(prefix="gan_jax_tests_")
+if not KEPT:
+    atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
+os.environ["GAN_JAX_CACHE"] = "off"
+jax.config.update("jax_compilation_cache_dir", COMPILED)
 
 # [b, 1] against [b] would give [b, b] and a plausible mean.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -81,7 +90,7 @@ def pytest_terminal_summary(terminalreporter, config):
     """Seconds by file, and those of them that went to programs: where a slow suite is slow."""
     files: dict = {}
     for report in [report for each in terminalreporter.stats.values() for report in each]:
-        if hasattr(report, "user_properties") and hasattr(report, "nodeid"):
+        if isinstance(report, pytest.TestReport):
             found = files.setdefault(report.nodeid.split("::")[0], Counter())
             found["all"] += report.duration
             for spent in [value for name, value in report.user_properties[-1:] if name == "spent"]:
@@ -90,7 +99,9 @@ def pytest_terminal_summary(terminalreporter, config):
     if config.getoption("durations") is None or not files:
         return
     terminalreporter.section("seconds by file")
-    for name, found in sorted([*files.items(), ("together", sum(files.values(), Counter()))], key=lambda x: -x[1]["all"]):
+    for name, found in sorted(
+        [*files.items(), ("together", sum(files.values(), Counter()))], key=lambda x: -x[1]["all"]
+    ):
         terminalreporter.line("  ".join(f"{found[column]:7.1f} {column}" for column in columns) + f"  {name}")
 
 

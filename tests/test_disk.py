@@ -33,6 +33,9 @@ CONFIG = gan_ring.Config(
 )
 
 
+pytestmark = pytest.mark.usefixtures("programs_once")
+
+
 def run(build=gan_ring.build, evaluator=None, **change):
     return play(dataclasses.replace(CONFIG, **change), evaluator, build)
 

@@ -1,4 +1,8 @@
-"""Every experiment for two steps, by its command line; and what a user meets who asks for something impossible."""
+"""Every experiment for two steps, by its command line, held to what it says of itself; and what a user meets who asks
+for something impossible.
+
+`pytest tests/test_experiments.py --write-results` keeps the losses of the two steps anew, in experiments/golden.json.
+"""
 
 import importlib
 import json
@@ -7,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,25 +19,70 @@ from PIL import Image
 import experiments
 import gan_jax
 from experiments.tools import torture
+from gan_jax import penalties
 from gan_jax.commands import evaluate
 from gan_jax.training import cli, loop
+from gan_jax.types import spec_of
 
 NAMES = sorted(
     found.name for found in pkgutil.iter_modules(experiments.__path__) if not found.ispkg and found.name != "__main__"
 )
 CLASSIFIED = {"dcgan_digits", "cgan_mnist", "stacked_mnist", "stacked_mnist_dcgan"}  # the others by pixels, for speed
 SMALL = {
-    "gan_ring": ["--width", "8"],
-    "gan_grid": ["--width", "8"],
-    "pacgan_mixtures": ["--width", "8"],
-    "unrolled_ring": ["--width", "8", "--unroll", "2"],
     "gan_mnist": [],
     "gan_minimax_mnist": [],
     "gan_digits": [],
+    "unrolled_ring": ["--width", "4", "--unroll", "2"],
     "cyclegan_digits": ["--width", "4", "--data", "digits"],
     "stacked_mnist": ["--width", "4", "--evaluate-samples", "64"],
     "stacked_mnist_dcgan": ["--width", "4", "--evaluate-samples", "64"],
 }
+GOLDEN = Path(experiments.__file__).with_name("golden.json")
+POINTS, DIGITS, MNIST, COLOURS = (
+    spec_of((2,)),
+    spec_of((8, 8, 1), 10),
+    spec_of((28, 28, 1), 10),
+    spec_of((32, 32, 3), 10),
+)
+TWO = DIGITS._replace(arrays={name: DIGITS.arrays["image"] for name in "ab"}, classes=0)
+STACKED = spec_of((28, 28, 3), 1_000)
+# What each is trained on with its defaults, and how many numbers its two sides then learn: those of published sizes are
+# derived in test_models.py.
+LEARNT = {
+    "cgan_mnist": (MNIST, 575_401, 175_169),
+    "cyclegan_digits": (TWO, 100_290, 9_890),
+    "dcgan_cifar10": (COLOURS, 1_068_931, 663_361),
+    "dcgan_digits": (DIGITS, 49_857, 33_697),
+    "dcgan_fashion": (MNIST, 369_601, 166_817),
+    "dcgan_mnist": (MNIST, 369_601, 166_817),
+    "gan_digits": (DIGITS, 57_792, 49_665),
+    "gan_grid": (POINTS, 198_786, 66_561),
+    "gan_minimax_mnist": (MNIST, 1_486_352, 1_460_225),
+    "gan_mnist": (MNIST, 1_486_352, 1_460_225),
+    "gan_ring": (POINTS, 198_786, 66_561),
+    "infogan_mnist": (MNIST, 1_687_841, 1_674_925),
+    "lsgan_mnist": (MNIST, 369_601, 166_817),
+    "pacgan_mixtures": (POINTS, 484_802, 407_201),
+    "sngan_cifar10": (COLOURS, 4_274_435, 1_053_825),
+    "stacked_mnist": (STACKED, 287_875, 1_889),
+    "stacked_mnist_dcgan": (STACKED, 1_068_931, 662_977),
+    "unrolled_ring": (POINTS, 49_666, 17_025),
+    "wgan_gp_cifar10": (COLOURS, 1_203_331, 1_053_825),
+    "wgan_gp_mnist": (MNIST, 369_601, 166_625),
+    "wgan_mnist": (MNIST, 369_601, 166_817),
+}
+# Metrics that a row has because of what the experiment says of itself.
+SHOWN = {
+    "wgan_gp_mnist": {"disc/wgan_gp"},
+    "wgan_gp_cifar10": {"disc/wgan_gp"},
+    "gan_ring": {"disc/r1", "disc/r2"},
+    "gan_grid": {"disc/r1", "disc/r2"},
+    "stacked_mnist_dcgan": {"disc/r1", "disc/r2"},
+    "sngan_cifar10": {"monitor/disc/sigma"},
+    "infogan_mnist": {"disc/information", "gen/information"},
+    "cyclegan_digits": {"gen/cycle"},
+}
+pytestmark = pytest.mark.usefixtures("programs_once")
 
 
 def start(name, *flags):
@@ -56,29 +106,30 @@ def test_the_experiments_asked_for_are_there():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_steps(name, npz, capfd, monkeypatch):
+def test_the_defaults_learn_so_many_numbers(name):
     module = importlib.import_module(f"experiments.{name}")
-    flags = [
-        "--steps",
-        2,
-        "--batch-size",
-        8,
-        "--log-every",
-        1,
-        "--devices",
-        1,
-        "--workdir",
-        "run",
-        *SMALL.get(name, ["--width", "4"]),
-    ]
-    if hasattr(module.Config(), "data") and "--data" not in flags:
+    spec, *expected = LEARNT[name]
+    recipe = module.build(module.Config(), spec)
+    init = jax.eval_shape(lambda: recipe.game.init(jax.random.key(0), spec.blank(2)))
+    assert [sum(x.size for x in jax.tree.leaves(variables["params"])) for variables in init[:2]] == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_steps(name, npz, capfd, monkeypatch, request):
+    module = importlib.import_module(f"experiments.{name}")
+    default = module.Config()
+    flags = ["--steps", 2, "--batch-size", 8, "--log-every", 1, "--devices", 1, "--workdir", "run"]
+    flags += SMALL.get(name, ["--width", "4"])
+    if hasattr(default, "n_disc"):
+        flags += ["--n-disc", 2]
+    if hasattr(default, "data") and "--data" not in flags:
         flags += ["--data", npz]
-    if hasattr(module.Config(), "features") and name not in CLASSIFIED:
+    if hasattr(default, "features") and name not in CLASSIFIED:
         flags += ["--features", "pixels"]
     start(name, *flags)
     run = Path("run")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    each = 8 * getattr(module.Config(), "n_disc", 1) * getattr(module.Config(), "packing", 1)
+    each = 8 * (2 if hasattr(default, "n_disc") else 1) * getattr(default, "packing", 1)
     assert [(row["step"], row["images"]) for row in rows] == [(1, each), (2, 2 * each)]
     # null: of two steps' samples none lies in a mode, and their KL is infinite
     assert all(
@@ -98,11 +149,7 @@ def test_two_steps(name, npz, capfd, monkeypatch):
             and {"fake", "real"} & set(metric["protocol"])
         )
     config = json.loads((run / "config.json").read_text())
-    assert (
-        config["experiment"] == f"experiments.{name}"
-        and config["config"]["steps"] == 2
-        and config["starts"][0]["versions"]["jax"]
-    )
+    assert config["experiment"] == f"experiments.{name}" and config["starts"][0]["versions"]["jax"]
     for step in (0, 2):
         with Image.open(run / "samples" / f"{step:08d}.png") as picture:
             assert min(picture.size) >= 120
@@ -138,6 +185,38 @@ def test_two_steps(name, npz, capfd, monkeypatch):
     found = evaluate.main(evaluate.Config(targets=("run",)))["values"]["run"]
     same = {key: one["value"] for key, one in found.items()} == {key: one["last"] for key, one in kept.items()}
     assert same or kept["reverse_kl"]["last"] is None  # infinite: no mode is found
+
+    holds_what_it_claims(name, rows, sample.state)
+    losses = [{key: x for key, x in row.items() if key.startswith(("disc/", "gen/"))} for row in rows]
+    _golden(name, losses, request.config.getoption("--write-results"))
+
+
+def holds_what_it_claims(name, rows, state):
+    """What an experiment's name and docstring promise, of its rows and of the state after two rounds."""
+    assert SHOWN.get(name, set()) <= rows[0].keys()
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state.disc)]
+    if any(key.removeprefix("disc/") in vars(penalties) for key in rows[0]):
+        assert not any("BatchNorm" in path for path in paths)
+    clipped = [bool((abs(x) <= 0.01 * (1 + 1e-6)).all()) for x in jax.tree.leaves(state.disc.params)]
+    assert all(clipped) == (name == "wgan_mnist")
+    embedded = [any("Embed" in jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(side.params))
+                for side in (state.gen, state.disc)]  # fmt: skip
+    assert embedded == [name == "cgan_mnist"] * 2
+
+
+def _golden(name, losses, write):
+    """The losses of the two steps are the kept ones, to 1e-3: no rounding of two small rounds comes near, nor does a
+    change of the game stay below.
+    """
+    if write:
+        kept = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+        short = [{key: float(f"{x:.6g}") for key, x in row.items()} for row in losses]
+        GOLDEN.write_text(json.dumps(kept | {name: short}, indent=1, sort_keys=True) + "\n")
+    kept = json.loads(GOLDEN.read_text())[name]
+    assert [row.keys() for row in losses] == [row.keys() for row in kept]
+    for row, old in zip(losses, kept, strict=True):
+        for key, x in row.items():
+            np.testing.assert_allclose(x, old[key], rtol=1e-3, atol=1e-5, err_msg=f"{name} {key}")
 
 
 def test_a_conditional_gan_without_classes(tmp_path, capsys):

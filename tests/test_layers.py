@@ -48,7 +48,7 @@ def orders(layer, x):
 
 
 def same(ours, theirs, x):
-    """Parameters from one key, values and first and second derivatives."""
+    """Parameters from one key, values and first and second derivatives; in float32, for what is chosen by that type."""
     params, expected = (layer.init(jax.random.key(3), x) for layer in (ours, theirs))
     assert jax.tree.structure(params) == jax.tree.structure(expected)
     jax.tree.map(np.testing.assert_array_equal, params, expected)
@@ -61,6 +61,28 @@ def same(ours, theirs, x):
         got, expected, (1e-5, 1e-5, 3e-5), strict=True
     ):  # the last are sums of products of sums
         close(one, other, rtol)
+
+
+def exact(pairs, derive, rtol=1e-11):
+    """`derive(layer, params, x)` of each (ours, theirs, x) is the same in float64, of one compiled program."""
+    with jax.enable_x64(True):
+        given = [(ours, theirs, np.float64(x)) for ours, theirs, x in pairs]
+        shapes = [jax.eval_shape(theirs.init, jax.random.key(3), x) for _, theirs, x in given]
+        params = jax.tree.map(lambda p: RNG.normal(size=p.shape), shapes)
+        both = jax.jit(
+            lambda params, inputs: [
+                [derive(layer, own, x) for layer in layers]
+                for (*layers, _), own, x in zip(given, params, inputs, strict=True)
+            ]
+        )(params, [x for *_, x in given])
+    for got, expected in both:
+        close(got, expected, rtol)
+
+
+def one_of_each(layer, params, x):
+    """The value, and for a cotangent of its own the gradients: each of the family's three operations once."""
+    value, back = jax.vjp(layer.apply, params, x)
+    return value, back(jnp.cos(jnp.arange(value.size, dtype=value.dtype)).reshape(value.shape))
 
 
 def image(*space, channels=3, rows=2):
@@ -129,18 +151,34 @@ TRANSPOSE = [
 ]
 
 
-@pytest.mark.parametrize(("space", "kernel", "strides", "padding"), CONV, ids=str)
-def test_conv_is_flaxs(space, kernel, strides, padding):
-    same(Conv(4, kernel, strides, padding), nn.Conv(4, kernel, strides, padding), image(*space))
+def named(geometries, ours, theirs):
+    """(ours, theirs, x) of each."""
+    return [(ours(4, *rest), theirs(4, *rest), image(*space)) for space, *rest in geometries]
 
 
-@pytest.mark.parametrize(("space", "kernel", "strides", "dilation", "inside", "outside"), WAYS, ids=str)
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_conv_is_flaxs(rank):
+    exact(named([row for row in CONV if len(row[0]) == rank], Conv, nn.Conv), one_of_each)
+
+
 @pytest.mark.parametrize("part", [2**20, 4_000], ids=["whole", "parts"])
-def test_every_way_to_the_kernel(monkeypatch, space, kernel, strides, dilation, inside, outside, part):
+def test_every_way_to_the_kernel(monkeypatch, part):
     monkeypatch.setattr(convolution, "PART", part)
-    options = {"strides": strides, "kernel_dilation": dilation}
-    x = image(*space, channels=inside, rows=6)
-    same(Conv(outside, kernel, **options), nn.Conv(outside, kernel, **options), x)
+    pairs = []
+    for space, kernel, strides, dilation, inside, outside in WAYS:
+        options = {"strides": strides, "kernel_dilation": dilation}
+        x = image(*space, channels=inside, rows=6)
+        pairs.append((Conv(outside, kernel, **options), nn.Conv(outside, kernel, **options), x))
+    exact(pairs, one_of_each)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_the_derivatives_of_the_family_are_the_family(rank):
+    """Each operation's gradients are the other two, whatever the geometry: so to the third order, of both layers."""
+    space, kernel, strides = ((5, 4, 5), (3, 2, 3), (2, 1, 2))
+    geometry = (space[:rank], kernel[:rank], strides[:rank])
+    pairs = [*named([geometry], Conv, nn.Conv), *named([geometry], ConvTranspose, nn.ConvTranspose)]
+    exact(pairs, lambda layer, params, x: [fn((params, x)) for fn in orders(layer, x)])
 
 
 class ConvThenMean(nn.Module):
@@ -183,27 +221,38 @@ def test_an_odd_side_cannot_be_halved():
 
 # Which operands are of each member's own.
 @pytest.mark.parametrize("own", [(0, 0), (0, None), (None, 0)], ids=str)
-@pytest.mark.parametrize(("space", "kernel", "strides", "dilation", "inside", "outside"), WAYS, ids=str)
-def test_under_vmap_every_operation_is_the_members_one_by_one(own, space, kernel, strides, dilation, inside, outside):
-    x = image(*space, channels=inside)
-    conv = Conv(outside, kernel, strides=strides, kernel_dilation=dilation)
-    params = conv.init(jax.random.key(0), x)
-    n, m = x.shape[1:-1], conv.apply(params, x).shape[1:-1]
-    pads = lax.padtype_to_pads(n, [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)], strides, "SAME")
-    g = Geometry(n, kernel, strides, dilation, tuple(low for low, _ in pads), m)
-    w, y = params["params"]["kernel"], image(*m, channels=outside)
-    for operation, a, b in [
-        (convolution.conv, x, w),
-        (convolution.conv_to_input, y, w),
-        (convolution.conv_to_kernel, x, y),
-    ]:
-        members = [jnp.stack([v, 2 * v[::-1], v - 1]) if axis == 0 else v for v, axis in zip((a, b), own, strict=True)]
+def test_under_vmap_every_operation_is_the_members_one_by_one(own):
+    """Of one row of each rank: the rules do not look at the geometry."""
+    given, chosen = [], [WAYS[0], WAYS[9], WAYS[14]]
+    for space, kernel, strides, dilation, inside, outside in chosen:
+        x, w = image(*space, channels=inside), np.float32(RNG.normal(size=(*kernel, inside, outside)))
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+        pads = lax.padtype_to_pads(space, reach, strides, "SAME")
+        m = tuple(-(-n // s) for n, s in zip(space, strides, strict=True))
+        g = Geometry(space, kernel, strides, dilation, tuple(low for low, _ in pads), m)
+        y = image(*m, channels=outside)
+        for operation, a, b in [
+            (convolution.conv, x, w), (convolution.conv_to_input, y, w), (convolution.conv_to_kernel, x, y)
+        ]:  # fmt: skip
+            members = [
+                np.stack([v, 2 * v[::-1], v - 1]) if axis == 0 else v for v, axis in zip((a, b), own, strict=True)
+            ]
+            given.append((lambda a, b, operation=operation, g=g: operation(a, b, g), members))
 
-        def act(a, b, operation=operation):
-            return operation(a, b, g)
+    def together(inputs):
+        return [jax.vmap(act, own)(*members) for (act, _), members in zip(given, inputs, strict=True)]
 
-        expected = [act(*(v[i] if axis == 0 else v for v, axis in zip(members, own, strict=True))) for i in range(3)]
-        close(jax.jit(jax.vmap(act, own))(*members), jnp.stack(expected))
+    def apart(inputs):
+        return [
+            jnp.stack(
+                [act(*(v[i] if axis == 0 else v for v, axis in zip(members, own, strict=True))) for i in range(3)]
+            )
+            for (act, _), members in zip(given, inputs, strict=True)
+        ]
+
+    with jax.enable_x64(True):
+        inputs = [[jnp.float64(v) for v in members] for _, members in given]
+        close(jax.jit(together)(inputs), jax.jit(apart)(inputs), 1e-11)
 
 
 def test_no_grouped_convolution_is_made_of_members():
@@ -219,22 +268,15 @@ def test_no_grouped_convolution_is_made_of_members():
     assert set(re.findall(r"feature_group_count = (\d+)|batch_group_count = (\d+)", text)) <= {("1", ""), ("", "1")}
 
 
-@pytest.mark.parametrize(("space", "kernel", "strides"), TRANSPOSE, ids=str)
-def test_conv_transpose_is_flaxs(space, kernel, strides):
-    same(ConvTranspose(4, kernel, strides), nn.ConvTranspose(4, kernel, strides), image(*space))
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_conv_transpose_is_flaxs(rank):
+    exact(named([row for row in TRANSPOSE if len(row[0]) == rank], ConvTranspose, nn.ConvTranspose), one_of_each)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)])
 def test_without_bias_and_with_another_init(ours, theirs):
     options = {"use_bias": False, "kernel_init": layers.dcgan_init}
     same(ours(4, (3, 3), (2, 2), **options), theirs(4, (3, 3), (2, 2), **options), image(4, 5))
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [(Conv, nn.Conv), (ConvTranspose, nn.ConvTranspose)])
-def test_third_derivatives(ours, theirs):
-    x = image(3, 4)
-    params = ours(2, (3, 3), (2, 2)).init(jax.random.key(3), x)
-    close(*(jax.jit(orders(layer(2, (3, 3), (2, 2)), x)[3])((params, x)) for layer in (ours, theirs)), 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from ringrun import play, rows, same
+from equivalence import EXACT, difference
+from ringrun import play, rows, same, steady
 
 import experiments
 import gan_jax
@@ -33,6 +34,9 @@ CONFIG = gan_ring.Config(
     devices=1,
     workdir="run",
 )
+
+
+pytestmark = pytest.mark.usefixtures("programs_once")
 
 
 def run(config=CONFIG, evaluator=None, build=gan_ring.build):
@@ -127,13 +131,13 @@ def test_every_start_is_in_the_result(monkeypatch):
     from experiments.tools import table
 
     monkeypatch.setattr(provenance, "_commit", lambda: "a" * 40 + "+")
-    run(dataclasses.replace(CONFIG, steps=4))
+    run(dataclasses.replace(CONFIG, steps=4), build=steady)
     assert "starts" not in json.loads(Path("run/result.json").read_text())
     monkeypatch.setattr(provenance, "_commit", lambda: "b" * 40)
     config = Path("run/config.json").read_bytes()
-    run(dataclasses.replace(CONFIG, steps=2))  # nothing to do, and nothing written
+    run(dataclasses.replace(CONFIG, steps=2), build=steady)  # nothing to do, and nothing written
     assert Path("run/config.json").read_bytes() == config
-    run()
+    run(build=steady)
     result = json.loads(Path("run/result.json").read_text())
     assert [(start["step"], start["commit"]) for start in result["starts"]] == [(0, "a" * 40 + "+"), (4, "b" * 40)]
     with pytest.raises(UserError, match="was not made by one commit"):
@@ -141,24 +145,38 @@ def test_every_start_is_in_the_result(monkeypatch):
 
 
 def test_a_changed_experiment_is_told_where_a_run_goes_on(capfd):
-    run(dataclasses.replace(CONFIG, steps=4))
+    run(dataclasses.replace(CONFIG, steps=4), build=steady)
     path = Path("run/config.json")
     kept = json.loads(path.read_text())
     kept["experiment_file"]["sha256"] = "0" * 64
     path.write_text(json.dumps(kept))
-    run(dataclasses.replace(CONFIG, steps=6))
+    run(dataclasses.replace(CONFIG, steps=6), build=steady)
     assert "note: the file of the experiment, gan_ring, has changed since" in capfd.readouterr().out
-    run()
+    run(build=steady)
     assert "has changed" not in capfd.readouterr().out
 
 
-def test_longer_is_the_same_run(straight):
-    """A run continued to more steps; the learning rate's schedule belongs to the length, so a constant one would be
-    needed for equality: only the start is compared.
-    """
+def test_longer_is_the_same_run():
+    """A finished run that is made longer comes, bit for bit, to where the long one is."""
+    long = run(dataclasses.replace(CONFIG, workdir="long"), build=steady)
+    run(dataclasses.replace(CONFIG, steps=4), build=steady)
+    same(run(build=steady), long)
+    assert rows() == rows("long") and pictures("run") == pictures("long")
+
+
+def test_a_run_whose_schedule_ends_with_its_steps_is_not_made_longer(capfd):
+    """gan_ring's rate falls to 0 over --steps: made longer it would jump back up, and be no run that anybody asked for."""
     run(dataclasses.replace(CONFIG, steps=4))
-    run(dataclasses.replace(CONFIG, steps=6, log_every=1))
-    assert [row["step"] for row in rows()] == [2, 4, 5, 6]
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    with pytest.raises(
+        UserError, match="--steps 8: .* was started with --steps 4, by which its schedules end"
+    ) as refused:
+        run()
+    assert "--steps 4" in str(refused.value) and "another --workdir" in str(refused.value)
+    assert before == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="--steps 8"):  # also where it stopped on the way
+        shutil.rmtree("run/checkpoints/4")
+        run()
 
 
 def test_a_finished_run_is_left_alone(capfd, straight):
@@ -203,39 +221,46 @@ def test_other_data_of_the_same_name_is_refused(tmp_path):
                 gan_digits.main(gan_digits.Config(**flags))
 
 
-@pytest.mark.parametrize("first, then", [(8, 1), (1, 8), (4, 2)])
-def test_saved_on_some_devices_resumed_on_others(first, then, straight):
-    run(dataclasses.replace(CONFIG, devices=first, steps=4))
-    # the schedule's length belongs to the whole run: start again with all eight steps, from the checkpoint
-    state = run(dataclasses.replace(CONFIG, devices=then))
-    assert int(state.step) == 8
-    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {then}
+@pytest.mark.parametrize(
+    "first, then", [((8, False), (1, False)), ((1, False), (8, True)), ((4, True), (2, False)), ((2, True), (4, True))]
+)
+def test_saved_in_one_layout_resumed_in_another(first, then, exact):
+    """In float64, where what devices add up differs by 1e-16: the resumed run is the straight one."""
+    count, sharded = zip(first, then, strict=True)
+    config = dataclasses.replace(CONFIG, precision="float64", workdir="run")
+    run(dataclasses.replace(config, devices=count[0], shard_state=sharded[0], steps=4), build=steady)
+    state = run(dataclasses.replace(config, devices=count[1], shard_state=sharded[1]), build=steady)
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {count[1]}
+    whole = all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
+    assert whole != sharded[1]
+    assert difference(exact, jax.tree.map(np.asarray, state)) < EXACT
 
 
-FLAGS = [
-    "--width",
-    "8",
-    "--batch-size",
-    "16",
-    "--steps",
-    "8",
-    "--log-every",
-    "8",
-    "--sample-every",
-    "0",
-    "--checkpoint-every",
-    "2",
-    "--workdir",
-    "run",
-]
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory):
+    """The run without a stop, on one device, in float64."""
+    workdir = str(tmp_path_factory.mktemp("exact") / "run")
+    state = run(dataclasses.replace(CONFIG, precision="float64", workdir=workdir), build=steady)
+    return jax.tree.map(np.asarray, state)
+
+
+FLAGS = {
+    "width": 8,
+    "batch-size": 16,
+    "steps": 100_000,
+    "log-every": 20,
+    "sample-every": 0,
+    "checkpoint-every": 2,
+    "workdir": "run",
+}
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_the_process_ends_as_the_shell_expects(number, status):
     root = str(Path(experiments.__file__).parents[1])
-    flags = [flag if flag != "8" or i != 5 else "100000" for i, flag in enumerate(FLAGS)]
+    flags = [word for name, value in FLAGS.items() for word in (f"--{name}", str(value))]
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.gan_ring", *flags, "--log-every", "20"],
+        [sys.executable, "-m", "experiments.gan_ring", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -29,6 +29,9 @@ CONFIG = gan_ring.Config(
 )  # fmt: skip
 
 
+pytestmark = pytest.mark.usefixtures("programs_once")
+
+
 def run(config=CONFIG, evaluator=None, build=gan_ring.build):
     return ringrun.play(config, evaluator, build)
 

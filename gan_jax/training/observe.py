@@ -28,7 +28,7 @@ def norms(steps: list[Step], step: jax.Array, every: int) -> Metrics:
         grad_norm, param_norm = jax.lax.cond(
             (step + 1) % every == 0,
             lambda trees: [norm(tree) for tree in trees],
-            lambda trees: [jnp.full(x.shape, jnp.nan, x.dtype) for x in shapes],
+            lambda trees, shapes=shapes: [jnp.full(x.shape, jnp.nan, x.dtype) for x in shapes],
             trees,
         )
         found |= {f"{PREFIX}{side}/grad_norm": grad_norm, f"{PREFIX}{side}/param_norm": param_norm}

@@ -64,7 +64,7 @@ class Program:
         self.like: game.State = template(state, layout)
         _require_memory(self.like)
         self.like_first_fault = jax.ShapeDtypeStruct(self._empty_fault().shape, np.int32, sharding=self.replicated)
-        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._own(x), x.dtype), state)
+        self._one = one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._own(x), x.dtype), state)
         params = {side: jax.tree.leaves(getattr(one, side).params) for side in ("gen", "disc")}
         self.parameters = {side: sum(math.prod(x.shape) for x in params[side]) for side in params}
         self.tensors = tensors(state, self.population)
@@ -134,6 +134,11 @@ class Program:
             for step, code in np.asarray(jax.device_get(first_fault)).reshape(-1, 2).tolist()
         ]
 
+    def text(self) -> str:
+        """Returns a round of one member as StableHLO: what computes the same has the same text."""
+        play, given = self._one_round()
+        return jax.jit(play).lower(*given).as_text()
+
     def lower(self, state: game.State, step: int = 0) -> Any:
         """The program of `play`, lowered, for those who want to read it."""
         fetched = self._feed(step, 0)
@@ -164,14 +169,21 @@ class Program:
                 f"--sweep {' '.join(self._config.sweep)}: one of these is needed as a plain number while the experiment is built; run its values one by one"
             ) from error
 
-    def _round_of(self, one: game.State) -> tuple[PyTree, PyTree]:
-        """Shapes of the metrics and flags of a round of one member."""
+    def _one_round(self) -> tuple[Callable, tuple[PyTree, ...]]:
+        """A round of one member, and the shapes of what it takes."""
         source, key = self._source, jax.random.key(0)
         fetched = jax.eval_shape(lambda: source.fetch(key, 0)) if source.resident else source.fetch(key, 0)
         values = {name: value[0] for name, value in self._values.items()}
-        after, metrics, finite = jax.eval_shape(
-            lambda state, fetched, values: self._round(state, fetched, np.uint32(0), values, 0), one, fetched, values
-        )
+
+        def play(state: game.State, fetched: PyTree, values: Mapping[str, Any]) -> tuple:
+            return self._round(state, fetched, np.uint32(0), values, 0)
+
+        return play, (self._one, fetched, values)
+
+    def _round_of(self, one: game.State) -> tuple[PyTree, PyTree]:
+        """Shapes of the metrics and flags of a round of one member."""
+        play, given = self._one_round()
+        after, metrics, finite = jax.eval_shape(play, *given)
         was, became = tensors(one, False), tensors(after, False)
         for name in sorted({*was, *became}):
             if was.get(name) != became.get(name):
@@ -213,6 +225,8 @@ class Program:
         )
         key = attempt_key(jax.random.key(seed), attempt)
         batch: Batch = mesh.split_rows(self._source.batch(fetched, key, state.step))
+        if self._config.precision == "float64":
+            batch = game.in_float64(batch)
         after, metrics, steps = play(state, batch, jax.random.fold_in(key, 1))
         return after, {**metrics, **observe.norms(steps, state.step, self._config.log_every)}, observe.finite(steps)
 

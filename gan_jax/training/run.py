@@ -2,10 +2,12 @@
 (`gan_jax.training.loop`).
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from gan_jax import game
 from gan_jax.config import PLACE, Run
@@ -31,9 +33,10 @@ def run(config: Run, build: Build, setup: Setup) -> game.State:
     Starting again with the same work directory goes on after its last sound checkpoint; a finished run is left as it is.
     Ctrl-C and SIGTERM save first, then raise KeyboardInterrupt and SystemExit(143).
 
-    UserError for a work directory of another run or in use, a batch that devices cannot share, a game that does not split
-    its batch as --accumulate asks, values that are not finite; ValueError for a source that does not fit the recipe, or a
-    game that does not keep to its contract; WriteError where the end of the run could not be saved.
+    UserError for a work directory of another run or in use, another number of steps where a schedule ends with them, a
+    batch that devices cannot share, a game that does not split its batch as --accumulate asks, values that are not finite;
+    ValueError for a source that does not fit the recipe, or a game that does not keep to its contract; WriteError where the
+    end of the run could not be saved.
     """
     with arithmetic(config.precision, config.matmul_precision):
         return _run(config, build, setup)
@@ -60,9 +63,11 @@ def _run(config: Run, build: Build, setup: Setup) -> game.State:
             if start > config.steps or _finished(workdir, config, start):
                 _print(
                     f"{workdir} has played its {start:,} steps: nothing to do; see {workdir}/report.html. "
-                    f"Give --steps above {start} for more, or another --workdir for another run"
+                    f"Give --steps above {start} for more, where no schedule ends with them, or another --workdir for another run"
                 )
                 return state
+            if start:
+                _require_length(config, build, source, grid, program, workdir)
             changed = processes.on_main(lambda: manifest.begin(workdir, config, start))
             _greet(name, config, source, program, state, start, workdir)
             if changed:
@@ -111,6 +116,18 @@ def _identity(source: Source, program: Program) -> dict[str, Any]:
         "parameters": program.parameters,
         "tensor": {key: kind for key, kind in program.tensors.items() if not key.startswith("ema")},
     }
+
+
+def _require_length(config: Run, build: Build, source: Source, grid: Mesh, program: Program, workdir: Path) -> None:
+    """Raises UserError where the run was started with another number of steps, and a round depends on it."""
+    before = processes.on_main(lambda: manifest.steps(workdir))
+    if before == config.steps:
+        return
+    if Program(dataclasses.replace(config, steps=before), build, source, grid).text() != program.text():
+        raise UserError(
+            f"--steps {config.steps}: {workdir} was started with --steps {before}, by which its schedules end: a run of "
+            f"another length is another run. Give --steps {before} to go on with it, or another --workdir to begin anew"
+        )
 
 
 def _finished(workdir: Path, config: Run, start: int) -> bool:

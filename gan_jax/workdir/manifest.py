@@ -108,6 +108,11 @@ def begin(workdir: Path, config: Any, step: int) -> bool:
     return bool(starts) and before.get("sha256", "") != file.get("sha256", "")
 
 
+def steps(workdir: Path) -> int:
+    """Returns the number of steps that the run was last started with."""
+    return json.loads((workdir / "config.json").read_text())["config"]["steps"]
+
+
 def rollbacks(workdir: Path) -> list[dict[str, int]]:
     """Returns the steps at which the run diverged, and those to which it went back: {"step": ..., "to": ...} each."""
     return json.loads((workdir / "config.json").read_text())["rollbacks"]
