@@ -18,7 +18,7 @@ from PIL import Image
 
 from gan_jax.training import cli, loop
 
-RING = "--width 8 --batch-size 16 --steps 4 --devices 1"
+RING = "--width 8 --gen-blocks 1 --disc-blocks 1 --batch-size 16 --steps 4 --devices 1"
 DIGITS = "--batch-size 4 --steps 4 --devices 1"
 DAMAGED = r"no checkpoint in .*ring/checkpoints can be used: the checkpoint of step 2 is damaged: "
 ASIDE = "the only checkpoint is moved to 2.damaged before the refusal"

@@ -90,8 +90,8 @@ def _info(config, spec):
 
 def _cycle(config, spec):
     gen, disc = (
-        Pair(network(4, dtype=config.precision), network(4, dtype=config.precision))
-        for network in (Translator, Patches)
+        Pair(*(network(4, dtype=config.precision, **options) for _ in range(2)))
+        for network, options in ((Translator, {"blocks": 1}), (Patches, {}))
     )
     game = cycle(gen, disc, losses.least_squares(), pool=8, accumulate=config.accumulate)
     return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
@@ -138,6 +138,13 @@ def play(name, devices, rounds=1, precision="float64", **flags):
         for step in range(rounds):
             state, watch, metrics, _ = program.play(state, watch, step, 1)
         return jax.tree.map(np.asarray, (state, metrics)), program, state
+
+
+def compiled(program):
+    """The executable that `play` has compiled."""
+    config = program._config
+    with jax.set_mesh(program._mesh), arithmetic(config.precision, config.matmul_precision):
+        return program.lower(program.fresh()).compile()
 
 
 def difference(a, b):

@@ -49,7 +49,11 @@ def networks(monkeypatch):
         raise UserError(f"checkpoint {step} cannot be read: Requested shape: (9,); remove it to use the one before it")
 
     plain = gan_ring.build
-    monkeypatch.setattr(gan_ring, "build", lambda config, spec: plain(gan_ring.Config(width=9, batch_size=16), spec))
+    monkeypatch.setattr(
+        gan_ring,
+        "build",
+        lambda config, spec: plain(gan_ring.Config(width=9, gen_blocks=1, disc_blocks=1, batch_size=16), spec),
+    )
     monkeypatch.setattr(Checkpoints, "restore", restore)
 
 
@@ -174,7 +178,7 @@ def begun(of, batch):
 
 
 def played(**change):
-    config = gan_ring.Config(width=8, batch_size=16, steps=2, devices=1)
+    config = gan_ring.Config(width=8, gen_blocks=1, disc_blocks=1, batch_size=16, steps=2, devices=1)
     return training.run(config, gan_ring.build, training.Setup(data.ring(**{"rows": 16, "seed": 0, **change})))
 
 

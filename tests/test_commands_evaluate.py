@@ -271,7 +271,9 @@ def test_what_cannot_be_measured(flags, said, run, capsys, monkeypatch):
     np.save(run / "large.npy", np.zeros((30, 16, 16, 1), np.uint8))
     np.save(run / "few.npy", data.load("digits").images[:25])
     if not (run / "points").exists():
-        gan_ring.main(gan_ring.Config(workdir=str(run / "points"), steps=1, batch_size=8))
+        gan_ring.main(
+            gan_ring.Config(workdir=str(run / "points"), steps=1, batch_size=8, width=8, gen_blocks=1, disc_blocks=1)
+        )
         shutil.copytree(run / "run", run / "changed")
         kept = json.loads((run / "changed/config.json").read_text())
         kept["identity"]["data_digest"] = "0123"

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from equivalence import EXACT, GAMES, ROWS, Config, collectives, difference, play, setting
+from equivalence import EXACT, GAMES, ROWS, Config, collectives, compiled, difference, play, setting
 
 import experiments
 from gan_jax.system import mesh
@@ -60,12 +60,6 @@ def in_two_processes(names, out):
         return {name: [held[key] for key in held.files if key.split("|")[0] == name] for name in names}
 
 
-def compiled(program, devices, **rest):
-    """The program that `play` has compiled."""
-    with jax.set_mesh(mesh.make(devices, ROWS, **rest)), jax.enable_x64(True), jax.default_matmul_precision("float32"):
-        return program.lower(program.fresh()).compile()
-
-
 @games
 def test_two_devices_do_what_one_does(name):
     assert difference(play(name, 1)[0], play(name, 2)[0]) < EXACT
@@ -86,8 +80,8 @@ def test_two_processes_do_what_one_does(tmp_path):
 @games
 def test_each_device_does_its_share(name):
     """Of the work, counted in the compiled program, and with few collectives: the sums of gradients and of batch norm."""
-    work = compiled(play(name, 1)[1], 1).cost_analysis()["flops"]
-    program = compiled(play(name, 2)[1], 2)
+    work = compiled(play(name, 1)[1]).cost_analysis()["flops"]
+    program = compiled(play(name, 2)[1])
     # What is per parameter is done by each: optimiser, average, checks. These networks are tiny, so it is seen.
     assert program.cost_analysis()["flops"] < (0.5 + 0.08) * work
     found = collectives(program.as_text())
@@ -100,8 +94,8 @@ def test_each_device_does_its_share(name):
 
 @three
 def test_each_of_eight_devices_does_its_share(name):
-    work = compiled(play(name, 1)[1], 1).cost_analysis()["flops"]
-    assert compiled(play(name, 8)[1], 8).cost_analysis()["flops"] < (0.125 + 0.08) * work
+    work = compiled(play(name, 1)[1]).cost_analysis()["flops"]
+    assert compiled(play(name, 8)[1]).cost_analysis()["flops"] < (0.125 + 0.08) * work
 
 
 @pytest.mark.parametrize("name", ["DCGAN, Wasserstein, wgan_gp", "conditional DCGAN, batch norm, hinge"])
@@ -112,7 +106,7 @@ def test_sharded_state(name):
         for of in (lambda leaf: leaf.addressable_shards[0].data.nbytes, lambda leaf: leaf.nbytes)
     )
     assert held < 1.1 * whole / 8
-    found = collectives(compiled(program, 8).as_text())
+    found = collectives(compiled(program).as_text())
     params = len(jax.tree.leaves((state.gen.params, state.disc.params)))
     assert set(found) <= {"all-reduce", "all-gather", "reduce-scatter"}
     # Two of the sums are of the norms of each side, in the rounds that tell them.

@@ -22,6 +22,8 @@ from gan_jax.workdir.retry import Retry
 
 CONFIG = gan_ring.Config(
     width=8,
+    gen_blocks=1,
+    disc_blocks=1,
     batch_size=16,
     steps=8,
     log_every=2,
@@ -71,6 +73,10 @@ loop.Trainer.fetch = fetch
 cli.run(gan_ring.main, gan_ring.Config)
 """
 FLAGS = [
+    "--gen-blocks",
+    "1",
+    "--disc-blocks",
+    "1",
     "--width",
     "8",
     "--batch-size",

@@ -1,7 +1,7 @@
 """Every experiment for two steps, by its command line, held to what it says of itself; and what a user meets who asks
 for something impossible.
 
-`pytest tests/test_experiments.py --write-results` keeps the losses of the two steps anew, in experiments/golden.json.
+`pytest -n 0 tests/test_experiments.py --write-results` keeps the losses of the two steps anew, in experiments/golden.json.
 """
 
 import importlib
@@ -21,6 +21,7 @@ import gan_jax
 from experiments.tools import torture
 from gan_jax import penalties
 from gan_jax.commands import evaluate
+from gan_jax.evaluation import classifier
 from gan_jax.training import cli, loop
 from gan_jax.types import spec_of
 
@@ -29,6 +30,8 @@ NAMES = sorted(
 )
 CLASSIFIED = {"dcgan_digits", "cgan_mnist", "stacked_mnist", "stacked_mnist_dcgan"}  # the others by pixels, for speed
 SMALL = {
+    "gan_ring": ["--width", "4", "--gen-blocks", "1", "--disc-blocks", "1"],
+    "gan_grid": ["--width", "4", "--gen-blocks", "1", "--disc-blocks", "1"],
     "gan_mnist": [],
     "gan_minimax_mnist": [],
     "gan_digits": [],
@@ -117,6 +120,7 @@ def test_the_defaults_learn_so_many_numbers(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_two_steps(name, npz, capfd, monkeypatch, request):
     module = importlib.import_module(f"experiments.{name}")
+    monkeypatch.setattr(classifier, "STEPS", 20)
     default = module.Config()
     flags = ["--steps", 2, "--batch-size", 8, "--log-every", 1, "--devices", 1, "--workdir", "run"]
     flags += SMALL.get(name, ["--width", "4"])
@@ -197,8 +201,8 @@ def holds_what_it_claims(name, rows, state):
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state.disc)]
     if any(key.removeprefix("disc/") in vars(penalties) for key in rows[0]):
         assert not any("BatchNorm" in path for path in paths)
-    clipped = [bool((abs(x) <= 0.01 * (1 + 1e-6)).all()) for x in jax.tree.leaves(state.disc.params)]
-    assert all(clipped) == (name == "wgan_mnist")
+    largest = max(float(np.abs(x).max()) for x in jax.tree.leaves(state.disc.params))
+    assert (largest <= 0.01 * (1 + 1e-6)) == (name == "wgan_mnist")
     embedded = [any("Embed" in jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(side.params))
                 for side in (state.gen, state.disc)]  # fmt: skip
     assert embedded == [name == "cgan_mnist"] * 2

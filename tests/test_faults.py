@@ -26,6 +26,8 @@ from gan_jax.workdir.lock import Lock
 
 CONFIG = gan_ring.Config(
     width=8,
+    gen_blocks=1,
+    disc_blocks=1,
     batch_size=16,
     steps=8,
     log_every=2,

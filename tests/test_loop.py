@@ -25,6 +25,8 @@ from gan_jax.workdir import provenance
 
 CONFIG = gan_ring.Config(
     width=8,
+    gen_blocks=1,
+    disc_blocks=1,
     batch_size=16,
     steps=8,
     log_every=2,
@@ -246,6 +248,8 @@ def exact(tmp_path_factory):
 
 FLAGS = {
     "width": 8,
+    "gen-blocks": 1,
+    "disc-blocks": 1,
     "batch-size": 16,
     "steps": 100_000,
     "log-every": 20,

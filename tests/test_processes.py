@@ -20,6 +20,7 @@ from gan_jax.workdir.log import read_rows
 
 ROOT = str(Path(experiments.__file__).parents[1])
 FLAGS = ["--width", "8", "--batch-size", "16", "--log-every", "2", "--sample-every", "4", "--checkpoint-every", "4"]
+RING = ["--gen-blocks", "1", "--disc-blocks", "1"]
 
 
 def devices(count):
@@ -32,7 +33,15 @@ def launch(*flags, second=(), experiment="gan_ring"):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    words = [sys.executable, "-m", f"experiments.{experiment}", *FLAGS, *flags, "--coordinator", address]
+    words = [
+        sys.executable,
+        "-m",
+        f"experiments.{experiment}",
+        *FLAGS,
+        *(RING if experiment == "gan_ring" else []),
+        *flags,
+    ]
+    words += ["--coordinator", address]
     return [
         subprocess.Popen(
             [*words, "--num-processes", "2", "--process-id", str(i), *(second if i else ())],
@@ -69,7 +78,7 @@ def test_two_processes_play_the_run_of_one_and_go_on_after_a_stop():
     codes, said, own = finish(launch("--steps", "8", "--workdir", "both"))
     assert codes == [0, 0], said
     assert "gan_ring on 4 x cpu of 2 processes" in said and own == ""
-    alone = [sys.executable, "-m", "experiments.gan_ring", *FLAGS, "--steps", "8", "--workdir", "alone"]
+    alone = [sys.executable, "-m", "experiments.gan_ring", *FLAGS, *RING, "--steps", "8", "--workdir", "alone"]
     subprocess.run(alone, env=devices(4), capture_output=True, check=True)
     close(rows("both"), rows("alone"))
     for name in ("samples", "checkpoints"):
@@ -182,7 +191,7 @@ def test_slurm_starts_several_by_itself():
         place = {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i), "SLURM_STEP_NUM_NODES": "1"}
         both.append(
             subprocess.Popen(
-                [sys.executable, "-m", "experiments.gan_ring", *FLAGS, "--steps", "4", "--workdir", "run"],
+                [sys.executable, "-m", "experiments.gan_ring", *FLAGS, *RING, "--steps", "4", "--workdir", "run"],
                 env={**devices(2), **step, **place},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -14,7 +14,9 @@ from gan_jax.types import Evaluate, Record, UserError
 
 def test_a_game_without_inputs_makes_no_samples(tmp_path):
     """It trains all the same; measures that draw are refused."""
-    config = gan_ring.Config(workdir=str(tmp_path / "run"), steps=2, batch_size=8, width=4, devices=1)
+    config = gan_ring.Config(
+        workdir=str(tmp_path / "run"), steps=2, batch_size=8, width=4, gen_blocks=1, disc_blocks=1, devices=1
+    )
 
     def build(config, spec):
         recipe = gan_ring.build(config, spec)
@@ -30,7 +32,16 @@ def test_a_game_without_inputs_makes_no_samples(tmp_path):
 
 @pytest.mark.parametrize("suffixes", [("txt",), ("wav", "png")])
 def test_what_is_shown_is_kept_under_its_suffix_and_named(suffixes, tmp_path, capsys):
-    config = gan_ring.Config(workdir=str(tmp_path / "run"), steps=4, batch_size=8, width=4, devices=1, sample_every=2)
+    config = gan_ring.Config(
+        workdir=str(tmp_path / "run"),
+        steps=4,
+        batch_size=8,
+        width=4,
+        gen_blocks=1,
+        disc_blocks=1,
+        devices=1,
+        sample_every=2,
+    )
     known = []
 
     def show(samples, batch):
@@ -62,7 +73,9 @@ def test_files_of_steps_that_will_be_played_again_are_forgotten_and_no_others(tm
 
 
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path):
-    config = gan_ring.Config(workdir=str(tmp_path / "run"), steps=4, batch_size=8, width=4, devices=1)
+    config = gan_ring.Config(
+        workdir=str(tmp_path / "run"), steps=4, batch_size=8, width=4, gen_blocks=1, disc_blocks=1, devices=1
+    )
     build = lambda config, spec: gan_ring.build(config, spec)._replace(show=lambda x, batch: {"exe": b""})  # noqa: E731
     with pytest.raises(ValueError, match=r"show gave a file .exe: there are png, gif, wav, txt"):
         training.run(config, build, training.Setup(data.ring(8, 0)))
@@ -74,7 +87,9 @@ def test_a_file_of_an_unknown_kind_is_refused(tmp_path):
     [(0, "0 rows: 1 or more"), ({"image": np.zeros((4, 2), np.uint8)}, "image is uint8: floats are needed")],
 )
 def test_what_cannot_be_shown_is_said_before_anything_is_written(shown, said, tmp_path):
-    config = gan_ring.Config(workdir=str(tmp_path / "run"), steps=4, batch_size=8, width=4, devices=1)
+    config = gan_ring.Config(
+        workdir=str(tmp_path / "run"), steps=4, batch_size=8, width=4, gen_blocks=1, disc_blocks=1, devices=1
+    )
     with pytest.raises(ValueError, match=said):
         training.run(config, gan_ring.build, training.Setup(data.ring(8, 0), shown=shown))
     assert not (tmp_path / "run").exists()
@@ -87,7 +102,9 @@ def test_fakes_that_forget_a_statistic_are_refused_before_anything_is_written(tm
         fakes = lambda *args: (made(*args)[0], {"seen": jnp.zeros(())})  # noqa: E731
         return recipe._replace(game=recipe.game._replace(fakes=fakes))
 
-    config = gan_ring.Config(workdir=str(tmp_path / "run"), steps=4, batch_size=8, width=4, devices=1)
+    config = gan_ring.Config(
+        workdir=str(tmp_path / "run"), steps=4, batch_size=8, width=4, gen_blocks=1, disc_blocks=1, devices=1
+    )
     with pytest.raises(ValueError, match=r"fakes: its stats are not those of state.gen: \['seen'\] instead of nothing"):
         training.run(config, build, training.Setup(data.ring(8, 0)))
     assert not (tmp_path / "run").exists()
@@ -101,7 +118,14 @@ def test_weights_of_a_swept_memory_are_told_by_member(tmp_path):
         return {"x": Record(0.0, True, {"fake": 1})}
 
     config = gan_ring.Config(
-        workdir=str(tmp_path / "run"), steps=1, batch_size=8, width=4, devices=1, sweep=("ema_images=0,100",)
+        workdir=str(tmp_path / "run"),
+        steps=1,
+        batch_size=8,
+        width=4,
+        gen_blocks=1,
+        disc_blocks=1,
+        devices=1,
+        sweep=("ema_images=0,100",),
     )
     training.run(config, gan_ring.build, training.Setup(data.ring(8, 0), Evaluate(measure, ("x",))))
     assert told == ["raw", "averaged (EMA)"]

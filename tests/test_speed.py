@@ -54,25 +54,21 @@ def same(a, b):
 @pytest.mark.parametrize("module", [gan_ring, gan_digits, dcgan_digits, wgan_gp_mnist], ids=lambda m: m.__name__)
 def test_rounds_in_one_call_are_those_one_by_one(module):
     """To the bit, however many: it is one program."""
-    source = (
-        data.ring(4, 0) if module is gan_ring else data.source(IMAGES, 4 * getattr(module.Config(), "n_disc", 1), 0)
-    )
-    alone = played(
-        *rounds_of(module, source, steps_per_call=1, width=8)
-        if module is not gan_digits
-        else rounds_of(module, source, steps_per_call=1),
-        6,
-    )
-    for count in (2, 4, 6):
-        change = {} if module is gan_digits else {"width": 8}
-        same(played(*rounds_of(module, source, steps_per_call=count, **change), 6), alone)
+    small = {"width": 4, "n_disc": 2, "gen_blocks": 1, "disc_blocks": 1}
+    change = {name: value for name, value in small.items() if hasattr(module.Config(), name)}
+    source = data.ring(4, 0) if module is gan_ring else data.source(IMAGES, 4 * change.get("n_disc", 1), 0)
+    rounds, grid = rounds_of(module, source, **change)
+    states = []
+    for rounds.rounds_a_call in (1, 2, 4, 6):
+        states.append(played(rounds, grid, 6))
+        same(states[-1], states[0])
 
 
 def test_the_number_of_rounds_a_call():
     """By itself many for a small game and for a population, one for others and where rows are sent."""
     ring, digits = data.ring(4, 0), data.source(IMAGES, 4, 0)
     sent = data.source(IMAGES, 4, 0, resident_bytes=0)
-    assert rounds_of(gan_ring, ring, width=8)[0].rounds_a_call == 20
+    assert rounds_of(gan_ring, ring, width=8, gen_blocks=1, disc_blocks=1)[0].rounds_a_call == 20
     assert rounds_of(dcgan_digits, digits, width=64)[0].rounds_a_call == 1
     assert rounds_of(dcgan_digits, digits, width=64, seeds=2)[0].rounds_a_call == 20
     assert rounds_of(dcgan_digits, digits, width=64, steps_per_call=7)[0].rounds_a_call == 7
@@ -185,7 +181,7 @@ def test_a_second_start_compiles_nothing(tmp_path):
 import sys
 from experiments import gan_ring
 from gan_jax.training import cli
-sys.argv = ["x", "--width", "8", "--steps", "2", "--batch-size", "8", "--devices", "1", *sys.argv[1:]]
+sys.argv = ["x", "--width", "8", "--gen-blocks", "1", "--disc-blocks", "1", "--steps", "2", "--batch-size", "8", "--devices", "1", *sys.argv[1:]]
 cli.run(gan_ring.main, gan_ring.Config)
 """
     env = {key: value for key, value in os.environ.items() if not key.startswith("JAX_COMPILATION")}

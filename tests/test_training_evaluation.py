@@ -30,7 +30,16 @@ def judged(values, final=False):
 
 
 def run(tmp_path, values, final=False, **flags):
-    own = {"steps": 12, "log_every": 2, "evaluate_every": 2, "checkpoint_every": 4, **flags}
+    own = {
+        "width": 8,
+        "gen_blocks": 1,
+        "disc_blocks": 1,
+        "steps": 12,
+        "log_every": 2,
+        "evaluate_every": 2,
+        "checkpoint_every": 4,
+        **flags,
+    }
     config = gan_ring.Config(workdir=str(tmp_path / "run"), **own)
     ringrun.play(config, judged(values, final))
     return json.loads((tmp_path / "run" / "result.json").read_text()), read_rows(tmp_path / "run" / "metrics.jsonl")

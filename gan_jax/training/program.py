@@ -85,8 +85,9 @@ class Program:
             for word, tree in zip(observe.CHECKED, finite, strict=True)
             for path, _ in jax.tree_util.tree_leaves_with_path(tree)
         ]
-        # It runs once, and compiles three times as quickly so; the values are the same.
-        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+        # It runs once, and compiles three times as quickly so; the values are the same. What XLA_FLAGS say comes first.
+        given = "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "")
+        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" and not given else None
         self._fresh = jax.jit(self._init, out_shardings=layout, compiler_options=quick)
         self._play = jax.jit(
             self._rounds,
