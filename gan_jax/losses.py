@@ -1,14 +1,12 @@
 """Adversarial losses, each a pair `gen(*, real, fake)` and `disc(*, real, fake)` of scalars to be minimised.
 
 `real` is a = D(x) and `fake` is b = D(G(z)): logits of any one shape, [b] or [b h w] for patches, averaged over all
-entries (E below).
-Keyword only, because two swapped arguments are a silent change of sign. Everything is computed in float32 (float64
-where a logit is), and in the stable form:
--log sigmoid(a) = softplus(-a) and -log(1 - sigmoid(a)) = softplus(a), finite for every finite logit.
+entries (E below). Arguments are keyword only, because swapping two of them would silently change the sign. Everything
+is computed in float32 (float64 where a logit is float64), and in the stable form: -log sigmoid(a) = softplus(-a) and
+-log(1 - sigmoid(a)) = softplus(a), finite for every finite logit.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +18,18 @@ Logits = Float[Array, "..."]
 Scalar = Float[Array, ""]
 
 
-class Loss(NamedTuple):
-    """Both sides of one game, to be minimised each by its own player."""
+@runtime_checkable
+class PlayerLoss(Protocol):
+    """The loss of one player, of the logits of real and of fake examples."""
 
-    gen: Callable[..., Scalar]
-    disc: Callable[..., Scalar]
+    def __call__(self, *, real: Logits, fake: Logits) -> Scalar: ...
+
+
+class Loss(NamedTuple):
+    """The losses of both players; each player minimises its own."""
+
+    gen: PlayerLoss
+    disc: PlayerLoss
 
 
 def _mean(x: jax.Array) -> jax.Array:
@@ -43,7 +48,7 @@ def _paired(real: Logits, fake: Logits) -> tuple[jax.Array, jax.Array]:
     return _logits(real, fake)
 
 
-def _cross_entropy(real_label: float) -> Callable[..., Scalar]:
+def _cross_entropy(real_label: float) -> PlayerLoss:
     """E[t softplus(-a) + (1 - t) softplus(a)] + E softplus(b), with softplus(a) = softplus(-a) + a."""
     if not 0.5 < real_label <= 1:
         raise ValueError(
@@ -58,11 +63,11 @@ def _cross_entropy(real_label: float) -> Callable[..., Scalar]:
 
 
 def minimax(*, real_label: float = 1.0) -> Loss:
-    """The original zero-sum game: D minimises E softplus(-a) + E softplus(b), G minimises -E softplus(b) = E log(1 -
-    D(G(z))).
+    """The original zero-sum game: D minimises E softplus(-a) + E softplus(b), G minimises -E softplus(b).
 
-    `real_label` < 1 is one-sided label smoothing (Salimans et al. 2016, arXiv:1606.03498, section 3.4).
-    At a = b = 0: D 2 ln 2, G -ln 2. Goodfellow et al. 2014, arXiv:1406.2661, equation 1.
+    G's loss is E log(1 - D(G(z))). `real_label` < 1 is one-sided label smoothing (Salimans et al. 2016,
+    arXiv:1606.03498, section 3.4). At a = b = 0: D 2 ln 2, G -ln 2. Raises ValueError unless 0.5 < real_label <= 1.
+    Goodfellow et al. 2014, arXiv:1406.2661, equation 1.
     """
 
     def gen(*, real: Logits, fake: Logits) -> Scalar:
@@ -76,7 +81,7 @@ def non_saturating(*, real_label: float = 1.0) -> Loss:
     """D as in `minimax`; G minimises E softplus(-b) = -E log D(G(z)), whose gradient does not vanish where D wins.
 
     `real_label` < 1 is one-sided label smoothing (arXiv:1606.03498, section 3.4). At a = b = 0: D 2 ln 2, G ln 2.
-    Goodfellow et al. 2014, arXiv:1406.2661, section 3.
+    Raises ValueError unless 0.5 < real_label <= 1. Goodfellow et al. 2014, arXiv:1406.2661, section 3.
     """
 
     def gen(*, real: Logits, fake: Logits) -> Scalar:
@@ -89,8 +94,8 @@ def non_saturating(*, real_label: float = 1.0) -> Loss:
 def least_squares(*, real_label: float = 1.0) -> Loss:
     """D minimises 1/2 E(a - t)^2 + 1/2 E b^2 with t = `real_label`, G minimises 1/2 E(b - 1)^2, on the raw logits.
 
-    t < 1 is one-sided label smoothing. At a = b = 1/2, t = 1: D 1/4, G 1/8. Mao et al. 2017, arXiv:1611.04076, equation
-    9: targets 1 for real, 0 for fake, and 1 for what G makes.
+    t < 1 is one-sided label smoothing. At a = b = 1/2, t = 1: D 1/4, G 1/8. Raises ValueError unless 0.5 < t <= 1. Mao
+    et al. 2017, arXiv:1611.04076, equation 9: D's targets are 1 for real and 0 for fake examples, G's target is 1.
     """
     if not 0.5 < real_label <= 1:
         raise ValueError(
@@ -130,8 +135,8 @@ def wasserstein() -> Loss:
     """D minimises E b - E a, G minimises -E b; D must be kept Lipschitz by clipping (`optim.clip_weights`) or a
     penalty.
 
-    At a = b: D 0. -(D loss) estimates the Wasserstein-1 distance times the Lipschitz constant.
-    Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1.
+    At a = b: D 0. -(D loss) estimates the Wasserstein-1 distance times the Lipschitz constant. Arjovsky et al. 2017,
+    arXiv:1701.07875, algorithm 1.
     """
 
     def gen(*, real: Logits, fake: Logits) -> Scalar:
@@ -146,12 +151,10 @@ def wasserstein() -> Loss:
 
 
 def relativistic_paired() -> Loss:
-    """RpGAN: D minimises E softplus(-(a - b)), G minimises E softplus(-(b - a)), each real logit against the fake of
-    the same row.
+    """RpGAN: D minimises E softplus(-(a - b)), G minimises E softplus(-(b - a)), with a and b of the same row.
 
-    At a = b: ln 2 each. `real` and `fake` must have one shape (ValueError).
-    Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4; with R1 and R2 the loss of R3GAN, arXiv:2501.05441, equation
-    2.
+    At a = b: ln 2 each. Raises ValueError where the shapes of `real` and `fake` differ. Jolicoeur-Martineau 2018,
+    arXiv:1807.00734, section 4; with R1 and R2 the loss of R3GAN, arXiv:2501.05441, equation 2.
     """
 
     def gen(*, real: Logits, fake: Logits) -> Scalar:
@@ -168,8 +171,8 @@ def relativistic_paired() -> Loss:
 def relativistic_average() -> Loss:
     """RaGAN: D minimises E softplus(-(a - E b)) + E softplus(b - E a); G the same with the roles of a and b exchanged.
 
-    The sum of the two terms, not their mean: at a = b = 0, 2 ln 2 each. Jolicoeur-Martineau 2018, arXiv:1807.00734,
-    section 4.
+    This is the sum of the two terms, not their mean: at a = b = 0, 2 ln 2 each. Jolicoeur-Martineau 2018,
+    arXiv:1807.00734, section 4.
     """
 
     def compare(more: jax.Array, less: jax.Array) -> jax.Array:
@@ -187,10 +190,10 @@ def relativistic_average() -> Loss:
 
 
 def boundary_seeking(*, real_label: float = 1.0) -> Loss:
-    """BGAN for continuous data: D as in `minimax`; G minimises 1/2 E(log D(G(z)) - log(1 - D(G(z))))^2 = 1/2 E b^2, D's
-    decision boundary.
+    """BGAN for continuous data: D as in `minimax`; G minimises 1/2 E b^2, least at D's decision boundary.
 
-    At a = b = 0: D 2 ln 2, G 0. Hjelm et al. 2018, arXiv:1702.08431, section 3.2.
+    1/2 E b^2 = 1/2 E(log D(G(z)) - log(1 - D(G(z))))^2. At a = b = 0: D 2 ln 2, G 0. Raises ValueError unless 0.5 <
+    real_label <= 1. Hjelm et al. 2018, arXiv:1702.08431, section 3.2.
     """
 
     def gen(*, real: Logits, fake: Logits) -> Scalar:

@@ -1,4 +1,4 @@
-"""Optimiser tricks of GANs that optax does not have, as optax transforms: the update step never learns of them."""
+"""Optimiser components for GANs that optax lacks, as optax transforms, so that the update step has no special cases."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,13 @@ import optax
 
 
 def clip_weights(limit: float | jax.Array) -> optax.GradientTransformation:
-    """Keeps every parameter in [-limit, limit]: put it last in an `optax.chain`.
+    """Keeps every parameter in [-limit, limit]; it must be the last transform of an `optax.chain`.
 
-    u <- clip(p + u, -limit, limit) - p, so that p + u lies in the box to rounding. `limit` > 0 (ValueError).
-    Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1, line 7 (limit 0.01).
+    u <- clip(p + u, -limit, limit) - p, so that p + u is in the range up to rounding. Raises ValueError where `limit`
+    is not positive, and in an update without the parameters. Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1, line
+    7 (limit 0.01).
     """
-    if not isinstance(limit, jax.Array) and not limit > 0:  # an array: one of a sweep's values
+    if not isinstance(limit, jax.Array) and not limit > 0:  # an array is a traced value of a sweep
         raise ValueError(f"limit must be positive, got {limit}; the paper's is 0.01")
 
     def update(

@@ -1,12 +1,12 @@
-"""Gradient penalties `penalty(critic, real, fake, key) -> scalar`, unweighted: the weight stands in the experiment.
+"""Gradient penalties `penalty(critic, real, fake, key) -> scalar`, unweighted: experiments set the weight.
 
-`critic` maps examples [b ...] to logits, row by row: with batch norm inside, the gradient of the summed logits is not
-each row's own, and every formula here means each row's own. |.| is the Euclidean norm over one example's entries, E the
-mean over the batch. `fake` is data: no gradient reaches the generator.
+`critic` maps examples [b ...] to logits, each of which must depend on its own row only: every formula here is about the
+gradient of a row's logit with respect to that row, which with batch norm inside is not the gradient of the summed
+logits. |.| is the Euclidean norm over the entries of one example, E the mean over the batch. `fake` is data: no
+gradient reaches the generator.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,11 @@ from gan_jax.types import Array, Key, at_least_float32
 Critic = Callable[[Array], Array]
 Examples = Float[Array, "b ..."]
 Scalar = Float[Array, ""]
-Penalty = Callable[[Critic, Any, Any, Key], Any]
+Penalty = Callable[[Critic, Examples, Examples, Key], Scalar]
 
 
 def _gradients(critic: Critic, x: Array) -> Array:
-    """[b d]: each row's gradient of its own logit (of the sum over its patches, where logits are [b h w])."""
+    """[b d]: the gradient of each row's logit, or of the sum over its patches [h w], with respect to that row."""
     slopes = jax.grad(lambda images: jnp.sum(at_least_float32(critic(images))))(x)
     return at_least_float32(slopes.reshape(x.shape[0], -1))
 
@@ -39,13 +39,13 @@ def _norm(critic: Critic, x: Array) -> Array:
 def _interpolates(real: Array, fake: Array, key: Key) -> Array:
     if real.shape != fake.shape:
         raise ValueError(f"interpolating needs equal shapes: real is {real.shape} and fake {fake.shape}")
-    mix = jax.random.uniform(key, (real.shape[0],) + (1,) * (real.ndim - 1), real.dtype)  # one number a row
+    mix = jax.random.uniform(key, (real.shape[0],) + (1,) * (real.ndim - 1), real.dtype)  # one number per row
     return mix * real + (1 - mix) * fake
 
 
 def r1(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
-    """E |grad D(x)|^2 on real examples, without the 1/2: the papers' gamma/2 is the weight. Mescheder et al. 2018,
-    arXiv:1801.04406, equation 9.
+    """E |grad D(x)|^2 on real examples, without the factor 1/2: the weight is the papers' gamma/2. Mescheder et al.
+    2018, arXiv:1801.04406, equation 9.
     """
     del fake, key
     return jnp.mean(_squared_norm(critic, real))
@@ -58,23 +58,25 @@ def r2(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
 
 
 def wgan_gp(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
-    """E (|grad D(m)| - 1)^2, m = u x + (1 - u) G(z), u uniform in [0, 1], one u a row; the usual weight is 10.
+    """E (|grad D(m)| - 1)^2, m = u x + (1 - u) G(z), with one u per row, uniform in [0, 1]; the usual weight is 10.
 
-    Shapes of `real` and `fake` must agree (ValueError). Gulrajani et al. 2017, arXiv:1704.00028, equation 3.
+    Raises ValueError where the shapes of `real` and `fake` differ. Gulrajani et al. 2017, arXiv:1704.00028, equation 3.
     """
     return jnp.mean((_norm(critic, _interpolates(real, fake, key)) - 1) ** 2)
 
 
 def wgan_lp(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
-    """E max(0, |grad D(m)| - 1)^2, m as in `wgan_gp`: only slopes above one cost. Petzka et al. 2018, arXiv:1709.08894."""
+    """E max(0, |grad D(m)| - 1)^2, m as in `wgan_gp`, which penalises slopes above 1 only. Petzka et al. 2018,
+    arXiv:1709.08894.
+    """
     return jnp.mean(jax.nn.relu(_norm(critic, _interpolates(real, fake, key)) - 1) ** 2)
 
 
 def dragan(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
-    """E (|grad D(x + d)| - 1)^2, d = 1/2 std(x) u, u uniform in [0, 1] entry by entry, std over the whole batch; weight
-    10.
+    """E (|grad D(x + d)| - 1)^2, d = 1/2 std(x) u, with one u per entry, uniform in [0, 1]; the usual weight is 10.
 
-    Kodali et al. 2017, arXiv:1705.07215; the noise is that of the authors' code.
+    The standard deviation is over the whole batch. Kodali et al. 2017, arXiv:1705.07215; the noise is that of the
+    authors' code.
     """
     del fake
     noise = 0.5 * jnp.std(real) * jax.random.uniform(key, real.shape, real.dtype)

@@ -1,4 +1,4 @@
-"""The words everything else is written in: arrays, image sets, sources of batches, and the error a user reads."""
+"""Types that all modules share: arrays, image sets, sources of batches, and the errors that a user reads."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -8,70 +8,70 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-Array = jax.Array | np.ndarray  # what functions take; what they make inside a compiled step is jax.Array
+Array = jax.Array | np.ndarray  # of arguments; results inside a compiled step are jax.Array
 PyTree = Any  # nested dicts, tuples and nodes whose leaves are arrays
-Key = jax.Array  # one typed PRNG key, as `jax.random.key` makes it
+Key = jax.Array  # one typed PRNG key, as `jax.random.key` returns it
 Batch = Mapping[
     str, Any
-]  # arrays with one number of rows, such as "image": [b h w c] or [b d] float32, "label": [b] int32
+]  # arrays with the same number of rows, such as "image": [b h w c] or [b d] float32, "label": [b] int32
 Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss", "gen/loss", "disc/real", "disc/fake"
 
 
 def at_least_float32(x: Array) -> jax.Array:
-    """Returns `x` in float32, and float64 as it is: what is summed or compared is not left in bfloat16."""
+    """Returns `x` as float32, or as float64 where it is float64, so that sums and comparisons are not in bfloat16."""
     return jax.numpy.asarray(x, jax.numpy.promote_types(jax.numpy.result_type(x), np.float32))
 
 
 class UserError(Exception):
-    """Something the user gave cannot work. The text carries the values and the mend; the command line prints it without
-    a traceback. One that is `shared` comes up in every process of the run, and is told by the first.
+    """An error in what the user gave. The text names the values and the remedy; the command line prints it without a
+    traceback. Where `shared` is true, every process of the run raises the error, and only the first prints it.
     """
 
     shared = False
 
 
 class NoSplit(UserError):
-    """The set is there, and has no such split."""
+    """The data set exists, but has no such split."""
 
 
 class WriteError(UserError):
-    """What a run keeps could not be written: a full disk, a directory that is read-only."""
+    """A file of a run could not be written: a full disk, a read-only directory."""
 
 
 class Spec(NamedTuple):
-    """What a network has to know of the data, and what a person calls what it makes."""
+    """The shapes, types and classes of the data, by which networks are built."""
 
     arrays: Mapping[str, jax.ShapeDtypeStruct]  # of one row, by name: "image" (h, w, c) or (d,), "label" ()
     classes: int = 0  # of "label"; 0: no labels
-    meta: Mapping[str, Any] = MappingProxyType({})  # JSON of what else the data are: names of classes, a sample rate
+    meta: Mapping[str, Any] = MappingProxyType({})  # further facts, as JSON: names of classes, a sample rate
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one image; where there is none, of the first array."""
+        """Shape of one image; where there are no images, of one row of the first array."""
         return tuple(self.arrays["image" if "image" in self.arrays else next(iter(self.arrays))].shape)
 
     def blank(self, rows: int) -> Batch:
-        """A batch of zeros, its labels the classes in turn: what networks are initialised with, and what is known of the
-        rows of which nothing else is known.
+        """Returns a batch of zeros whose labels are the classes in turn: networks are initialised with it, and it
+        stands for rows of which nothing is known.
         """
         batch = {name: jax.numpy.zeros((rows, *x.shape), x.dtype) for name, x in self.arrays.items()}
         return batch | ({"label": jax.numpy.arange(rows, dtype=np.int32) % self.classes} if self.classes else {})
 
 
 def spec_of(shape: tuple[int, ...], classes: int = 0, meta: Mapping[str, Any] = MappingProxyType({})) -> Spec:
-    """Of plain images, and their labels where there are classes."""
+    """Returns the Spec of float32 images of one shape, and of their labels where `classes` > 0."""
     arrays = {"image": jax.ShapeDtypeStruct(tuple(shape), np.dtype(np.float32))}
     label = {"label": jax.ShapeDtypeStruct((), np.dtype(np.int32))} if classes else {}
     return Spec(arrays | label, classes, meta)
 
 
 def rows_of(batch: PyTree) -> int:
-    """The rows of a batch, or of any tree of [b ...]: those of its first array."""
+    """Returns the number of rows of a batch, or of any tree of [b ...]: that of its first array."""
     return jax.tree.leaves(batch)[0].shape[0]
 
 
 class Images(Protocol):
-    """[n h w c], indexed along the first axis: an array, or images on disk that are read when they are asked for."""
+    """Images [n h w c], indexed along the first axis: an array, or images on disk that are read when indexed."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -84,14 +84,14 @@ class Images(Protocol):
 
 
 class ImageSet(NamedTuple):
-    """Images, in host memory or on disk, and what they are called."""
+    """Images, in host memory or on disk, with their labels and names."""
 
-    images: Images  # [n h w c] uint8 in 0..255, or float32 in [-1, 1]; a set that stays on disk is no np.ndarray
+    images: Images  # [n h w c] uint8 in 0..255, or float32 in [-1, 1]; np.ndarray unless the set stays on disk
     labels: np.ndarray | None  # [n] int32 in [0, classes)
     classes: int  # 0: no labels
-    name: str  # as the user named it
-    digest: str  # 16 hex digits of the SHA-256 of images and labels; of a set on disk, of what is known of its files
-    names: tuple[str, ...] = ()  # of the classes, where they have some
+    name: str  # as given by the user
+    digest: str  # 16 hex digits of the SHA-256 of images and labels; for a set on disk, of a description of its files
+    names: tuple[str, ...] = ()  # names of the classes, where they have names
 
     @property
     def spec(self) -> Spec:
@@ -99,79 +99,82 @@ class ImageSet(NamedTuple):
         return spec_of(tuple(self.images.shape[1:]), self.classes, meta)
 
     def scaled(self, rows: Any = slice(None)) -> np.ndarray:
-        """Some of the images, by default all, as networks see them: float32 [n h w c] in [-1, 1]."""
+        """Returns some of the images, by default all, as networks take them: float32 [n h w c] in [-1, 1]."""
         images = np.asarray(self.images[rows])
         return images if images.dtype != np.uint8 else (images.astype(np.float32) * 2 - 255) * np.float32(1 / 255)
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Batches as a function of (key, step): random access, so a run's position is its step and nothing else is kept.
+    """Batches as a function of (key, step): access is random, so the step is the whole position of a run in its data.
 
-    `fetch(key, step)` runs on the host and returns what the device needs: where the source is `resident` the whole set
-    (the same arrays every time), else that step's rows; a third argument, a slice, asks for some of the rows only, as a
-    process does that holds a part of the batch. `batch(fetched, key, step)` is traced into the compiled step and returns
-    the batch, in [-1, 1]. Both take any key, so that the members of a population have each their own order.
+    `fetch(key, step)` runs on the host and returns what the device needs: the whole set where the source is `resident`
+    (the same arrays every time), else the rows of that step. With a third argument, a slice, it returns only these of
+    the rows, for a process that holds a part of the batch. `batch(fetched, key, step)` is traced into the compiled step
+    and returns the batch, with images in [-1, 1]. Both take any key, so that each member of a population has its own
+    order.
 
-    Where it takes time to fetch there is `follow(key, step)`, which yields what `fetch` returns for this step, the next,
-    and so on, made in advance in the background; it too takes a slice of the rows. It is for a single reader, and its
-    threads end when it is dropped or closed, or raises.
+    Where fetching takes time there is `follow(key, step)`: it yields what `fetch` returns for this step, the next, and
+    so on, prepared in the background; it takes a slice of the rows as well. It is for a single reader, and its threads
+    end when it is dropped or closed, or raises.
     """
 
     fetch: Callable[..., PyTree]
     batch: Callable[[PyTree, Key, jax.Array], Batch]
     key: Key  # jax.random.key(seed)
-    rows: int  # rows of one batch
+    rows: int  # in one batch
     spec: Spec
-    size: int  # examples in an epoch; 0: drawn afresh for ever
-    resident: bool  # whether `fetch` gives the same arrays every time
-    name: str = ""  # what a person calls the data
-    digest: str = ""  # what tells it from other data of that name
-    follow: Callable[..., Iterator[PyTree]] | None = None  # None: `fetch` is quick
+    size: int  # examples in an epoch; 0: new ones are drawn for ever
+    resident: bool  # whether `fetch` returns the same arrays every time
+    name: str = ""  # of the data, for the user
+    digest: str = ""  # distinguishes the data from others of that name
+    follow: Callable[..., Iterator[PyTree]] | None = None  # None: `fetch` is fast
 
     def __getitem__(self, step: int) -> Batch:
         return self.batch(self.fetch(self.key, step), self.key, jax.numpy.asarray(step))
 
 
 class Record(NamedTuple):
-    """One measured value, and what must be known to compare it with another."""
+    """One measured value, and what is needed to compare it with others."""
 
     value: float
-    higher_is_better: bool | None  # None: neither, the best lies between
+    higher_is_better: bool | None  # None: neither; the best value lies in between
     protocol: Mapping[str, Any]
 
 
 class Estimate(NamedTuple):
-    """Of a value taken from several parts of the samples: mean and standard deviation (n in the denominator)."""
+    """Mean and standard deviation (n in the denominator) of a value computed on several parts of the samples."""
 
     mean: float
     std: float
 
 
 class Draw(Protocol):
-    """What the averaged generator makes, from the same noise every time, and what else its run can be asked."""
+    """Samples of the averaged generator, from the same noise every time, and views of the game's other networks."""
 
     @property
     def how(self) -> Mapping[str, Any]:
-        """What a protocol says of how samples are made: of which weights, by which statistics of batch norm."""
+        """How samples are made, for protocols: by which weights, and by which statistics of batch norm."""
         ...
 
     def __call__(self, rows: int | Batch, /) -> PyTree:
-        """Of so many rows of which nothing is known (labels in turn), or of the rows of a batch on the host."""
+        """Returns samples for so many rows of which nothing is known (labels in turn), or for the rows of a batch on
+        the host.
+        """
         ...
 
     def ask(self, view: str, /, *inputs: Any) -> PyTree:
-        """What the game's view of that name makes of the inputs [b ...]; `state.gen` is then the averaged generator."""
+        """Applies the game's view of that name to inputs [b ...]; `state.gen` is then the averaged generator."""
         ...
 
 
 class Evaluate(NamedTuple):
-    """How a generator is measured: `measure(draw)` gives a record for each of `names`, the first of which is the one by
-    which the best checkpoint is chosen, unless the user names another. `final` is the same with more samples, and measures
-    the last and the best checkpoint when the run is over.
+    """How a generator is measured. `measure(draw)` returns a record for each of `names`; the best checkpoint is chosen
+    by the first of them, unless the user names another. `final` does the same with more samples, on the last and the
+    best checkpoint when the run is over.
     """
 
     measure: Callable[[Draw], dict[str, Record]]
     names: tuple[str, ...]
     final: Callable[[Draw], dict[str, Record]] | None = None
-    prepare: Callable[[], Any] | None = None  # called when a run is about to begin
+    prepare: Callable[[], Any] | None = None  # called before a run begins
