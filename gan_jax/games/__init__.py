@@ -1,1 +1,1 @@
-"""Kinds of games: how losses, penalties and networks make the functions of a `gan_jax.game.Game`."""
+"""Games: how losses, penalties and networks become the functions of a `gan_jax.game.Game`."""

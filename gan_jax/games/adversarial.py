@@ -1,4 +1,4 @@
-"""The plain game: one generator of noise, one discriminator of images, any loss and any penalties; with labels, the
+"""The adversarial game: a generator of images from noise, a discriminator, any loss and any penalties; with labels, the
 conditional game.
 """
 
@@ -16,7 +16,7 @@ from gan_jax.penalties import Penalty
 from gan_jax.system import mesh
 from gan_jax.types import Array, Batch, Key, PyTree, rows_of
 
-Augment = Callable[[Any, Key, Any], Any]  # (images, key, p) -> images
+Augment = Callable[[Array, Key, float | Array], Array]  # (images, key, p) -> images
 
 
 def adversarial(
@@ -31,25 +31,26 @@ def adversarial(
     one_pass: bool = False,
     augment: Augment | None = None,
 ) -> Game:
-    """The game of `gen` and `disc` over `loss` plus the sum of weight times penalty, with z from N(0, I), [b z_dim]. A
-    weight is a number or, as an optax schedule, a function of the step.
+    """Returns the game of `gen` and `disc` with `loss`, to which each penalty is added with its weight in D's loss.
 
-    With `classes`, both networks are given the label, real images their own and fakes that of the real image of the
-    same row (Mirza and Osindero 2014, arXiv:1411.1784, equation 2). G is judged on the fakes that D has just learnt from,
-    which are made once for both.
+    z is drawn from N(0, I), [b z_dim]. A weight is a number or, like an optax schedule, a function of the step. With
+    `classes`, both networks get labels: real images their own, fakes that of the real image of the same row (Mirza and
+    Osindero 2014, arXiv:1411.1784, equation 2). G's loss is computed on the fakes of D's last step.
 
-    D sees real and fake in two passes, so a batch norm in D has statistics of each alone; with `one_pass` as one batch of
-    twice the rows, which is quicker, and the same where D's logit of a row does not depend on the others (ValueError for
-    a D that couples rows). Both networks are run on `accumulate` equal parts of the batch one after another, with the loss
-    and the penalties over the whole batch; batch norm's statistics are then a part's own. ValueError for penalties on a D
-    with batch norm: its logits are no function of one row, and every penalty means a row's own gradient (arXiv:1704.00028,
-    section 4).
+    D processes real and fake examples in two passes, so batch norm in D has statistics of each alone. With `one_pass`
+    it processes them as one batch of twice the rows, which is faster, and the same where D's logit of a row does not
+    depend on other rows. Both networks process `accumulate` equal parts of the batch one after another, while the loss
+    and the penalties are those of the whole batch; batch norm then normalises with the statistics of one part.
 
-    `augment(images, key, p)` changes whatever D is shown: real and fake in both losses, and, inside the critic, what the
-    penalties look at. `p` is aux["p"] where a game around this one keeps a controller there, else 1.
+    `augment(images, key, p)` is applied to all that D sees: to real and fake examples in both losses and, inside the
+    critic, to the inputs of the penalties. `p` is aux["p"] where an enclosing game keeps a controller there, else 1.
 
-    The metric "disc/loss" is the loss without the penalties, each of which is a metric of its own, unweighted. For the
+    The metric "disc/loss" is the loss without the penalties, each of which is a metric by its name, unweighted. For the
     others see `network.logit_metrics` and `network.diversity`.
+
+    Raises ValueError for `z_dim` or `accumulate` below 1. So does `init` for a D that couples rows with `one_pass`, or
+    (unless by batch norm) with `accumulate` > 1, and for penalties on a D with batch norm, whose logit depends on other
+    rows: every penalty is on a row's own gradient (arXiv:1704.00028, section 4).
     """
     if z_dim < 1 or accumulate < 1:
         raise ValueError(f"z_dim and accumulate must be at least 1; got {z_dim} and {accumulate}")
@@ -116,8 +117,8 @@ def adversarial(
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
         real_pass, fake_pass = jax.random.split(key)
         label, disc = label_of(batch), state.disc
-        # The statistics D gathers here are dropped: D learns in its own step. XLA removes the pass over real images
-        # where the loss does not use it.
+        # D's new statistics are dropped: D changes in its own steps only. XLA removes the pass over real images where
+        # the loss does not use it.
         fake_logits, _ = discriminate(disc.params, state, disc.stats, fake, label, fake_pass)
         real_logits, _ = discriminate(disc.params, state, disc.stats, batch["image"], label, real_pass)
         total = loss.gen(real=real_logits, fake=fake_logits)

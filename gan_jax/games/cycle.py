@@ -1,4 +1,6 @@
-"""CycleGAN: two domains without pairs, a translator each way, and the way there and back ends where it began."""
+"""CycleGAN: two domains without pairs, one translator in each direction, and a loss on the difference after going there
+and back.
+"""
 
 from typing import Any
 
@@ -13,7 +15,7 @@ from gan_jax.types import Array, Batch, Key, PyTree
 
 
 class Pair(nn.Module):
-    """Two networks as one side of a game: (x, y) -> first(x), second(y)."""
+    """Two networks as one player of a game: (x, y) -> first(x), second(y)."""
 
     first: nn.Module
     second: nn.Module
@@ -38,24 +40,25 @@ def cycle(
     pool: int = 50,
     accumulate: int = 1,
 ) -> Game:
-    """L(to_b, D_b) + L(to_a, D_a) + weight (E |to_a(to_b(a)) - a| + E |to_b(to_a(b)) - b|), and, weighted by `identity`,
-    E |to_b(b) - b| + E |to_a(a) - a|; norms are means over entries.
+    """Returns the game of L(to_b, D_b) + L(to_a, D_a) + weight (E |to_a(to_b(a)) - a| + E |to_b(to_a(b)) - b|), plus
+    `identity` times E |to_b(b) - b| + E |to_a(a) - a|; norms are means over entries.
 
-    `gen` is Pair(to_b, to_a), `disc` Pair(D of a, D of b), of images or of patches; a batch has "a" and "b" [b h w c], which
-    `data.together(a=..., b=...)` makes. D's loss is half the sum of both, and D sees each fake, or one of the last `pool`
-    instead, with probability 1/2 once these are full (0: only the new ones). D plays before G, which in the authors' code is
-    the other way round: one step of staleness.
+    `gen` is Pair(to_b, to_a), `disc` Pair(D_a, D_b), of images or of patches; a batch has "a" and "b" [b h w c], as
+    from `data.together(a=..., b=...)`. D's loss is half the sum of both. D sees each new fake or, with probability 1/2
+    once the pool is full, one of `pool` earlier ones instead (0: only new ones). D plays before G; in the authors' code
+    G plays first, a difference of one step.
 
-    `sample` translates a to b, the view "to_a" back. The metric "gen/cycle" is the way there and back, unweighted.
-    Zhu et al. 2017, arXiv:1703.10593, equation 3; the pool is of section 4, after Shrivastava et al. 2017, arXiv:1612.07828.
+    `sample` translates a to b, the view "to_a" b to a. The metric "gen/cycle" is the unweighted loss of going there and
+    back. Zhu et al. 2017, arXiv:1703.10593, equation 3; the pool is of section 4, after Shrivastava et al. 2017,
+    arXiv:1612.07828.
     """
     gen_apply, disc_apply = network(gen, accumulate), network(disc, accumulate)
 
     def init(key: Key, batch: Batch) -> tuple[PyTree, PyTree, PyTree]:
         gen_key, disc_key = jax.random.split(key)
         a, b = batch["a"], batch["b"]
-        kept = {name: jnp.zeros((pool, *x.shape[1:]), x.dtype) for name, x in (("a", a), ("b", b))}
-        aux = {"pool": kept, "filled": jnp.int32(0)} if pool else {}
+        images = {name: jnp.zeros((pool, *x.shape[1:]), x.dtype) for name, x in (("a", a), ("b", b))}
+        aux = {"pool": images, "filled": jnp.int32(0)} if pool else {}
         return gen.init(gen_key, a, b, train=False), disc.init(disc_key, a, b, train=False), aux
 
     def inputs(key: Key, batch: Batch) -> tuple:
@@ -68,22 +71,22 @@ def cycle(
     def disc_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: PyTree) -> tuple:
         real_pass, fake_pass, pool_key = jax.random.split(key, 3)
         seen, aux = _pooled(state.aux, fake, pool_key) if pool else (fake, state.aux)
-        real, stats = disc_apply(params, state.disc.stats, real_pass, batch["a"], batch["b"])
-        made, stats = disc_apply(params, stats, fake_pass, seen["a"], seen["b"])
-        total = sum(loss.disc(real=x, fake=y) for x, y in zip(real, made, strict=True)) / 2
-        metrics = {"disc/loss": total, **logit_metrics(jnp.stack(real), jnp.stack(made))}
+        real_logits, stats = disc_apply(params, state.disc.stats, real_pass, batch["a"], batch["b"])
+        fake_logits, stats = disc_apply(params, stats, fake_pass, seen["a"], seen["b"])
+        total = sum(loss.disc(real=x, fake=y) for x, y in zip(real_logits, fake_logits, strict=True)) / 2
+        metrics = {"disc/loss": total, **logit_metrics(jnp.stack(real_logits), jnp.stack(fake_logits))}
         return total, (stats, aux, {**metrics, **diversity(batch["b"], fake["b"])})
 
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: PyTree) -> tuple:
         real_pass, fake_pass, back_key, same_key = jax.random.split(key, 4)
         a, b, disc = batch["a"], batch["b"], state.disc
-        made, _ = disc_apply(disc.params, disc.stats, fake_pass, fake["a"], fake["b"])
-        real, _ = disc_apply(disc.params, disc.stats, real_pass, a, b)
-        total = sum(loss.gen(real=x, fake=y) for x, y in zip(real, made, strict=True))
-        (b_again, a_again), _ = gen_apply(params, state.gen.stats, back_key, fake["a"], fake["b"])
-        around = jnp.abs(a_again - a).mean() + jnp.abs(b_again - b).mean()
-        metrics = {"gen/loss": total, "gen/cycle": around}
-        total = total + weight * around
+        fake_logits, _ = disc_apply(disc.params, disc.stats, fake_pass, fake["a"], fake["b"])
+        real_logits, _ = disc_apply(disc.params, disc.stats, real_pass, a, b)
+        total = sum(loss.gen(real=x, fake=y) for x, y in zip(real_logits, fake_logits, strict=True))
+        (b_back, a_back), _ = gen_apply(params, state.gen.stats, back_key, fake["a"], fake["b"])
+        cycle_loss = jnp.abs(a_back - a).mean() + jnp.abs(b_back - b).mean()
+        metrics = {"gen/loss": total, "gen/cycle": cycle_loss}
+        total = total + weight * cycle_loss
         if isinstance(identity, jax.Array) or identity:
             (b_same, a_same), _ = gen_apply(params, state.gen.stats, same_key, b, a)
             metrics["gen/identity"] = jnp.abs(b_same - b).mean() + jnp.abs(a_same - a).mean()
@@ -100,8 +103,8 @@ def cycle(
 
 
 def _pooled(aux: PyTree, fake: PyTree, key: Key) -> tuple[PyTree, PyTree]:
-    """What D is shown of the fakes {name: [b ...]}, row by row, and the pool after them: while it fills, the fake itself,
-    which is kept; then with probability 1/2 one of the pool, whose place the fake takes.
+    """What D sees of the fakes {name: [b ...]}, row by row, and the pool after them. While the pool fills, D sees each
+    fake, which is stored; then with probability 1/2 an image of the pool instead, which the fake replaces.
     """
     size = jax.tree.leaves(aux["pool"])[0].shape[0]
 
@@ -111,9 +114,9 @@ def _pooled(aux: PyTree, fake: PyTree, key: Key) -> tuple[PyTree, PyTree]:
         filling = filled < size
         place = jnp.where(filling, filled, jax.random.randint(place_key, (), 0, size))
         swap = ~filling & jax.random.bernoulli(swap_key)
-        shown = jax.tree.map(lambda kept, x: jnp.where(swap, kept[place], x), pool, new)
-        keep = filling | swap
-        pool = jax.tree.map(lambda kept, x: kept.at[place].set(jnp.where(keep, x, kept[place])), pool, new)
+        shown = jax.tree.map(lambda slots, x: jnp.where(swap, slots[place], x), pool, new)
+        store = filling | swap
+        pool = jax.tree.map(lambda slots, x: slots.at[place].set(jnp.where(store, x, slots[place])), pool, new)
         return (pool, filled + filling), shown
 
     keys = jax.random.split(key, jax.tree.leaves(fake)[0].shape[0])

@@ -1,4 +1,4 @@
-"""InfoGAN: G is given codes beside its noise, and both players make them readable from the image."""
+"""InfoGAN: G gets codes beside its noise, and G and Q learn to make the codes predictable from the image."""
 
 from typing import Any
 
@@ -25,16 +25,17 @@ def info(
     weight: float | jax.Array = 1.0,
     accumulate: int = 1,
 ) -> Game:
-    """min over G and Q, max over D, of V(D, G) - weight L(G, Q), with L = E log Q(c | G(z, c)) + H(c).
+    """Returns the game min over G and Q, max over D, of V(D, G) - weight L(G, Q), L = E log Q(c | G(z, c)) + H(c).
 
-    z is N(0, I) [b z_dim], the code one of `codes`, all as often [b], each of the `continuous` codes uniform in [-1, 1],
-    [b continuous], and Q's density of it a Gaussian of variance 1 around what it guesses. `gen(z, code, continuous)` makes
-    images; `disc(x)` gives logits [b], the code's logits [b codes] and the guesses [b continuous]. Q's own layers are D's to
-    learn, on D's fakes; the rest of the gradient is that of the paper's joint step.
+    z is N(0, I), [b z_dim]; the code is uniform on 0, ..., codes - 1, [b]; each of the `continuous` codes is uniform in
+    [-1, 1], [b continuous], and its density under Q is a Gaussian of variance 1 around Q's prediction. `gen(z, code,
+    continuous)` returns images; `disc(x)` returns logits [b], the code's logits [b codes] and the predictions [b
+    continuous]. Q's own layers are trained in D's steps, on D's fakes; the rest of the gradient is that of the paper's
+    joint step.
 
-    A batch may say "z", "code" and "continuous" of its rows. The view "code" gives the code's logits and the guesses of
-    images. The metrics "disc/information" and "gen/information" are L without the constant of the continuous codes: at
-    most ln codes. Chen et al. 2016, arXiv:1606.03657, equation 6.
+    A batch may hold "z", "code" and "continuous" for its rows. The view "code" returns the code's logits and the
+    predictions for images. The metrics "disc/information" and "gen/information" are L without the constant of the
+    continuous codes: at most ln codes. Chen et al. 2016, arXiv:1606.03657, equation 6.
     """
     gen_apply, disc_apply = network(gen, accumulate), network(disc, accumulate)
 
@@ -54,38 +55,38 @@ def info(
 
     def fakes(params: PyTree, state: State, batch: Batch, key: Key) -> tuple[PyTree, PyTree]:
         inputs_key, net_key = jax.random.split(key)
-        z, code, slow = mesh.split_rows(inputs(inputs_key, {"image": batch["image"]}))
-        images, stats = gen_apply(params, state.gen.stats, net_key, z, code, slow)
-        return {"image": images, "code": code, "continuous": slow}, stats
+        z, code, continuous_codes = mesh.split_rows(inputs(inputs_key, {"image": batch["image"]}))
+        images, stats = gen_apply(params, state.gen.stats, net_key, z, code, continuous_codes)
+        return {"image": images, "code": code, "continuous": continuous_codes}, stats
 
-    def information(guess: Array, means: Array, fake: PyTree) -> jax.Array:
-        """log Q(c | x) + H(c) of the code, and of the continuous codes minus half the squared error."""
-        known = optax.softmax_cross_entropy_with_integer_labels(guess, fake["code"]).mean()
-        return jnp.log(codes) - known - ((means - fake["continuous"]) ** 2).sum(1).mean() / 2
+    def information(code_logits: Array, means: Array, fake: PyTree) -> jax.Array:
+        """log Q(c | x) + H(c) of the code, minus half the squared error of the continuous codes."""
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels(code_logits, fake["code"]).mean()
+        return jnp.log(codes) - cross_entropy - ((means - fake["continuous"]) ** 2).sum(1).mean() / 2
 
     def disc_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: PyTree) -> tuple:
         real_pass, fake_pass = jax.random.split(key)
-        (real, _, _), stats = disc_apply(params, state.disc.stats, real_pass, batch["image"])
-        (made, guess, means), stats = disc_apply(params, stats, fake_pass, fake["image"])
-        total, readable = loss.disc(real=real, fake=made), information(guess, means, fake)
-        metrics = {"disc/loss": total, "disc/information": readable}
-        metrics |= {**logit_metrics(real, made), **diversity(batch["image"], fake["image"])}
-        return total - weight * readable, (stats, state.aux, metrics)
+        (real_logits, _, _), stats = disc_apply(params, state.disc.stats, real_pass, batch["image"])
+        (fake_logits, code_logits, means), stats = disc_apply(params, stats, fake_pass, fake["image"])
+        total, bound = loss.disc(real=real_logits, fake=fake_logits), information(code_logits, means, fake)
+        metrics = {"disc/loss": total, "disc/information": bound}
+        metrics |= {**logit_metrics(real_logits, fake_logits), **diversity(batch["image"], fake["image"])}
+        return total - weight * bound, (stats, state.aux, metrics)
 
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: PyTree) -> tuple:
         real_pass, fake_pass = jax.random.split(key)
         disc = state.disc
-        (made, guess, means), _ = disc_apply(disc.params, disc.stats, fake_pass, fake["image"])
-        (real, _, _), _ = disc_apply(disc.params, disc.stats, real_pass, batch["image"])
-        total, readable = loss.gen(real=real, fake=made), information(guess, means, fake)
-        metrics = {"gen/loss": total, "gen/information": readable}
-        return total - weight * readable, (state.gen.stats, state.aux, metrics)
+        (fake_logits, code_logits, means), _ = disc_apply(disc.params, disc.stats, fake_pass, fake["image"])
+        (real_logits, _, _), _ = disc_apply(disc.params, disc.stats, real_pass, batch["image"])
+        total, bound = loss.gen(real=real_logits, fake=fake_logits), information(code_logits, means, fake)
+        metrics = {"gen/loss": total, "gen/information": bound}
+        return total - weight * bound, (state.gen.stats, state.aux, metrics)
 
-    def sample(params: PyTree, stats: PyTree, z: Array, code: Array, slow: Array) -> Any:
-        return gen.apply({"params": params, **stats}, z, code, slow, train=False)
+    def sample(params: PyTree, stats: PyTree, z: Array, code: Array, continuous_codes: Array) -> Any:
+        return gen.apply({"params": params, **stats}, z, code, continuous_codes, train=False)
 
     def code(state: State, images: Array) -> tuple[Any, Any]:
-        _, guess, means = disc.apply({"params": state.disc.params, **state.disc.stats}, images, train=False)  # type: ignore[misc]
-        return guess, means
+        _, code_logits, means = disc.apply({"params": state.disc.params, **state.disc.stats}, images, train=False)  # type: ignore[misc]
+        return code_logits, means
 
     return Game(init, disc_loss, gen_loss, sample, fakes, inputs, views={"code": code}, parts=accumulate)

@@ -1,4 +1,4 @@
-"""A batch in equal parts, one after another: a network's activations are then those of one part only."""
+"""Microbatches: a batch is processed in equal parts, one after another, to hold only one part's activations in memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,14 @@ from gan_jax.types import Key, PyTree
 def in_parts(
     apply: Callable[[PyTree, Key], tuple[Any, PyTree]], parts: int, rows: PyTree, key: Key
 ) -> tuple[Any, PyTree]:
-    """`apply(rows, key) -> (out, stats)` for `parts` interleaved parts of the rows [b ...], of which it is a row's own
-    function; `out` is put together again, `stats` are averaged. One part is `apply` itself.
+    """Applies `apply(rows, key) -> (out, stats)` to `parts` interleaved parts of the rows [b ...]; joins `out`,
+    averages `stats`.
 
-    Each part's activations are dropped and computed anew for its gradient, so a batch costs the memory of one part, and
-    a third more time. What is computed from `out`, such as a loss, sees the whole batch. Interleaved, because rows that
-    are split over devices then stay where they are.
+    `out` is that of the whole batch where each of its rows depends on that row only, and `apply` uses no randomness.
+    One part is a plain call of `apply`. The activations of a part are dropped and computed again for its gradient, so a
+    batch needs the memory of one part, and a third more time. What is computed from `out`, such as a loss, is of the
+    whole batch. The parts are interleaved so that rows that are split over devices stay where they are. Raises
+    ValueError where the number of rows is not a multiple of `parts`.
     """
     if parts == 1:
         return apply(rows, key)

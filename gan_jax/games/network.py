@@ -1,4 +1,4 @@
-"""What games are made of: a linen module as a pure function of its parameters, and what is told of logits and samples."""
+"""Components of games: a linen module as a pure function of its parameters, and metrics of logits and samples."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,9 @@ from gan_jax.types import Array, Key, Metrics, PyTree, at_least_float32
 
 
 def network(module: nn.Module, parts: int = 1) -> Callable[..., tuple[Any, PyTree]]:
-    """`apply(params, stats, key, *rows) -> (out, stats)`: the module in training mode, called with the rows, each [b ...] or
-    None, and the statistics after it. `key` is for dropout. The module is run on `parts` equal parts of the rows one after
-    another (`microbatch.in_parts`).
+    """Returns `apply(params, stats, key, *rows) -> (out, stats)`, which applies the module in training mode to the
+    rows, each [b ...] or None, and returns its new statistics too. `key` is for dropout. The module processes `parts`
+    equal parts of the rows one after another (`microbatch.in_parts`).
     """
 
     def apply(params: PyTree, stats: PyTree, key: Key, *rows: Any) -> tuple[Any, PyTree]:
@@ -28,26 +28,28 @@ def network(module: nn.Module, parts: int = 1) -> Callable[..., tuple[Any, PyTre
 
 
 def batch_normed(variables: PyTree) -> bool:
-    """Whether a network with these variables has batch norm. (Spectral norm keeps its vectors in the same collection, and
-    leaves the rows alone.)
+    """Returns whether a network with these variables has batch norm. (Spectral norm keeps its vectors in the same
+    collection, but does not couple rows.)
     """
     return any("BatchNorm" in str(path) for path, _ in jax.tree.leaves_with_path(variables))
 
 
 def couples_rows(module: nn.Module, variables: PyTree) -> bool:
-    """Whether the logit of a row depends on the other rows of its batch: as the module says (`couples_rows`), or, where it
-    says nothing, whether it has batch norm.
+    """Returns whether the logit of a row depends on the other rows of its batch: the `couples_rows` of the module or,
+    where it has none, whether it has batch norm.
     """
-    said = getattr(module, "couples_rows", None)
-    return batch_normed(variables) if said is None else bool(said)
+    declared = getattr(module, "couples_rows", None)
+    return batch_normed(variables) if declared is None else bool(declared)
 
 
 def logit_metrics(real: Array, fake: Array) -> Metrics:
-    """Of logits [b ...] of real and of fake examples: their means, "disc/real" and "disc/fake", and as monitors their
-    difference, "gap", and the shares of real ones above and of fake ones below the middle of the two means, "real_accuracy"
-    and "fake_accuracy", since the zero of a Wasserstein critic or a relativistic D means nothing.
+    """Returns metrics of the logits [b ...] of real and of fake examples.
+
+    Their means are "disc/real" and "disc/fake"; monitors are the difference, "gap", and the shares of real logits above
+    and of fake logits below the midpoint of the two means, "real_accuracy" and "fake_accuracy". The midpoint is used
+    because 0 means nothing for a Wasserstein critic or a relativistic D.
     """
-    # One sum for both, and one for both accuracies: over devices each is a message of its own.
+    # One reduction for both means, one for both accuracies: over devices each reduction is a message.
     real_mean, fake_mean = _means(real, fake)
     middle = (real_mean + fake_mean) / 2
     real_accuracy, fake_accuracy = _means(real > middle, fake < middle)
@@ -61,18 +63,20 @@ def logit_metrics(real: Array, fake: Array) -> Metrics:
 
 
 def diversity(real: Array, fake: Array) -> Metrics:
-    """The variance of the fakes' entries, taken from pairs of rows, beside that of the real examples, each [b ...]."""
+    """Returns the variance of the fakes' entries over that of the real examples, each [b ...] and estimated from pairs
+    of rows.
+    """
     real_spread, fake_spread = _means(_spread(real), _spread(fake))
     return {"monitor/gen/diversity": fake_spread / jnp.maximum(real_spread, 2e-12)}
 
 
 def interleave(x: Array, y: Array) -> jax.Array:
-    """[b ...] and [b ...] -> [2b ...], row by row, so that rows which are split over devices stay where they are."""
+    """Joins [b ...] and [b ...] to [2b ...], row by row, so that rows split over devices stay where they are."""
     return jnp.stack([x, y], 1).reshape(-1, *x.shape[1:])
 
 
 def _spread(x: Array) -> jax.Array:
-    """[b ...] -> the mean squared distances [b/2] of rows that stand side by side, on one device; 1 of a single row."""
+    """[b ...] -> mean squared differences [b/2] of neighbouring rows, which are on one device; 1 for a single row."""
     pairs = x.shape[0] // 2
     x = x[: 2 * pairs].reshape(pairs, 2, -1)  # [b ...] -> [b/2 2 n]
     return jnp.mean((x[:, 0] - x[:, 1]) ** 2, axis=1) if pairs else jnp.ones(1)

@@ -1,4 +1,4 @@
-"""Packing: D judges m examples at once, all real or all fake, so that it sees how alike the examples of one side are."""
+"""Packing: D judges m examples together, all real or all fake, and so sees how similar the examples of one kind are."""
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +8,16 @@ from gan_jax.types import Array, Batch, Key, PyTree
 
 
 def packed(game: Game, m: int) -> Game:
-    """The same game, whose D is given packs of m rows joined along their last axis, and gives one logit a pack.
+    """Returns the game with a D that takes packs of m rows, joined along their last axis, and returns one logit per
+    pack.
 
-    Rows m i, ..., m i + m - 1 of a batch [m b ...] make pack i of b: a point's coordinates, or an image's channels, are
-    m times as many. G makes single examples, [m b ...]. Losses, penalties and D's statistics take a pack for one
-    example: a penalty is of the gradient with respect to the whole pack. m = 1 is the game itself.
+    Rows m i, ..., m i + m - 1 of a batch [m b ...] form pack i of b, with m times as many coordinates of a point, or
+    channels of an image. G generates single examples, [m b ...]. Losses, penalties and D's statistics treat a pack as
+    one example: a penalty is on the gradient with respect to the whole pack. m = 1 is the game itself.
 
-    D must take the wider rows. A pack has m labels, so the conditional game is not packed: its `init` finds no label
-    (ValueError). ValueError for m below 1, for a game whose losses make their own fakes, and for one whose fakes are a tree.
-    Lin et al. 2018 (PacGAN), arXiv:1712.04086, section 2.
+    D must accept the wider rows. A pack has m labels, so the conditional game cannot be packed: its `init` raises
+    ValueError, as it finds no label. Raises ValueError for m below 1 and for a game whose losses generate their own
+    fakes; its losses do where the fakes are a tree. Lin et al. 2018 (PacGAN), arXiv:1712.04086, section 2.
     """
     if m < 1:
         raise ValueError(f"packing joins m examples, at least 1; got {m}")
@@ -26,7 +27,7 @@ def packed(game: Game, m: int) -> Game:
         raise ValueError("packing needs a game with `fakes`: here each loss makes its own, of single rows")
 
     def init(key: Key, batch: Batch) -> tuple[PyTree, PyTree, PyTree]:
-        # Any rows do for the shapes, so their number need be no multiple of m.
+        # Only shapes matter here, so the number of rows need not be a multiple of m.
         return game.init(key, {"image": jnp.concatenate([batch["image"]] * m, -1)})
 
     def joined(fake: PyTree) -> jax.Array:
@@ -44,7 +45,9 @@ def packed(game: Game, m: int) -> Game:
 
 
 def pack(x: Array, m: int) -> jax.Array:
-    """[m b ... c] -> [b ... m c]: m rows that stand together, so that rows split over devices stay where they are."""
+    """Joins every m adjacent rows, [m b ... c] -> [b ... m c], so that rows that are split over devices stay where they
+    are. Raises ValueError where the number of rows is not a multiple of m.
+    """
     if x.shape[0] % m:
         raise ValueError(f"packs of {m} need batches whose rows are a multiple of it; got {x.shape[0]} rows")
     rows = jnp.reshape(x, (-1, m, *x.shape[1:]))  # [b m ... c]
