@@ -1,4 +1,4 @@
-"""Microbatches: a batch is processed in equal parts, one after another, to hold only one part's activations in memory."""
+"""Microbatches: a batch in equal parts, one after another, to hold the activations of one part only in memory."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,8 +1,9 @@
-"""DCGAN for any image whose sides are multiples of 4 (Radford et al. 2016, arXiv:1511.06434, section 3 and figure 1).
+"""DCGAN for images whose sides are multiples of 4 (Radford et al. 2016, arXiv:1511.06434, section 3 and figure 1).
 
-A side is halved twice, and then as long as the smaller is above 4: 32 -> 16 -> 8 -> 4; 28 -> 14 -> 7 -> 4, whose way back
-is 4 -> 8, cut to 7; 8 -> 4 -> 2. The discriminator's channels double with every halving, from `width`; the generator is its
-mirror image. Kernels are 4x4 with stride 2, weights start as N(0, 0.02^2), batch-norm scales as N(1, 0.02^2).
+Sides are halved twice, and then as long as the smaller one is above 4: 32 -> 16 -> 8 -> 4; 28 -> 14 -> 7 -> 4, and on
+the way back 4 -> 8, which is cropped to 7; 8 -> 4 -> 2. The discriminator's channels double with every halving, from
+`width`; the generator is its mirror image. Kernels are 4x4 with stride 2, weights are initialised from N(0, 0.02^2),
+batch-norm scales from N(1, 0.02^2).
 """
 
 import functools
@@ -18,29 +19,29 @@ from gan_jax.types import Array, at_least_float32
 
 
 def _batch_norm(train: bool, dtype: Any) -> nn.BatchNorm:
-    def near_one(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
+    def init_around_one(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
         return 1 + dcgan_init(key, shape, dtype)
 
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=near_one, dtype=dtype)
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=init_around_one, dtype=dtype)
 
 
 def sides(height: int, width: int) -> list[tuple[int, int]]:
-    """The sizes inside the networks, from the images' to the smallest, halves rounded up. UserError unless both sides are
-    multiples of 4.
+    """Returns the sizes inside the networks, from that of the images to the smallest, with halves rounded up. Raises
+    UserError unless both sides are multiples of 4.
     """
     count = halvings(height, width, "DCGAN")
-    found = [(height >> i, width >> i) for i in range(count + 1)]
-    while min(found[-1]) > 4:
-        found.append((-(-found[-1][0] // 2), -(-found[-1][1] // 2)))
-    return found
+    sizes = [(height >> i, width >> i) for i in range(count + 1)]
+    while min(sizes[-1]) > 4:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return sizes
 
 
 class Generator(nn.Module):
-    """z [b z] -> images [b h w c] in [-1, 1]: dense to the smallest size, then a transposed convolution a doubling;
-    ReLU inside, tanh at the end.
+    """z [b z] -> images [b h w c] in [-1, 1]: dense to the smallest size, a transposed convolution per doubling; ReLU
+    inside, tanh at the end.
 
-    With `classes`, an embedding of the label as wide as z is appended to z. It computes in `dtype`; parameters,
-    statistics and images are float32.
+    With `classes`, an embedding of the label, as wide as z, is appended to z. Computes in `dtype`; parameters,
+    statistics and images are float32 (float64 with dtype float64).
     """
 
     shape: tuple[int, ...]  # (h, w, c)
@@ -73,12 +74,12 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """images [b h w c] -> logits [b]: a convolution a halving, leaky ReLU 0.2; no norm in the first layer, one dense
+    """images [b h w c] -> logits [b]: a convolution per halving, leaky ReLU 0.2, no norm in the first layer, one dense
     layer at the end.
 
-    With `classes`, an embedding of the label is appended as one more channel. `dropout` is the rate after each layer,
-    in training. A gradient penalty wants `batch_norm` = False: with it, one row's logit depends on the others. It computes
-    in `dtype`; parameters, statistics and logits are float32.
+    With `classes`, an embedding of the label is appended as one more channel. `dropout` is the rate after each
+    convolution, in training. Gradient penalties need `batch_norm` = False: with batch norm the logit of a row depends
+    on the others. Computes in `dtype`; parameters, statistics and logits are float32 (float64 with dtype float64).
     """
 
     width: int = 64  # channels after the first layer

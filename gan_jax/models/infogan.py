@@ -1,5 +1,5 @@
-"""InfoGAN's networks for images whose sides are multiples of 4 (Chen et al. 2016, arXiv:1606.03657, appendix C.1): G eats
-noise and codes, D also guesses the codes back.
+"""InfoGAN's networks for images whose sides are multiples of 4 (Chen et al. 2016, arXiv:1606.03657, appendix C.1): G
+takes noise and codes, D also predicts the codes.
 """
 
 import functools
@@ -20,10 +20,10 @@ def _parts(train: bool, dtype: Any) -> tuple[Any, Any]:
 
 class Generator(nn.Module):
     """z [b z], code [b] in [0, codes), continuous [b k] -> images [b h w c] in [-1, 1]: dense to 16 `width`, dense to a
-    quarter of the sides, two transposed convolutions; batch norm and ReLU, tanh at the end. The code enters as one of
-    `codes`.
+    quarter of the sides, two transposed convolutions; batch norm and ReLU, tanh at the end.
 
-    `width` is the paper's 64. It computes in `dtype`; parameters, statistics and images are float32.
+    The code is given one-hot. `width` is 64 in the paper. Computes in `dtype`; parameters, statistics and images are
+    float32 (float64 with dtype float64).
     """
 
     shape: tuple[int, ...]  # (h, w, c)
@@ -49,11 +49,12 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """images [b h w c] -> logits [b], and what Q makes of the image: the code's logits [b codes] and the means of the
-    continuous codes [b continuous].
+    """images [b h w c] -> logits [b], and Q's predictions: the code's logits [b codes] and the means of the continuous
+    codes [b continuous].
 
-    Two convolutions that halve, a dense layer of 16 `width` with batch norm, leaky ReLU; D's head is one number, Q's a dense
-    layer of 2 `width` more. It computes in `dtype`; parameters, statistics and results are float32.
+    Two convolutions that halve, a dense layer of 16 `width`, batch norm in all hidden layers but the first, leaky ReLU 0.2.
+    D's head is one number; Q's head has a dense layer of 2 `width` more. Computes in `dtype`; parameters, statistics
+    and results are float32 (float64 with dtype float64).
     """
 
     codes: int
@@ -74,6 +75,6 @@ class Discriminator(nn.Module):
         x = leaky_relu(norm()(conv(2 * self.width, (4, 4), (2, 2))(x)))
         x = leaky_relu(norm()(dense(16 * self.width)(x.reshape(x.shape[0], -1))))  # [b h w c] -> [b hwc] -> [b d]
         q = leaky_relu(norm()(dense(2 * self.width)(x)))
-        guessed = at_least_float32(dense(self.codes + self.continuous)(q))
+        code_outputs = at_least_float32(dense(self.codes + self.continuous)(q))
         logits = at_least_float32(dense(1)(x)[:, 0])  # [b 1] -> [b]
-        return logits, guessed[:, : self.codes], guessed[:, self.codes :]
+        return logits, code_outputs[:, : self.codes], code_outputs[:, self.codes :]

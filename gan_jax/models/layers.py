@@ -19,12 +19,14 @@ leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)  # of the DCGA
 dcgan_init = nn.initializers.normal(0.02)  # of the DCGAN paper, arXiv:1511.06434, section 4
 
 
-# nn.Conv in parameters, names and numerics.
+# Equal to nn.Conv in parameters, names and numerics.
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv_general_dilated)
 
 
 class ConvTranspose(nn.Module):
-    """`nn.ConvTranspose` with padding "SAME" in parameters, names and numerics: [b m.. i] -> [b m*stride.. features]."""
+    """`nn.ConvTranspose` with padding "SAME", equal in parameters, names and numerics: [b m.. i] -> [b m*stride..
+    features].
+    """
 
     features: int
     kernel_size: tuple[int, ...]
@@ -40,17 +42,17 @@ class ConvTranspose(nn.Module):
         if jax.default_backend() == "cpu":
             outputs = x.shape[1:-1]
             inputs = tuple(m * s for m, s in zip(outputs, self.strides, strict=True))
-            # Of the k + s - 2 zeros around the spread-out input, ceil of half stand before it (all k - 1 where the
-            # stride is that long).
+            # Of the k + s - 2 zeros around the dilated input, half, rounded up, are before it (k - 1 where the
+            # stride is greater than k - 1).
             before = [
                 k - 1 if s > k - 1 else math.ceil((k + s - 2) / 2)
                 for k, s in zip(self.kernel_size, self.strides, strict=True)
             ]
             low = tuple(k - 1 - p for k, p in zip(self.kernel_size, before, strict=True))
-            # As the kernel of the convolution of which this is the transpose.
-            turned = jnp.flip(kernel, range(x.ndim - 2)).swapaxes(-1, -2)
+            # The kernel of the convolution whose transpose this is.
+            flipped = jnp.flip(kernel, range(x.ndim - 2)).swapaxes(-1, -2)
             geometry = Geometry(inputs, self.kernel_size, self.strides, (1,) * len(inputs), low, outputs)
-            x = conv_transpose(x, turned, geometry)
+            x = conv_transpose(x, flipped, geometry)
         else:
             x = lax.conv_transpose(x, kernel, self.strides, "SAME", dimension_numbers=channels_last(x.ndim - 2))
         if not self.use_bias:
@@ -60,7 +62,7 @@ class ConvTranspose(nn.Module):
 
 
 class _Conv3x3(nn.Module):
-    """The parameters, names and shapes of a 3x3 `nn.Conv`."""
+    """The parameters of a 3x3 `nn.Conv`, with its names and shapes."""
 
     features: int
     use_bias: bool = True
@@ -75,10 +77,10 @@ class _Conv3x3(nn.Module):
 
 
 class ConvDown(_Conv3x3):
-    """A 3x3 convolution, padded to keep its size, then the mean of every 2x2 pixels: [b h w i] -> [b h/2 w/2 features].
+    """A 3x3 convolution, padded to keep the size, then the mean of every 2x2 pixels: [b h w i] -> [b h/2 w/2 features].
 
-    Computed as what the two are together, a 4x4 convolution of stride 2, in 16 products a result instead of 36; equal to
-    them but for rounding. `h` and `w` must be even (ValueError).
+    Computed as the equivalent 4x4 convolution of stride 2, with 16 products per result instead of 36; equal up to
+    rounding. Raises ValueError unless `h` and `w` are even.
     """
 
     @nn.compact
@@ -91,10 +93,10 @@ class ConvDown(_Conv3x3):
 
 
 class ConvUp(_Conv3x3):
-    """Every pixel doubled to 2x2, then a 3x3 convolution, padded to keep its size: [b h w i] -> [b 2h 2w features].
+    """Every pixel repeated to 2x2, then a 3x3 convolution, padded to keep the size: [b h w i] -> [b 2h 2w features].
 
-    Computed as what the two are together, a 4x4 transposed convolution of stride 2, in 4 products a result instead of 9;
-    equal to them but for rounding.
+    Computed as the equivalent 4x4 transposed convolution of stride 2, with 4 products per result instead of 9; equal up
+    to rounding.
     """
 
     @nn.compact
@@ -102,13 +104,13 @@ class ConvUp(_Conv3x3):
         x, kernel, bias = self.parameters(x)
         small = x.shape[1:-1]
         geometry = Geometry((small[0] * 2, small[1] * 2), (4, 4), (2, 2), (1, 1), (1, 1), small)
-        # As the kernel of the convolution of which this is the transpose.
+        # The kernel of the convolution whose transpose this is.
         return conv_transpose(x, _doubled(jnp.flip(kernel, (0, 1))).swapaxes(-1, -2), geometry) + bias
 
 
 def _doubled(kernel: jax.Array) -> jax.Array:
-    """[3 3 i o] -> [4 4 i o]: the convolution of its taps with 2x2 ones, as a product of matrices, whose gradient is one
-    as well: no padding, no slices.
+    """[3 3 i o] -> [4 4 i o]: the full convolution of its taps with 2x2 ones, as a matrix product, whose gradient is a
+    matrix product too: no padding, no slices.
     """
     ones = np.eye(4, 3) + np.eye(4, 3, -1)
     spread = jnp.asarray(np.kron(ones, ones), kernel.dtype)  # [16 9]
@@ -116,13 +118,13 @@ def _doubled(kernel: jax.Array) -> jax.Array:
 
 
 def halvings(height: int, width: int, who: str) -> int:
-    """How often both sides are halved: twice, and then as long as they are even and above 4. UserError unless both are
-    multiples of 4.
+    """Returns how often both sides are halved: twice, and then as long as they are even and above 4. Raises UserError
+    unless both are multiples of 4.
     """
     if height % 4 or width % 4 or min(height, width) < 4:
-        near = max(4, round(min(height, width) / 4) * 4)
+        nearest = max(4, round(min(height, width) / 4) * 4)
         raise UserError(
-            f"{who} needs sides that are multiples of 4, and the images are {height}x{width}; a folder of images can be resized by --size {near}"
+            f"{who} needs sides that are multiples of 4, and the images are {height}x{width}; a folder of images can be resized by --size {nearest}"
         )
     count = 2
     while all(side >> count > 4 and (side >> count) % 2 == 0 for side in (height, width)):
@@ -131,7 +133,7 @@ def halvings(height: int, width: int, who: str) -> int:
 
 
 def require_label(label: Array | None, classes: int, who: str) -> None:
-    """ValueError unless a label is given where there are classes, and none where there are none."""
+    """Raises ValueError unless a label is given where there are classes, and none where there are none."""
     if (label is None) != (classes == 0):
         raise ValueError(
             f"{who} has classes={classes} and was given {'no label' if label is None else 'labels'}; they go together"

@@ -13,9 +13,11 @@ from gan_jax.types import Array, at_least_float32
 
 
 class Generator(nn.Module):
-    """z [b z] -> points [b d]: four dense layers of `width` without bias, each with batch norm and ReLU, and a linear one.
+    """z [b z] -> points [b d]: four dense layers of `width` without bias, each with batch norm and ReLU, and a linear
+    one.
 
-    Running averages move by 0.05 a step. It computes in `dtype`; parameters, statistics and points are float32.
+    Running averages have momentum 0.95. Computes in `dtype`; parameters, statistics and points are float32 (float64
+    with dtype float64).
     """
 
     shape: tuple[int, ...]  # (d,)
@@ -38,7 +40,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """x [b d] -> logits [b]: three maxout layers of `width`, no norm, and a linear one.
 
-    It computes in `dtype`; parameters and logits are float32.
+    Computes in `dtype`; parameters and logits are float32 (float64 with dtype float64).
     """
 
     width: int = 200
@@ -58,7 +60,7 @@ class Discriminator(nn.Module):
 
 
 class Maxout(nn.Module):
-    """x [b i] -> [b features]: each the largest of `pieces` affine functions of x. Goodfellow et al. 2013,
+    """x [b i] -> [b features]: each is the maximum of `pieces` affine functions of x. Goodfellow et al. 2013,
     arXiv:1302.4389, section 3.
     """
 

@@ -1,4 +1,4 @@
-"""Fully connected networks, for images of the classic tutorials and for points in the plane."""
+"""Fully connected networks, for the images of classic tutorials and for points in the plane."""
 
 import math
 from collections.abc import Callable
@@ -13,11 +13,13 @@ from gan_jax.types import Array, at_least_float32
 
 
 class Generator(nn.Module):
-    """z [b z] -> [b *shape]: one dense layer and `activation` a width, then a dense layer to `shape` and `last`.
+    """z [b z] -> [b *shape]: a dense layer and `activation` for each of `widths`, then a dense layer to `shape` and
+    `last`.
 
-    With `classes`, an embedding of the label as wide as z is appended to z (Mirza and Osindero 2014, arXiv:1411.1784,
-    section 3). `batch_norm` stands between each hidden layer and its activation. Values lie in [-1, 1] with `last` =
-    tanh, anywhere with `last` = None. It computes in `dtype`; parameters, statistics and what it makes are float32.
+    With `classes`, an embedding of the label, as wide as z, is appended to z (Mirza and Osindero 2014, arXiv:1411.1784,
+    section 3). With `batch_norm` it is between each hidden layer and its activation. Values are in [-1, 1] with `last`
+    = tanh, unbounded with `last` = None. Computes in `dtype`; parameters, statistics and results are float32 (float64
+    with dtype float64).
     """
 
     shape: tuple[int, ...]
@@ -47,10 +49,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [b *shape] -> logits [b]: flattened, one dense layer and `activation` a width, then one number.
+    """x [b *shape] -> logits [b]: flattened, a dense layer and `activation` for each of `widths`, then one number.
 
     With `classes`, an embedding of the label, 64 wide, is appended to the input. `dropout` is the rate after each
-    hidden layer, in training. It computes in `dtype`; parameters and logits are float32.
+    hidden layer, in training. Computes in `dtype`; parameters and logits are float32 (float64 with dtype float64).
     """
 
     widths: tuple[int, ...] = (1024, 512, 256)

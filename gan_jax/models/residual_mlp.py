@@ -1,8 +1,9 @@
-"""Fully connected residual networks, for points: deep, without normalisation, and at the start as if they were shallow.
+"""Fully connected residual networks for points: deep, without normalisation, and at initialisation like shallow ones.
 
-A block is x + dense(act(dense(act(x)))), its second layer starting at 0 (Fixup, Zhang et al. 2019, arXiv:1901.09321, as
-R3GAN has it, arXiv:2501.05441, section 3). Depth is what lets a continuous G part with the points between two modes: its
-slope there has to be that of the gap over the width of the bridge in z, and slopes multiply from block to block.
+A block is x + dense(act(dense(act(x)))), whose second layer is initialised to 0 (Fixup, Zhang et al. 2019,
+arXiv:1901.09321, as in R3GAN, arXiv:2501.05441, section 3). Depth is what lets a continuous G leave out the points
+between two modes: its slope there must be the gap between them over the width of the bridge in z, and slopes multiply
+from block to block.
 """
 
 import math
@@ -18,10 +19,10 @@ from gan_jax.types import Array, at_least_float32
 
 
 class Generator(nn.Module):
-    """z [b z] -> [b *shape]: a dense layer to `width`, `blocks`, and a dense layer to `shape`; leaky ReLU 0.2, no last
-    activation.
+    """z [b z] -> [b *shape]: a dense layer to `width`, `blocks` residual blocks with leaky ReLU 0.2, a dense layer to
+    `shape`.
 
-    It computes in `dtype`; parameters and what it makes are float32.
+    Computes in `dtype`; parameters and results are float32 (float64 with dtype float64).
     """
 
     shape: tuple[int, ...]
@@ -40,9 +41,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [b *shape] -> logits [b]: flattened, a dense layer to `width`, `blocks`, and one number; leaky ReLU 0.2.
+    """x [b *shape] -> logits [b]: flattened, a dense layer to `width`, `blocks` residual blocks with leaky ReLU 0.2,
+    one number.
 
-    It computes in `dtype`; parameters and logits are float32.
+    Computes in `dtype`; parameters and logits are float32 (float64 with dtype float64).
     """
 
     width: int = 128
@@ -61,7 +63,7 @@ class Discriminator(nn.Module):
 
 
 def _trunk(x: Array, width: int, blocks: int, dtype: Any) -> jax.Array:
-    """[b d] -> [b width], inside a module's compact call."""
+    """[b d] -> [b width]; to be called in the compact method of a module."""
     x = nn.Dense(width, dtype=dtype)(x)
     for _ in range(blocks):
         inner = nn.Dense(width, kernel_init=nn.initializers.he_normal(), dtype=dtype)(leaky_relu(x))

@@ -1,9 +1,10 @@
-"""Residual networks for images whose sides are multiples of 4: of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028,
-appendix F, table 3) and, with spectral norm, of SNGAN (Miyato et al. 2018, arXiv:1802.05957, appendix B.4, table 4).
+"""Residual networks for images whose sides are multiples of 4: those of WGAN-GP (Gulrajani et al. 2017,
+arXiv:1704.00028, appendix F, table 3) and, with spectral norm, of SNGAN (Miyato et al. 2018, arXiv:1802.05957, appendix
+B.4, table 4).
 
-Blocks are pre-activated: (norm) ReLU, 3x3, (norm) ReLU, 3x3, with a 1x1 convolution as shortcut where size or channels
-change. Doubling pixels and taking means of 2x2 commute with a 1x1 convolution, and are one with a 3x3 convolution
-(`layers.ConvUp`, `layers.ConvDown`), so each is done where it costs least.
+Blocks have activations first: (norm) ReLU, 3x3, (norm) ReLU, 3x3, with a 1x1 convolution as shortcut where size or
+channels change. Doubling pixels and averaging 2x2 of them commute with a 1x1 convolution, and combine with a 3x3
+convolution into one (`layers.ConvUp`, `layers.ConvDown`), so each is done where it costs least.
 """
 
 import functools
@@ -39,14 +40,17 @@ class UpBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
-        options = {"use_bias": False, "dtype": self.dtype}  # the next norm, or the last one, would take a bias away
+        # Without biases: the next norm, or the last one, would cancel them.
+        options = {"use_bias": False, "dtype": self.dtype}
         y = ConvUp(self.width, kernel_init=he, **options)(nn.relu(norm()(x)))
         y = Conv(self.width, (3, 3), kernel_init=he, **options)(nn.relu(norm()(y)))
         return y + _double(Conv(self.width, (1, 1), kernel_init=glorot, **options)(x))
 
 
 class DownBlock(nn.Module):
-    """[b h w i] -> [b h/2 w/2 width], or of the same size without `down`; the `first` starts with its convolution."""
+    """[b h w i] -> [b h/2 w/2 width], or at the same size without `down`; with `first`, there is no ReLU before its
+    first convolution.
+    """
 
     width: int
     down: bool
@@ -68,11 +72,12 @@ class DownBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """z [b z] -> images [b h w c] in [-1, 1]: dense to the smallest size, a block a doubling, batch norm, ReLU, a 3x3
+    """z [b z] -> images [b h w c] in [-1, 1]: dense to the smallest size, a block per doubling, batch norm, ReLU, a 3x3
     convolution, tanh.
 
-    `width` is 128 in WGAN-GP and 256 in SNGAN. It computes in `dtype`; parameters, statistics and images are float32.
-    With `remat` a block's activations are computed again for its gradient instead of kept.
+    `width` is 128 in WGAN-GP and 256 in SNGAN. Computes in `dtype`; parameters, statistics and images are float32
+    (float64 with dtype float64). With `remat` the activations of a block are computed again for its gradient instead of
+    being stored.
     """
 
     shape: tuple[int, ...]  # (h, w, c)
@@ -100,9 +105,9 @@ class Discriminator(nn.Module):
     """images [b h w c] -> logits [b]: two blocks that halve, two that do not, ReLU, pooling over all pixels, one dense
     layer.
 
-    The pooling is the mean, and with `spectral_norm`, which then is on every layer, the sum, each as in its paper. It has
-    no other norm, so a row's logit is its own. It computes in `dtype`; parameters and logits are float32. `remat` as in
-    `Generator`.
+    The pooling is the mean or, with `spectral_norm`, which is then on every layer, the sum, each as in its paper. There
+    is no other norm, so a row's logit depends on that row only. Computes in `dtype`; parameters, statistics and logits
+    are float32 (float64 with dtype float64). `remat` is as in `Generator`.
     """
 
     width: int = 128

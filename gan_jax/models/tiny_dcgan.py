@@ -1,8 +1,8 @@
-"""The tiny networks of stacked MNIST: a discriminator too weak for its generator, on which mode collapse is measured.
+"""The tiny networks of stacked MNIST, to measure mode collapse: the discriminator is too weak for its generator.
 
 Metz et al. 2017, arXiv:1611.02163, section 3.3, in the version of PacGAN's code (arXiv:1712.04086, section 4.2): 3x3
-kernels, batch norm after every layer but the last of each network, with biases before it too, weights N(0, 0.02^2). Sides
-are halved three times, rounding up: 28 -> 14 -> 7 -> 4.
+kernels, batch norm after every layer but the last of each network, with biases before it too, weights N(0, 0.02^2).
+Sides are halved three times, rounded up: 28 -> 14 -> 7 -> 4.
 """
 
 import functools
@@ -26,7 +26,7 @@ class Generator(nn.Module):
     """z [b z] -> images [b h w c] in [-1, 1]: dense to 64 channels, transposed convolutions to 32, 16 and 8, and a
     convolution to c; ReLU inside, tanh at the end.
 
-    It computes in `dtype`; parameters, statistics and images are float32.
+    Computes in `dtype`; parameters, statistics and images are float32 (float64 with dtype float64).
     """
 
     shape: tuple[int, ...]  # (h, w, c)
@@ -44,17 +44,17 @@ class Generator(nn.Module):
         x = nn.relu(_norm(train, self.dtype)(x.reshape(-1, *base, 64)))  # [b hw64] -> [b h w 64]
         for features, (h, w) in zip((32, 16, 8), sizes, strict=True):
             x = ConvTranspose(features, (3, 3), (2, 2), kernel_init=dcgan_init, dtype=self.dtype)(x)
-            x = x[:, -h:, -w:]  # an odd side: the transpose of the convolution that halves it, rounding up
+            x = x[:, -h:, -w:]  # for an odd side: the transpose of the convolution that halves it, rounded up
             x = nn.relu(_norm(train, self.dtype)(x))
         x = Conv(channels, (3, 3), kernel_init=dcgan_init, dtype=self.dtype)(x)
         return jnp.tanh(at_least_float32(x))
 
 
 class Discriminator(nn.Module):
-    """images [b h w c] -> logits [b]: three convolutions of stride 2, to `width`, twice and four times as many channels,
-    each with batch norm and leaky ReLU 0.3, and a dense layer.
+    """images [b h w c] -> logits [b]: three convolutions of stride 2, to `width`, twice and four times as many
+    channels, each with batch norm and leaky ReLU 0.3, and a dense layer.
 
-    It computes in `dtype`; parameters, statistics and logits are float32.
+    Computes in `dtype`; parameters, statistics and logits are float32 (float64 with dtype float64).
     """
 
     width: int = 4

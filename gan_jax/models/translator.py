@@ -1,5 +1,5 @@
-"""Networks from images to images, of any size that is a multiple of 2: a residual translator, and a discriminator of
-patches, both with instance norm (Zhu et al. 2017, arXiv:1703.10593, section 4 and appendix 7, here with few layers).
+"""Networks from images to images with even sides: a residual translator, and a discriminator of patches, both with
+instance norm (Zhu et al. 2017, arXiv:1703.10593, section 4 and appendix 7, here with few layers).
 """
 
 import functools
@@ -19,10 +19,11 @@ def _norm(x: jax.Array, dtype: Any) -> jax.Array:
 
 
 class Translator(nn.Module):
-    """images [b h w c] -> images [b h w c] in [-1, 1], both sides even (UserError): a 3x3 convolution to `width`, one that halves, `blocks` residual
-    ones, a transposed one back, a 3x3 convolution and tanh; instance norm without parameters, ReLU.
+    """images [b h w c] -> images [b h w c] in [-1, 1]: a 3x3 convolution to `width`, one that halves, `blocks` residual
+    blocks, a transposed convolution back, a 3x3 convolution and tanh; instance norm without parameters, ReLU.
 
-    It computes in `dtype`; parameters and images are float32.
+    Computes in `dtype`; parameters and images are float32 (float64 with dtype float64). Raises UserError unless both
+    sides are even.
     """
 
     width: int = 32
@@ -48,10 +49,10 @@ class Translator(nn.Module):
 
 
 class Patches(nn.Module):
-    """images [b h w c] -> logits [b h/2 w/2], one for each patch of 8x8 pixels: a convolution that halves, one that does
-    not, one number; leaky ReLU 0.2, instance norm in the middle.
+    """images [b h w c] -> logits [b h/2 w/2], one for each patch of 8x8 pixels: a convolution that halves, one that
+    does not, one number; leaky ReLU 0.2, instance norm after the second.
 
-    It computes in `dtype`; parameters and logits are float32.
+    Computes in `dtype`; parameters and logits are float32 (float64 with dtype float64).
     """
 
     width: int = 32

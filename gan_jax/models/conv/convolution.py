@@ -1,13 +1,14 @@
 """Convolutions that are fast on the CPU, in every order of derivative, in loops, and under `vmap`.
 
 A strided convolution, its gradient with respect to its input (the transposed convolution) and its gradient with respect
-to its kernel are one closed family: each is bilinear, and the two gradients of each are the other two. XLA's CPU
-backend runs some of the forms that automatic differentiation makes of them 10 to 100 times slower than others; written
-out below in the forms it runs fast, every order of derivative is fast. Those of many channels that can be computed in
-fewer products are (`winograd`). Each of the three also says what it is under
-`vmap`: with one kernel for all members a larger batch, with one input more channels, and with both of each member's own
-the members one after another, where XLA would make a grouped convolution of it. On other backends the plain
-`lax.conv_general_dilated` is used.
+to its kernel are a closed family: each is bilinear, and the two gradients of each are the other two. XLA's CPU backend
+runs some of the forms that automatic differentiation produces for them 10 to 100 times slower than others. Here all
+three are written in forms that XLA runs fast, and so every order of derivative is fast. With many channels, those for
+which an algorithm with fewer products is known use it (`winograd`).
+
+Each of the three has a rule for `vmap`: with one kernel for all members the members make a larger batch, with one input
+they make more channels, and with both different they are computed one after another, where XLA would use a grouped
+convolution. Other backends use plain `lax.conv_general_dilated`.
 """
 
 import functools
@@ -22,19 +23,19 @@ from jax import lax
 from gan_jax.models.conv import winograd
 from gan_jax.models.conv.geometry import Geometry
 
-# Bytes of y that the gradient with respect to the kernel takes at a time: XLA's matrix product packs them for every
-# tile of its result, so they should stay in a core's second cache. Measured from 0.25 to 8 MB: 1 is best or near it, and
-# 2 in one go better than 1 twice.
+# Bytes of y that the gradient with respect to the kernel processes at a time: XLA's matrix product packs them for every
+# tile of its result, so they should fit into a core's L2 cache. Measured from 0.25 to 8 MB: 1 MB is best or close to
+# it, and 2 MB at once are better than twice 1 MB.
 PART = 2**20
-# Patches of one side and one matrix product are faster than a convolution where that side has at most so many channels,
-# and the other at least so many times as many. Measured at 8x8 to 64x64, 1 to 64 channels.
+# Patches of one operand and one matrix product are faster than a convolution where that operand has at most NARROW
+# channels, and the other at least TIMES as many. Measured at 8x8 to 64x64, 1 to 64 channels.
 NARROW, TIMES = 8, 8
-HELD = 2**26  # bytes that minimal filtering of the gradient with respect to the kernel may take at a time
-MANY = 64  # channels of both sides from which minimal filtering is faster
+HELD = 2**26  # bytes that minimal filtering of the gradient with respect to the kernel may use at a time
+MANY = 64  # channels of both operands from which on minimal filtering is faster
 
 
 def channels_last(rank: int) -> tuple[str, str, str]:
-    """Channels last, the kernel's two axes of channels after its taps."""
+    """Returns dimension numbers with channels last, and the kernel's two axes of channels after its taps."""
     space = "HWD"[:rank]
     return f"N{space}C", f"{space}IO", f"N{space}C"
 
@@ -45,7 +46,9 @@ def _plain(x: jax.Array, w: jax.Array, strides: Any, padding: Any, lhs_dilation:
 
 
 def _fewer(x: jax.Array, channels: tuple[int, ...], g: Geometry) -> bool:
-    """Whether minimal filtering is the faster way, and exact enough: on the CPU; others' own convolutions round less."""
+    """Whether to use minimal filtering: where it is faster and accurate enough, on the CPU. The convolutions of other
+    backends have smaller rounding errors.
+    """
     cpu = jax.default_backend() == "cpu"
     return cpu and min(channels) >= MANY and x.dtype == jnp.float32 and winograd.applies(g)
 
@@ -72,12 +75,12 @@ def _to_input(y: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
         n - ((m - 1) * s + 1) - lo + r
         for n, m, s, lo, r in zip(g.inputs, g.outputs, g.strides, low, reach, strict=True)
     ]
-    turned = jnp.flip(w, range(rank)).swapaxes(-1, -2)  # [k.. o i]
-    return _plain(y, turned, (1,) * rank, zip(low, high, strict=True), g.strides, g.dilation)
+    flipped = jnp.flip(w, range(rank)).swapaxes(-1, -2)  # [k.. o i]
+    return _plain(y, flipped, (1,) * rank, zip(low, high, strict=True), g.strides, g.dilation)
 
 
 def _to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
-    """x [b n.. i], y [b m.. o] -> [k.. i o], over parts of the batch, each as large as the cache wants it."""
+    """x [b n.. i], y [b m.. o] -> [k.. i o], summed over parts of the batch, each of a size that suits the cache."""
     (b, i), o = (x.shape[0], x.shape[-1]), y.shape[-1]
     if g.dense:
         return _contract(x, y).reshape(*g.kernel, i, o)
@@ -91,14 +94,14 @@ def _to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
         return jnp.flip(w, range(rank)).swapaxes(-1, -2)
     size, divisors = b * math.prod(g.outputs) * o * y.dtype.itemsize, [n for n in range(1, b + 1) if b % n == 0]
     if _fewer(x, (i, o), g):
-        action, held = winograd.to_kernel, winograd.held(b, i, o, g)
-        parts = next((n for n in divisors if held / n <= HELD), b)
+        action, nbytes = winograd.to_kernel, winograd.held(b, i, o, g)
+        parts = next((n for n in divisors if nbytes / n <= HELD), b)
     else:
         action = _part_to_kernel
         parts = 1 if size <= 2 * PART else min(divisors, key=lambda n: abs(math.log(size / n / PART)))
     if parts == 1:
         return action(x, y, g)
-    # Interleaved: rows that are split over devices stay where they are.
+    # Interleaved, so that rows that are split over devices stay where they are.
     x, y = (a.reshape(b // parts, parts, *a.shape[1:]) for a in (x, y))
 
     def add(total: jax.Array, n: jax.Array) -> tuple[jax.Array, None]:
@@ -110,9 +113,9 @@ def _to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
 
 
 def _part_to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
-    """As a convolution: channels of x as the batch, the batch as channels, y as the kernel, its taps `strides` apart.
-    Written with explicit transposes, because XLA brings the operands of a convolution to the order its fast kernel
-    wants only outside of loops.
+    """A convolution with the channels of x as the batch, the batch as channels, and y as the kernel, its taps `strides`
+    apart. Transposes are explicit, because only outside of loops XLA brings the operands of a convolution into the
+    order that its fast kernel needs.
     """
     x = x.swapaxes(0, -1)  # [i n.. b]
     y = jnp.moveaxis(y, 0, -2)  # [m.. b o]
@@ -121,7 +124,7 @@ def _part_to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
 
 
 def _patches(x: jax.Array, g: Geometry) -> jax.Array:
-    """x [b n.. i] -> [b m.. (k.. i)]: under each output what the kernel covers."""
+    """x [b n.. i] -> [b m.. (k.. i)]: for each output the inputs that the kernel covers."""
     x = lax.pad(
         x,
         jnp.zeros((), x.dtype),
@@ -139,36 +142,39 @@ def _patches(x: jax.Array, g: Geometry) -> jax.Array:
 
 
 def _contract(x: jax.Array, y: jax.Array) -> jax.Array:
-    """[.. p], [.. o] -> [p o], summed over all else. XLA transposes the first for it, so that should be the smaller."""
+    """[.. p], [.. o] -> [p o], summed over all other axes. XLA transposes the first operand, so it should be the
+    smaller one.
+    """
     rest = tuple(range(x.ndim - 1))
     return lax.dot_general(x, y, ((rest, rest), ((), ())))
 
 
 def _members(action: Callable, first: tuple[int, int], second: tuple[int, int]) -> Callable:
-    """`action(a, b, g)` with a rule for `vmap`. Where only one operand is of each member's own, the members are joined in
-    one of its axes and stand in one of the result's: `first` and `second` are these pairs.
+    """`action(a, b, g)` with a rule for `vmap`. Where only one operand differs between members, the members are joined
+    in one of its axes, and so they are in one axis of the result: `first` and `second` are these pairs of axes, for a
+    and for b.
     """
 
     def call(a: jax.Array, b: jax.Array, g: Geometry) -> jax.Array:
         @jax.custom_batching.custom_vmap
-        def one(a: jax.Array, b: jax.Array) -> jax.Array:
+        def batched(a: jax.Array, b: jax.Array) -> jax.Array:
             return action(a, b, g)
 
-        @one.def_vmap
-        def many(count: int, own: Any, a: jax.Array, b: jax.Array) -> tuple[jax.Array, bool]:
-            if all(own):
+        @batched.def_vmap
+        def rule(count: int, in_batched: Any, a: jax.Array, b: jax.Array) -> tuple[jax.Array, bool]:
+            if all(in_batched):
                 return lax.map(lambda both: call(both[0], both[1], g), (a, b)), True
-            if own[0]:
+            if in_batched[0]:
                 return _part(call(_join(a, first[0]), b, g), first[1], count), True
             return _part(call(a, _join(b, second[0]), g), second[1], count), True
 
-        return one(a, b)
+        return batched(a, b)
 
     return call
 
 
 def _join(x: jax.Array, axis: int) -> jax.Array:
-    """[members ...] -> [...], `axis` of which is members times as long."""
+    """[members ...] -> [...], with an `axis` that is members times as long."""
     axis %= x.ndim - 1
     x = jnp.moveaxis(x, 0, axis)
     return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
@@ -199,7 +205,7 @@ def conv_to_input(y: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv_to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
-    """x [b n.. i], y [b m.. o] -> [k.. i o]: how the two go together at each tap."""
+    """x [b n.. i], y [b m.. o] -> [k.. i o]: the correlation of x and y at each tap."""
     return _to_kernel_members(x, y, g)
 
 
@@ -221,14 +227,14 @@ def conv_general_dilated(
     lhs: jax.Array, rhs: jax.Array, window_strides: Sequence[int], padding: Any, lhs_dilation: Any = None, rhs_dilation: Any = None,
     dimension_numbers: Any = None, feature_group_count: int = 1, batch_group_count: int = 1, precision: Any = None, **kwargs: Any,
 ) -> jax.Array:  # fmt: skip
-    """`lax.conv_general_dilated`, by the fast family where it applies: on the CPU, channels last, not grouped, the input
-    not dilated.
+    """`lax.conv_general_dilated`, computed by the family above where it applies: on the CPU, for channels last, no
+    groups and an input without dilation.
 
-    Differentiable any number of times in reverse mode; where the family applies there is no forward mode (`jax.jvp`).
+    Differentiable any number of times in reverse mode; there is no forward mode (`jax.jvp`) where the family applies.
     """
     rank = lhs.ndim - 2
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    ours = (
+    applies = (
         jax.default_backend() == "cpu"
         and 1 <= rank <= 3
         and numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, channels_last(rank))
@@ -236,7 +242,7 @@ def conv_general_dilated(
         and precision is None
         and not kwargs.get("preferred_element_type")
     )
-    if not ours:
+    if not applies:
         return lax.conv_general_dilated(
             lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation,
             dimension_numbers, feature_group_count, batch_group_count, precision, **kwargs,
@@ -252,5 +258,5 @@ def conv_general_dilated(
 
 
 def conv_transpose(y: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
-    """y [b m.. o], w [k.. i o] -> [b n.. i]: of the convolution of which w is the kernel the transpose."""
+    """y [b m.. o], w [k.. i o] -> [b n.. i]: the transpose of the convolution whose kernel is w."""
     return conv_to_input(y, w, g) if jax.default_backend() == "cpu" else _to_input(y, w, g)

@@ -1,11 +1,11 @@
-"""What one convolution is, dimension by dimension."""
+"""The geometry of a convolution."""
 
 from typing import NamedTuple
 
 
 class Geometry(NamedTuple):
-    """One convolution, dimension by dimension: n inputs, k taps, `dilation` apart, moved by `strides`, `low` zeros before
-    the inputs, m outputs.
+    """The geometry of one convolution, for each dimension: n inputs, k taps that are `dilation` apart and move by
+    `strides`, `low` zeros before the inputs, m outputs.
     """
 
     inputs: tuple[int, ...]
@@ -17,11 +17,11 @@ class Geometry(NamedTuple):
 
     @property
     def high(self) -> tuple[int, ...]:
-        """Zeros after the inputs; less than none where the last inputs are not reached."""
+        """Zeros after the inputs; negative where the last inputs are not reached."""
         return tuple((m - 1) * s + (k - 1) * d + 1 - n - low for n, k, s, d, low, m in zip(*self, strict=True))
 
     @property
     def dense(self) -> bool:
-        """Whether it is a matrix product over the channels."""
+        """Whether the convolution is a plain matrix product over the channels."""
         taps = (*self.kernel, *self.strides)
         return all(k == 1 for k in taps) and not any((*self.low, *self.high))

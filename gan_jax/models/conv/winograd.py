@@ -5,13 +5,13 @@ Two neighbouring outputs of r taps need r + 1 products instead of 2 r. With x of
 
     y = A [(G w) * (B x)],    A [2, r + 1], G [r + 1, r], B [r + 1, r + 1], * by elements,
 
-nested for two dimensions; summed over channels, each of the (r + 1)^2 products is one of matrices. A 3x3 convolution
-takes 2.25 times fewer so, and a 4x4 one of stride 2, which is a 2x2 one with its four phases as channels, 1.78 times.
-It is bilinear, so its gradients are the same products between the transposed transforms:
+nested for two dimensions. Summed over channels, each of the (r + 1)^2 products is a matrix product. A 3x3 convolution
+takes 2.25 times fewer products, and a 4x4 one of stride 2, which is a 2x2 one with its four phases as channels, 1.78
+times fewer. The algorithm is bilinear, so its gradients are the same products between the transposed transforms:
 
     dx = B' [(G w) * (A' dy)],    dw = G' [(B x) * (A' dy)].
 
-Rounding errors are two to three times the direct sum's.
+Rounding errors are two to three times those of the direct sum.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from jax import lax
 
 from gan_jax.models.conv.geometry import Geometry
 
-# By r. The entries of A and B are 1, 0 and -1: those transforms are sums.
+# By r. The entries of A and B are 1, 0 and -1, so these transforms are sums.
 A = {2: np.array([[1, 1, 0], [0, 1, -1]]), 3: np.array([[1, 1, 1, 0], [0, 1, -1, -1]])}
 B = {
     2: np.array([[1, -1, 0], [0, 1, 0], [0, 1, -1]]),
@@ -36,7 +36,7 @@ G = {
 
 
 def applies(g: Geometry) -> bool:
-    """Whether it is of one of the two kinds, with outputs that make whole tiles of 2x2."""
+    """Returns whether the geometry is one of these two, and its outputs make whole tiles of 2x2."""
     kinds = (((3, 3), (1, 1), (1, 1)), ((4, 4), (2, 2), (1, 1)))
     return (g.kernel, g.strides, g.dilation) in kinds and all(m % 2 == 0 for m in g.outputs)
 
@@ -52,18 +52,18 @@ def to_input(y: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
 
 
 def to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
-    """x [b n.. i], y [b m.. o] -> [k.. i o]: how the two go together at each tap."""
+    """x [b n.. i], y [b m.. o] -> [k.. i o]: the correlation of x and y at each tap."""
     return _from_kernel([u.T @ v for u, v in zip(_inputs(x, g), _outputs(y, g), strict=True)], g)
 
 
 def held(b: int, i: int, o: int, g: Geometry) -> int:
-    """Bytes of what `to_kernel` multiplies, of b rows, i and o channels."""
+    """Returns the bytes of the factors that `to_kernel` multiplies, for b rows, i and o channels."""
     r, s, tiles = _sizes(g)
     return 4 * (r + 1) ** 2 * b * tiles[0] * tiles[1] * (s * s * i + o)
 
 
 def _sizes(g: Geometry) -> tuple[int, int, tuple[int, int]]:
-    """r, the stride s, and the tiles of each dimension."""
+    """r, the stride s, and the number of tiles in each dimension."""
     return g.kernel[0] // g.strides[0], g.strides[0], (g.outputs[0] // 2, g.outputs[1] // 2)
 
 
@@ -77,8 +77,8 @@ def _sum(weights: np.ndarray, terms: Sequence[jax.Array]) -> jax.Array:
 
 
 def _spread(x: jax.Array, weights: np.ndarray, tiles: tuple[int, int]) -> list[jax.Array]:
-    """x [b .. .. c]: `weights` times each tile, in both dimensions -> len(weights)^2 of [b tiles, c]. Tiles are 2 apart, and
-    overlap where they are longer.
+    """x [b .. .. c] -> len(weights)^2 of [b tiles, c]: `weights` applied to each tile, in both dimensions. Tiles begin
+    2 apart, and overlap where they are longer.
     """
 
     def along(x: jax.Array, axis: int) -> list[jax.Array]:
@@ -90,7 +90,7 @@ def _spread(x: jax.Array, weights: np.ndarray, tiles: tuple[int, int]) -> list[j
 
 
 def _pad(x: jax.Array, low: Sequence[int], high: Sequence[int]) -> jax.Array:
-    """[b n.. i] with so many more zeros before and after in each dimension; with less than none, rows are left out."""
+    """[b n.. i] with `low` zeros before and `high` after, in each dimension; negative numbers remove rows."""
     return lax.pad(
         x, jnp.zeros((), x.dtype), [(0, 0, 0), *((*both, 0) for both in zip(low, high, strict=True)), (0, 0, 0)]
     )
@@ -102,7 +102,7 @@ def _inputs(x: jax.Array, g: Geometry) -> list[jax.Array]:
     sides = [2 * t + r - 1 for t in tiles]
     x = _pad(x, g.low, g.high)
     x = x.reshape(b, sides[0], s, sides[1], s, i).swapaxes(2, 3).reshape(b, *sides, s * s * i)
-    # Behind a barrier, or what made x would be computed again for every tile it stands in.
+    # Without the barrier XLA would compute x again for every tile that it is part of.
     return _spread(lax.optimization_barrier(x), B[r], tiles)
 
 
@@ -112,15 +112,15 @@ def _from_inputs(parts: list[jax.Array], g: Geometry) -> jax.Array:
     parts = [part.reshape(-1, *tiles, s, s, i) for part in parts]
 
     def along(parts: list[jax.Array], axis: int) -> jax.Array:
-        """[.. t ..] of each place in a tile -> [.. t + 1, 2 ..], the tiles' overlap added."""
+        """[.. t ..] for each position in a tile -> [.. t + 1, 2 ..], with overlapping tiles summed."""
         each = [_sum(column, parts) for column in B[r].T]
 
         def shifted(x: jax.Array, by: int) -> jax.Array:
             pads = [(by, 1 - by, 0) if dim == axis else (0, 0, 0) for dim in range(x.ndim)]
             return lax.pad(x, jnp.zeros((), x.dtype), pads)
 
-        whole = [sum(shifted(x, by) for by, x in enumerate(each[first::2])) for first in range(2)]
-        return jnp.stack(whole, axis + 1)
+        interleaved = [sum(shifted(x, by) for by, x in enumerate(each[first::2])) for first in range(2)]
+        return jnp.stack(interleaved, axis + 1)
 
     rows = [along(parts[column :: r + 1], 1) for column in range(r + 1)]
     x = along(rows, 3).transpose(0, 1, 2, 5, 3, 4, 6, 7)  # [b t 2 t' 2 s s' i] -> [b t 2 s t' 2 s' i]
@@ -159,5 +159,5 @@ def _from_kernel(parts: list[jax.Array], g: Geometry) -> jax.Array:
 
 
 def _both(weights: np.ndarray, like: jax.Array) -> jax.Array:
-    """The transform of both dimensions as one matrix."""
+    """The transform of both dimensions, as one matrix."""
     return jnp.asarray(np.kron(weights, weights), like.dtype)
