@@ -1,6 +1,6 @@
 """gan_jax: generative adversarial networks in JAX, as games of a few pure functions.
 
-The door for notebooks is three lines:
+A notebook samples from a trained generator in three lines:
 
     sample = gan_jax.load("runs/dcgan_digits")
     z = sample.latents(16, seed=0)
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 
 def load(workdir: str, raw: bool = False, member: int = 0, best: bool = False) -> "Sampler":
-    """The generator of a finished or stopped run, ready to sample; see `gan_jax.workdir.load.load`."""
-    from gan_jax.workdir import load  # not before it is needed: it brings orbax
+    """Loads the generator of a finished or stopped run, ready to sample; see `gan_jax.workdir.load.load`."""
+    from gan_jax.workdir import load  # imported only when needed, as it imports orbax
 
     return load.load(workdir, raw=raw, member=member, best=best)

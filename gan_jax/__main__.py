@@ -1,5 +1,5 @@
-"""`gan-jax NAME ...` and `python -m gan_jax NAME ...`: what a person does with runs and folders. Each command is a module
-of `gan_jax.commands`; alone the program lists them.
+"""`gan-jax NAME ...` and `python -m gan_jax NAME ...`: commands for runs and folders of images. Each command is a
+module of `gan_jax.commands`; without a name the program lists them.
 """
 
 import importlib
@@ -10,8 +10,8 @@ from gan_jax import __version__, commands
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs the command that the first word names, with the rest. Exits: 0 done; 2 there is no such command, or as
-    `training.cli.run` does.
+    """Runs the command that the first word names, with the rest as its flags. Exits with status 2 where there is no
+    such command, else with that of `training.cli.run`.
     """
     words = sys.argv[1:] if args is None else args
     names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
@@ -27,7 +27,7 @@ def main(args: list[str] | None = None) -> None:
         print(f"error: no command {words[0]!r}: there are {', '.join(names)}", file=sys.stderr)
         raise SystemExit(2)
     else:
-        from gan_jax.training import cli  # not before it is needed: it brings JAX
+        from gan_jax.training import cli  # imported only when needed, as it imports JAX
 
         command = importlib.import_module(f"gan_jax.commands.{words[0]}")
         start = cli.run if args is None else cli.run_in_process

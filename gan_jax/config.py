@@ -1,4 +1,4 @@
-"""The flags that every experiment has. An experiment's own configuration inherits them; the text under a field is its
+"""The flags that every experiment has. An experiment's configuration inherits them; the text under a field is its
 `--help`.
 """
 
@@ -11,18 +11,20 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from gan_jax.types import UserError
 
-MOST = 1_000  # seeds
+MOST = 1_000  # limit of the number of seeds
 
 
 class Bounds(NamedTuple):
-    """What a number of a configuration may be. A whole number without bounds is at least 1, a fractional one at least 0."""
+    """The range of a number in a configuration. Without bounds an integer is at least 1, and a fractional number at
+    least 0.
+    """
 
     least: float = -math.inf
     above: float = -math.inf
     below: float = math.inf
 
     def fault(self, value: float) -> str | None:
-        """What is wrong with the value, in words; None if nothing is."""
+        """Returns what is wrong with the value, as text; None if it is in the range."""
         if not (math.isfinite(value) and value >= self.least):
             return f"it must be at least {self.least:g}{'' if isinstance(value, int) else ' and finite'}"
         if not value > self.above:
@@ -30,7 +32,7 @@ class Bounds(NamedTuple):
         return None if value < self.below else f"it must be in [{self.least:g}, {self.below:g})"
 
 
-# Kinds of fields: the annotation of a field says what its flag takes.
+# Types of fields: the annotation of a field gives the range of its flag.
 Positive = Annotated[float, Bounds(least=0, above=0)]  # a learning rate
 Fraction = Annotated[float, Bounds(least=0, below=1)]  # a moment, a rate of dropout
 Natural = Annotated[int, Bounds(least=0)]  # 0, 1, ...
@@ -38,7 +40,7 @@ Anything = Annotated[int, Bounds()]
 
 
 class Member(NamedTuple):
-    """One of the runs that a population plays side by side."""
+    """One of the runs that a population trains together."""
 
     label: str  # "seed 3", "lr 0.0002", "lr 0.0002, seed 3"
     group: str  # the label without the seed: members of one group differ by their seed alone
@@ -47,20 +49,20 @@ class Member(NamedTuple):
 
     @property
     def stem(self) -> str:
-        """The label as a part of a file's name."""
+        """The label as part of a file name."""
         return self.label.replace(", ", "_").replace(" ", "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where a run is kept, how long it is, and what it leaves behind on the way."""
+    """Where a run is stored and computed, how long it is, and what it writes."""
 
     workdir: str = ""
-    """Directory of the run (default: runs/NAME of the experiment). Started again with the same one, the run goes on where it stopped."""
+    """Directory of the run (default: runs/NAME of the experiment). Started again with the same one, a run continues."""
     seed: Natural = 0
-    """Weights, data order and noise are all functions of (seed, step)."""
+    """Seed of weights, data order and noise, which are all functions of (seed, step)."""
     seeds: int = 1
-    """Train this many members, with the seeds SEED, SEED + 1, ..., as one program; numbers are then told per member, as mean and deviation."""
+    """Train this many members, with seeds from SEED on, as one program; metrics are given per member, with mean and std."""
     sweep: tuple[str, ...] = ()
     """Train a member for each value, or combination of values, of fractional flags: --sweep lr=1e-4,2e-4 b1=0,0.5"""
     steps: int = 10_000
@@ -68,7 +70,7 @@ class Run:
     batch_size: int = 64
     """Real images of one discriminator step."""
     accumulate: int = 1
-    """Run the networks on this many parts of each batch in turn, for less memory; the same update, but for batch norm and dropout."""
+    """Process each batch in this many parts, to save memory; the same update, except for batch norm and dropout."""
     log_every: int = 100
     """Steps between rows of metrics.jsonl."""
     sample_every: Natural = 1_000
@@ -78,36 +80,36 @@ class Run:
     checkpoint_every: Natural = 1_000
     """Steps between checkpoints; 0 for the last only (and when stopped)."""
     best: str = ""
-    """The metric by which the best checkpoint is kept (default: the first that the experiment measures)."""
+    """The metric by which the best checkpoint is chosen (default: the first that the experiment measures)."""
     patience: Natural = 0
     """Stop early when the metric of --best has not improved in this many evaluations; 0: never."""
     on_divergence: Literal["stop", "rollback"] = "stop"
     """When a value (in a population: of every member) is not finite: stop, or go back to the last good checkpoint, with new noise."""
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
-    """What the networks compute in. Parameters, losses, penalties and statistics are float32, and float64 with float64."""
+    """Type of the networks' computations. Parameters, losses, penalties and statistics are float32 (float64 with float64)."""
     matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
-    """The least precision of float32 matrix products and convolutions on GPU and TPU: tensorfloat32 is faster on a GPU."""
+    """Lowest precision of float32 matrix products and convolutions on GPU and TPU: tensorfloat32 is faster on a GPU."""
     steps_per_call: Natural = 0
-    """Rounds that the device plays before the program returns; 0: as many as are faster. Data too large for it is sent round by round."""
+    """Rounds in one call of the compiled program; 0: chosen for speed. Data too large for the device is sent every round."""
     compile_cache: bool = True
-    """Keep compiled programs in the user's cache directory, so that the next start is quick (JAX_COMPILATION_CACHE_DIR: in another)."""
+    """Keep compiled programs in the user's cache directory, or JAX_COMPILATION_CACHE_DIR, for a faster next start."""
     devices: Natural = 0
-    """Devices to use; 0 for all there are. Members are split over them first, then the batch."""
+    """Number of devices to use; 0: all. Members are split over them first, then the batch."""
     shard_state: bool = False
-    """Split parameters, averages and optimiser state over the devices as well (FSDP): for networks too large for one."""
+    """Split parameters, averages and optimiser state over the devices too (FSDP), for networks too large for one."""
     coordinator: str = ""
     """HOST:PORT of process 0, for runs of several processes; not needed under Slurm, Open MPI, Kubernetes, Cloud TPU."""
     num_processes: Natural = 0
-    """Processes of the run, where --coordinator is given."""
+    """Number of processes of the run, where --coordinator is given."""
     process_id: Anything = -1
-    """Which of them this one is, from 0."""
+    """Index of this process, from 0."""
 
     def __post_init__(self) -> None:
         kinds = _kinds(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             kind, bounds = kinds[field.name]
-            # An array is one of a sweep's values, which were checked before.
+            # An array is a traced value of a sweep, which was checked before.
             if kind in (int, float) and isinstance(value, (int, float)) and (fault := bounds.fault(value)):
                 raise UserError(f"--{field.name.replace('_', '-')} {value}: {fault}")
         if self.seeds > MOST:
@@ -147,7 +149,9 @@ class Run:
         return self.seeds > 1 or bool(self.sweep)
 
     def members(self) -> tuple[Member, ...]:
-        """Every combination of the swept values, each with every seed. UserError for what cannot be swept."""
+        """Returns a member for every combination of the swept values and every seed. Raises UserError for what cannot
+        be swept.
+        """
         axes = [_axis(self, text) for text in self.sweep]
         names = [name for name, _ in axes]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -163,39 +167,43 @@ class Run:
 
 
 def _kinds(config: type) -> dict[str, tuple[Any, Bounds]]:
-    """Every field's type and bounds. A field that is given another default keeps the bounds it had, unless it says others."""
-    found: dict[str, tuple[Any, Bounds]] = {}
+    """Type and bounds of every field. A field that is given another default keeps its bounds, unless others are
+    declared.
+    """
+    kinds: dict[str, tuple[Any, Bounds]] = {}
     for owner in reversed(config.__mro__):
         for name, hint in inspect.get_annotations(owner, eval_str=True).items():
             kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-            said = next((note for note in notes if isinstance(note, Bounds)), None)
-            before = found.get(name)
+            declared = next((note for note in notes if isinstance(note, Bounds)), None)
+            before = kinds.get(name)
             inherited = before[1] if before and before[0] is kind else Bounds(least=1 if kind is int else 0)
-            found[name] = kind, said or inherited
-    return found
+            kinds[name] = kind, declared or inherited
+    return kinds
 
 
 def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
-    """A swept field and its values, of NAME=VALUE,VALUE,..."""
+    """A swept field and its values, from NAME=VALUE,VALUE,..."""
     name, _, listed = text.partition("=")
     name = name.strip().removeprefix("--").replace("-", "_")
-    able = {
+    sweepable = {
         field.name: field.default
         for field in dataclasses.fields(config)
         if _kinds(type(config))[field.name][0] is float
     }
-    if name not in able:
+    if name not in sweepable:
         raise UserError(
-            f"--sweep {text}: {name!r} cannot be swept, only fractional values can, which leave the program as it is: {', '.join(able)}"
+            f"--sweep {text}: {name!r} cannot be swept, only fractional values can, which leave the program as it is: {', '.join(sweepable)}"
         )
     try:
         values = tuple(float(value) for value in listed.split(","))
     except ValueError:
         raise UserError(f"--sweep {text}: NAME=VALUE,VALUE,... is needed, such as {name}=0.1,0.2") from None
-    if len({f"{value:g}" for value in values}) < len(values):  # so they are told apart
+    if len({f"{value:g}" for value in values}) < len(values):  # the labels of members must differ
         raise UserError(f"--sweep {text}: a value stands there twice; for equal members with other seeds use --seeds")
-    if (own := getattr(config, name)) != able[name]:
-        raise UserError(f"--sweep {text} and --{name.replace('_', '-')} {own} together: give the values in one of them")
+    if (given := getattr(config, name)) != sweepable[name]:
+        raise UserError(
+            f"--sweep {text} and --{name.replace('_', '-')} {given} together: give the values in one of them"
+        )
     for value in values:
         try:
             dataclasses.replace(config, **{name: value}, sweep=())  # type: ignore[arg-type]
@@ -206,43 +214,43 @@ def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FromSet:
-    """And where the images come from."""
+    """Where the images come from."""
 
     data: str = "digits"
     """digits (bundled); a TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or
     .npy; a folder of images.
     """
     size: Natural = 0
-    """Side, in pixels, that a folder's images are brought to; 0: they have one size already."""
+    """Side, in pixels, to which the images of a folder are resized; 0: they have the same size already."""
     fit: Literal["crop", "stretch", "pad"] = "crop"
-    """How they are brought to it: shorter side then centre crop, both sides, or longer side then padding."""
+    """How they are resized: shorter side, then centre crop; both sides; or longer side, then padding."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FromImages(FromSet):
-    """And how they are read."""
+    """How the images are read."""
 
     flip: bool = False
     """Mirror each image left to right with probability 1/2."""
     stream: bool = False
-    """Read images from disk as they are needed (by Grain), as sets that would fill half of the memory are in any case."""
+    """Read images from disk as they are needed (by Grain); sets that would fill half of the memory always are."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """And how what is made is measured."""
+    """How samples are measured."""
 
     evaluate_samples: int = 2_000
-    """Fakes that are drawn for an evaluation while training."""
+    """Fakes that are generated for an evaluation during training."""
     final_samples: int = 10_000
-    """Fakes that the last and the best checkpoint are measured with when the run is over."""
+    """Fakes with which the last and the best checkpoint are measured when the run is over."""
     features: str = ""
-    """What metrics look at: pixels; inception, or the path of its weights; by default a classifier of the data, trained once, where it has labels."""
+    """What metrics are computed on: pixels; inception, or a path of its weights; default: a classifier of the data, trained once, if it has labels."""
 
 
-# Where a run is played. They make no difference to what it computes, but for rounding.
+# Where a run is stored and computed. These make no difference to its results, except for rounding.
 PLACE = frozenset({"workdir", "compile_cache", "devices", "shard_state", "coordinator", "num_processes", "process_id"})
-# A run may be continued with other values of these; every other field is what makes it this run.
+# A run may be continued with other values of these; all other fields identify the run.
 MAY_DIFFER = PLACE | {
     "steps",
     "steps_per_call",

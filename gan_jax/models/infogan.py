@@ -52,7 +52,7 @@ class Discriminator(nn.Module):
     """images [b h w c] -> logits [b], and Q's predictions: the code's logits [b codes] and the means of the continuous
     codes [b continuous].
 
-    Two convolutions that halve, a dense layer of 16 `width`, batch norm in all hidden layers but the first, leaky ReLU 0.2.
+    Two convolutions that halve, a dense layer of 16 `width`, batch norm in hidden layers but the first, leaky ReLU 0.2.
     D's head is one number; Q's head has a dense layer of 2 `width` more. Computes in `dtype`; parameters, statistics
     and results are float32 (float64 with dtype float64).
     """
