@@ -1,1 +1,1 @@
-"""Experiments: `python -m experiments.NAME`, one file a result."""
+"""Experiments: `python -m experiments.NAME`, one file per result."""

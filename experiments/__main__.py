@@ -1,4 +1,4 @@
-"""`python -m experiments` lists the experiments, each with the first line of what it says of itself."""
+"""`python -m experiments` lists the experiments, each with the first sentence of its docstring."""
 
 import pkgutil
 

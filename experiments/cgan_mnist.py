@@ -1,6 +1,6 @@
 """Conditional GAN on MNIST, 28x28: DCGAN's networks, the label embedded beside z and as one more channel of the image.
 
-Mirza and Osindero 2014, arXiv:1411.1784, equation 2. In the sample pictures every row goes through the classes in turn.
+Mirza and Osindero 2014, arXiv:1411.1784, equation 2. In the sample pictures every row shows the classes in turn.
 Measured: experiments/results/cgan_mnist.json.
 
     python -m experiments.cgan_mnist
@@ -39,7 +39,7 @@ class Config(Measured, FromImages, Run):
     lr: Positive = 1e-3
     """Adam's learning rate, both sides."""
     b1: Fraction = 0.5
-    """Adam's first moment."""
+    """Adam's decay rate of the first moment."""
     ema_images: float = 20_000
     """Half-life, in real images, of the averaged generator."""
 

@@ -1,8 +1,9 @@
 """CycleGAN between digits and their edges, without pairs: a translator each way, on scikit-learn's 8x8 digits.
 
-Zhu et al. 2017, arXiv:1703.10593, with small networks. The digits of one half and the edges (grey dilation minus image) of
-the other are the domains; on held-out digits each way is measured by the mean absolute difference in pixels. Measured, of 4
-seeds: .641 ± .071 to edges, .538 ± .101 back; copying gives 1.022, the mean image, which L1 favours, .515 and .385.
+Zhu et al. 2017, arXiv:1703.10593, with small networks. The domains are the digits of one half and the edges (grey
+dilation minus image) of the other half. On held-out digits each direction is measured by the mean absolute difference
+of pixels. Measured, with 4 seeds: .641 ± .071 to edges, .538 ± .101 back; copying gives 1.022, the mean image, which L1
+favours, .515 and .385.
 
     python -m experiments.cyclegan_digits
 """
@@ -34,15 +35,15 @@ class Config(FromSet, Run):
     width: int = 16
     """Channels of the first convolution of every network."""
     pool: Natural = 50
-    """Earlier fakes of each domain that the discriminators are shown instead of new ones, half of the time."""
+    """Earlier fakes kept of each domain; half of the time the discriminators see one of them instead of a new one."""
     lr: Positive = 2e-4
     """Adam's learning rate, both sides."""
     b1: Fraction = 0.5
-    """Adam's first moment."""
+    """Adam's decay rate of the first moment."""
 
 
 def show(samples: np.ndarray, batch: Batch) -> dict[str, bytes]:
-    """Each input beside its translation."""
+    """Shows each input beside its translation."""
     both = samples if len(samples) == 1 else np.stack([batch["a"], samples], 1).reshape(-1, *samples.shape[1:])
     return pictures.show(both, batch, columns=8)
 
@@ -57,21 +58,23 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 def setup(config: Config) -> training.Setup:
     images = data.load(config.data, size=config.size or None, fit=config.fit)
-    held, used = np.split(np.random.default_rng(0).permutation(len(images.images)), [len(images.images) // 5])
+    test_rows, train_rows = np.split(
+        np.random.default_rng(0).permutation(len(images.images)), [len(images.images) // 5]
+    )
 
     def domain(rows: np.ndarray, edges: bool, name: str) -> ImageSet:
         pixels = pictures.to_uint8(images.scaled(rows))
         pixels = grey_dilation(pixels, (1, 3, 3, 1)) - pixels if edges else pixels
         return image_set(pixels, None, f"{name} of {images.name}")
 
-    a, b = domain(used[::2], False, "half"), domain(used[1::2], True, "edges of the other half")
-    real_a, real_b = (domain(held, edges, "a fifth").scaled() for edges in (False, True))
+    a, b = domain(train_rows[::2], False, "half"), domain(train_rows[1::2], True, "edges of the other half")
+    real_a, real_b = (domain(test_rows, edges, "a fifth").scaled() for edges in (False, True))
 
     def measure(draw: Draw) -> dict[str, Record]:
-        def record(made: np.ndarray, true: np.ndarray, copied: np.ndarray, trained: ImageSet) -> Record:
+        def record(translated: np.ndarray, true: np.ndarray, copied: np.ndarray, trained: ImageSet) -> Record:
             mean = trained.scaled().mean(0, keepdims=True)
-            value, copy, target = (float(np.abs(x - true).mean()) for x in (made, copied, mean))
-            how = {"real": len(held), "real_split": "a fifth, held out", "data_digest": images.digest}
+            value, copy, target = (float(np.abs(x - true).mean()) for x in (translated, copied, mean))
+            how = {"real": len(test_rows), "real_split": "a fifth, held out", "data_digest": images.digest}
             return Record(value, False, {**how, "copy": copy, "mean_target": target})
 
         to_b, to_a = draw({"a": real_a}), draw.ask("to_a", real_b)

@@ -1,7 +1,7 @@
 """DCGAN on MNIST, 28x28: strided convolutions, batch norm in both networks, the non-saturating loss.
 
-Radford et al. 2016, arXiv:1511.06434, sections 3 and 4 (beta1 0.5, N(0, 0.02^2) weights; Adam's rate 1e-3 and batches of
-64 here, 2e-4 and 128 there). Measured: experiments/results/dcgan_mnist.json.
+Radford et al. 2016, arXiv:1511.06434, sections 3 and 4 (beta1 0.5, N(0, 0.02^2) weights; Adam's learning rate 1e-3 and
+batches of 64 here, 2e-4 and 128 in the paper). Measured: experiments/results/dcgan_mnist.json.
 
     python -m experiments.dcgan_mnist
 """
@@ -37,7 +37,7 @@ class Config(Measured, FromImages, Run):
     lr: Positive = 1e-3
     """Adam's learning rate, both sides."""
     b1: Fraction = 0.5
-    """Adam's first moment."""
+    """Adam's decay rate of the first moment."""
     ema_images: float = 20_000
     """Half-life, in real images, of the averaged generator."""
 

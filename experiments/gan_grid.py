@@ -1,9 +1,9 @@
 """A GAN on a grid of twenty-five Gaussians: does it find every mode, and nothing between them?
 
 Data as in PacGAN, arXiv:1712.04086, section 4.1 (5 x 5, 2 apart, std 0.05), in units in which each coordinate of the
-centres has variance 1, so that one recipe serves the ring and the grid. The relativistic paired loss with R1 and R2, the
-remedy of R3GAN, arXiv:2501.05441, section 2, with residual networks, and rate and penalty that fall along a cosine, as
-there. Measured: experiments/results/gan_grid.json.
+centres has variance 1, so that one recipe serves the ring and the grid. The loss is the relativistic paired one with R1
+and R2, the remedy of R3GAN, arXiv:2501.05441, section 2. The networks are residual; learning rate and penalty fall
+along a cosine, as there. Measured: experiments/results/gan_grid.json.
 
     python -m experiments.gan_grid
 """
@@ -24,7 +24,7 @@ from gan_jax.training import cli
 from gan_jax.types import Spec
 from gan_jax.workdir import pictures
 
-SPACING = 1 / math.sqrt(2)  # 2, in units of the coordinates' deviation, 2 sqrt(2)
+SPACING = 1 / math.sqrt(2)  # 2, in units of the coordinates' standard deviation, 2 sqrt(2)
 STD = 0.05 / 2 * SPACING
 CENTRES = data.grid_centres(spacing=SPACING)
 
@@ -52,7 +52,7 @@ class Config(Run):
     disc_blocks: int = 2
     """Residual blocks of the discriminator."""
     lr: Positive = 1e-3
-    """Adam's learning rate, both sides, falling to 0 along a cosine over --steps: a run of more steps is another run."""
+    """Adam's learning rate, both sides, falling to 0 along a cosine over --steps, so more steps make another run."""
     gamma: float = 0.06
     """R1 and R2 each enter with weight gamma / 2, falling to a tenth of it along a cosine over --steps."""
     ema_images: float = 50_000

@@ -36,11 +36,11 @@ class Config(Measured, FromImages, Run):
     z_dim: int = 100
     """Size of the latent z."""
     dropout: Fraction = 0.3
-    """Rate in the discriminator."""
+    """Dropout rate in the discriminator."""
     lr: Positive = 2e-4
     """Adam's learning rate, both sides."""
     b1: Fraction = 0.5
-    """Adam's first moment."""
+    """Adam's decay rate of the first moment."""
     ema_images: float = 20_000
     """Half-life, in real images, of the averaged generator."""
 

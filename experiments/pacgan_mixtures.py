@@ -1,10 +1,10 @@
 """PacGAN on a ring of eight or a grid of twenty-five Gaussians, as it was published: D judges several points at once.
 
-Lin et al. 2018, arXiv:1712.04086, section 4.1 and table 1, with its networks, optimiser, 100,000 fixed points and 400,000
-steps. Packs of one are the plain GAN; those of three and four are the paper's other rows. Published for packs of two, mean
-± standard error of ten runs: ring 7.9 ± 0.1 modes, high quality .956 ± .020, reverse KL .07 ± .03; grid 23.8 ± 0.7, .913 ±
-.008, .13 ± .04. A pack here is of points that stand together in one shuffled order; in the authors' code each place of the
-packs was drawn once from the same points, with replacement.
+Lin et al. 2018, arXiv:1712.04086, section 4.1 and table 1, with its networks, optimiser, 100,000 fixed points and
+400,000 steps. Packs of one are the plain GAN; packs of three and four are the other rows of the paper's table.
+Published for packs of two, mean ± standard error of ten runs: ring 7.9 ± 0.1 modes, high quality .956 ± .020, reverse
+KL .07 ± .03; grid 23.8 ± 0.7, .913 ± .008, .13 ± .04. Here a pack is adjacent points of one shuffled order; in the
+authors' code each position of the packs was drawn once from the same points, with replacement.
 
     python -m experiments.pacgan_mixtures --mixture grid --packing 2 --seeds 10
 """
@@ -54,7 +54,7 @@ class Config(Run):
 
 
 def mixture(config: Config) -> tuple[np.ndarray, float]:
-    """Centres and std."""
+    """Returns the centres and the standard deviation."""
     return (data.ring_centres(), 0.01) if config.mixture == "ring" else (data.grid_centres(), 0.05)
 
 

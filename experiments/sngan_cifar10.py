@@ -41,13 +41,13 @@ class Config(Measured, FromImages, Run):
     n_disc: int = 5
     """Discriminator steps in a round."""
     remat: bool = False
-    """Compute the blocks' activations again for their gradients instead of keeping them: less memory, a third more time."""
+    """Recompute the blocks' activations for their gradients instead of storing them: less memory, a third more time."""
     lr: Positive = 2e-4
     """Adam's learning rate, both sides."""
     b1: Fraction = 0.0
-    """Adam's first moment."""
+    """Adam's decay rate of the first moment."""
     b2: Fraction = 0.9
-    """Adam's second moment."""
+    """Adam's decay rate of the second moment."""
     ema_images: float = 100_000
     """Half-life, in real images, of the averaged generator."""
 

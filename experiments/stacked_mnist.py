@@ -1,8 +1,9 @@
 """Stacked MNIST with the tiny networks of Unrolled GAN: how many of a thousand modes, when D is far weaker than G?
 
-Metz et al. 2017, arXiv:1611.02163, section 3.3, as PacGAN repeats it: Lin et al. 2018, arXiv:1712.04086, section 4.2 and
-table 3, fresh triples, 500,000 steps. Published, mean ± standard error of 50 runs, for --packing 1, 2, 3, 4: --width 4
-487.7 ± 34.6, 840.7 ± 15.9, 866.6 ± 12.1, 820.2 ± 25.5 modes; --width 2 78.5 ± 17.6, 484.5 ± 33.0, 601.3 ± 32.2, 667.4 ± 29.0.
+Metz et al. 2017, arXiv:1611.02163, section 3.3, as PacGAN repeats it: Lin et al. 2018, arXiv:1712.04086, section 4.2
+and table 3, fresh triples, 500,000 steps. Published, mean ± standard error of 50 runs, for --packing 1, 2, 3, 4:
+--width 4 487.7 ± 34.6, 840.7 ± 15.9, 866.6 ± 12.1, 820.2 ± 25.5 modes; --width 2 78.5 ± 17.6, 484.5 ± 33.0, 601.3 ±
+32.2, 667.4 ± 29.0.
 
     python -m experiments.stacked_mnist
 """

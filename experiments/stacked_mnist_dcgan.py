@@ -1,10 +1,10 @@
 """Stacked MNIST with DCGAN-size networks and the relativistic paired loss with R1 and R2: all of a thousand modes?
 
-Data as in PacGAN, Lin et al. 2018, arXiv:1712.04086, section 4.2: 128,000 fixed triples, here of the training images and
-in [-1, 1]; there PacGAN's packs of two reach 1,000 modes with a reverse KL of 0.06 ± 0.003. The loss is that of R3GAN,
-arXiv:2501.05441, section 2, which publishes 1,000 modes with networks of its own. No norm in D: its gradients are
-penalised. The defaults are for a GPU, and not measured yet; the second command was, on two cores, in an hour beside other
-work: experiments/results/stacked_mnist_dcgan_32.json.
+Data as in PacGAN, Lin et al. 2018, arXiv:1712.04086, section 4.2: 128,000 fixed triples, here of the training images
+and in [-1, 1]; there PacGAN's packs of two reach 1,000 modes with a reverse KL of 0.06 ± 0.003. The loss is that of
+R3GAN, arXiv:2501.05441, section 2, which publishes 1,000 modes with networks of its own. No norm in D: its gradients
+are penalised. The defaults are for a GPU, and not measured yet. The second command has been, on two cores, in an hour
+beside other work: experiments/results/stacked_mnist_dcgan_32.json.
 
     python -m experiments.stacked_mnist_dcgan
     python -m experiments.stacked_mnist_dcgan --width 32 --steps 8000 --seeds 4
@@ -35,7 +35,7 @@ class Config(FromSet, Run):
     sample_every: int = 10_000
     """Steps between sample pictures; 0 for the first and the last only."""
     triples: int = 128_000
-    """Fixed images of three digits each; as many as a batch, or more."""
+    """Fixed images of three digits each; at least as many as a batch."""
     evaluate_every: int = 10_000
     """Steps between evaluations; 0 for the last only."""
     evaluate_samples: int = 26_000
@@ -43,9 +43,9 @@ class Config(FromSet, Run):
     z_dim: int = 100
     """Size of the latent z."""
     width: int = 64
-    """Channels beside the images; the innermost layer has four times as many."""
+    """Channels next to the images; the innermost layer has four times as many."""
     lr: Positive = 2e-3
-    """Adam's learning rate, both sides, falling to 0 along a cosine over --steps: a run of more steps is another run."""
+    """Adam's learning rate, both sides, falling to 0 along a cosine over --steps, so more steps make another run."""
     gamma: float = 1.0
     """R1 and R2 each enter with weight gamma / 2."""
     ema_images: float = 500_000

@@ -1,8 +1,9 @@
 """Unrolled GAN on a ring of eight Gaussians: G looks K steps of D ahead, and learns through them.
 
-Metz et al. 2017, arXiv:1611.02163, section 3.1, with the numbers of the authors' demonstration: two tanh layers of 128 in
-both networks, z of 256, batches of 512, 25,000 steps, both players moving at once, the minimax loss. There weights start
-orthogonal; here as everywhere in `mlp`. There `linspace` puts two of the eight modes in one place; here eight are eight.
+Metz et al. 2017, arXiv:1611.02163, section 3.1, with the numbers of the authors' demonstration: two tanh layers of 128
+in both networks, z of 256, batches of 512, 25,000 steps, both players moving at once, the minimax loss. There weights
+are initialised orthogonal, here as everywhere in `mlp`. There `linspace` puts two of the eight modes in one place, here
+all eight are distinct.
 
     python -m experiments.unrolled_ring
 """
@@ -50,7 +51,7 @@ class Config(Run):
     gen_lr: Positive = 1e-3
     """Adam's learning rate of the generator; b1 is 0.5."""
     disc_lr: Positive = 1e-4
-    """Adam's learning rate of the discriminator, in the steps ahead too."""
+    """Adam's learning rate of the discriminator, also in the unrolled steps."""
 
 
 def build(config: Config, spec: Spec) -> training.Recipe:

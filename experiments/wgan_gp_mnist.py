@@ -42,9 +42,9 @@ class Config(Measured, FromImages, Run):
     lr: Positive = 1e-3
     """Adam's learning rate, both sides."""
     b1: Fraction = 0.0
-    """Adam's first moment."""
+    """Adam's decay rate of the first moment."""
     b2: Fraction = 0.9
-    """Adam's second moment."""
+    """Adam's decay rate of the second moment."""
     ema_images: float = 100_000
     """Half-life, in real images, of the averaged generator."""
 

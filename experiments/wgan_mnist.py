@@ -1,9 +1,9 @@
 """Wasserstein GAN with weight clipping on MNIST, 28x28: five critic steps a round, RMSProp, every critic weight in
 [-0.01, 0.01].
 
-Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1 (clip 0.01, n_critic 5, batch 64), with DCGAN's networks. The learning
-rate is ten times the paper's 5e-5, to need fewer steps: --lr 5e-5 --steps 20000 for the paper's.
-Measured: experiments/results/wgan_mnist.json.
+Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1 (clip 0.01, n_critic 5, batch 64), with DCGAN's networks. The
+learning rate is ten times the paper's 5e-5, to need fewer steps: --lr 5e-5 --steps 20000 for the paper's. Measured:
+experiments/results/wgan_mnist.json.
 
     python -m experiments.wgan_mnist
 """
@@ -52,8 +52,8 @@ def build(config: Config, spec: Spec) -> training.Recipe:
     disc = dcgan.Discriminator(width=config.width, dtype=config.precision)
     return training.Recipe(
         game=adversarial(gen, disc, losses.wasserstein(), z_dim=config.z_dim, accumulate=config.accumulate),
-        # The authors' code decays by 0.99 and adds epsilon outside the root; optax's own are 0.9 and inside, which slows
-        # G down to a sixth, its gradients through a clipped critic being small.
+        # The authors' code decays by 0.99 and adds epsilon outside the root; optax's defaults are 0.9 and inside, which
+        # slows G down to a sixth, because its gradients through a clipped critic are small.
         gen_tx=optax.rmsprop(config.lr, decay=0.99, eps_in_sqrt=False),
         disc_tx=optax.chain(optax.rmsprop(config.lr, decay=0.99, eps_in_sqrt=False), clip_weights(config.clip)),
         n_disc=config.n_disc,
