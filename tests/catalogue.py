@@ -65,6 +65,8 @@ def made(tmp_path_factory):
     home = tmp_path_factory.mktemp("made")
     np.save(home / "small.npy", np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8))
     start("gan_ring", f"{RING} --steps 2 --workdir {home}/ring")
+    config = home / "ring/config.json"  # as of a run of four steps, whose schedules are other than those of two
+    config.write_text(config.read_text().replace('"steps": 2', '"steps": 4'))
     start("gan_digits", f"{DIGITS} --steps 2 --data {home}/small.npy --workdir {home}/digits")
     return home
 

@@ -7,12 +7,15 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
-)
+QUICK = "--xla_backend_optimization_level=0"
+if version("jaxlib").startswith("0.10."):  # compiles in half of the time without; later ones do not know the flag
+    QUICK += " --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK} {os.environ.get('XLA_FLAGS', '')}"
 # experiments is not installed: processes that tests start find it, and this checkout's gan_jax, here.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -45,11 +48,12 @@ jaxtyping.install_import_hook([f"gan_jax.{name}" for name in SHAPED], "typecheck
 
 from gan_jax.system import compile_cache
 
-# Many tests compile the same programs. The directory is of this processor and this XLA; of a run that may keep nothing,
-# its own.
+# Many tests compile the same programs, also those of another process. The directory is of this processor and this XLA;
+# where nothing may be kept it is this run's, and goes with it.
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or uuid.uuid4().hex
 KEPT = compile_cache.directory()
-COMPILED = str(KEPT.with_name(f"tests-{KEPT.name}")) if KEPT else tempfile.mkdtemp(prefix="gan_jax_tests_")
-if not KEPT:
+COMPILED = str(KEPT.with_name(f"tests-{KEPT.name}") if KEPT else Path(tempfile.gettempdir(), f"gan_jax_tests_{RUN}"))
+if not KEPT and "PYTEST_XDIST_WORKER" not in os.environ:
     atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
 os.environ["GAN_JAX_CACHE"] = "off"
@@ -105,6 +109,11 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.line("  ".join(f"{found[column]:7.1f} {column}" for column in columns) + f"  {name}")
 
 
+def pytest_configure(config):
+    if hasattr(config.option, "testrunuid"):  # what pytest-xdist tells its processes
+        config.option.testrunuid = config.option.testrunuid or RUN
+
+
 def pytest_addoption(parser):
     parser.addoption("--write-results", action="store_true", help="keep what the tests measure in experiments/results")
 
@@ -122,6 +131,13 @@ def _programs():
 def _elsewhere(tmp_path, monkeypatch):
     """Every test in a directory of its own: a run's default directory is under the current one."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def x64():
+    """The whole test with 64-bit numbers."""
+    with jax.enable_x64(True):
+        yield
 
 
 @pytest.fixture

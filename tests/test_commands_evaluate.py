@@ -33,7 +33,13 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_JAX_CACHE", str(folder / "cache"))
         config = dcgan_digits.Config(
-            workdir=str(folder / "run"), steps=2, batch_size=8, width=4, features="pixels", evaluate_samples=50
+            workdir=str(folder / "run"),
+            steps=2,
+            batch_size=8,
+            width=4,
+            features="pixels",
+            evaluate_samples=50,
+            devices=1,
         )
         dcgan_digits.main(config)
         yield folder
@@ -54,7 +60,11 @@ def conditional(run):
         patch.setenv("GAN_JAX_CACHE", str(run / "cache"))
         patch.setattr(library, "STEPS", 150)
         where = {"workdir": str(run / "conditional"), "data": str(run / "digits.npz")}
-        cgan_mnist.main(cgan_mnist.Config(**where, steps=2, batch_size=8, evaluate_samples=600, final_samples=600))
+        cgan_mnist.main(
+            cgan_mnist.Config(
+                **where, steps=2, batch_size=8, evaluate_samples=600, final_samples=600, devices=1, width=8
+            )
+        )
     return run
 
 
@@ -272,7 +282,9 @@ def test_what_cannot_be_measured(flags, said, run, capsys, monkeypatch):
     np.save(run / "few.npy", data.load("digits").images[:25])
     if not (run / "points").exists():
         gan_ring.main(
-            gan_ring.Config(workdir=str(run / "points"), steps=1, batch_size=8, width=8, gen_blocks=1, disc_blocks=1)
+            gan_ring.Config(
+                workdir=str(run / "points"), steps=1, batch_size=8, width=8, gen_blocks=1, disc_blocks=1, devices=1
+            )
         )
         shutil.copytree(run / "run", run / "changed")
         kept = json.loads((run / "changed/config.json").read_text())

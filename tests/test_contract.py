@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from comparing import begin
 from test_game import IMAGES, KEY, PLAIN, bilinear, play
 
 from gan_jax import game, losses, penalties
@@ -132,7 +133,7 @@ def test_whatever_the_discriminator_is_shown_is_augmented(one_pass):
         mlp.Generator((8, 8, 1), (4,)), Spy((4,)), losses.non_saturating(), z_dim=4, one_pass=one_pass,
         penalties=[(1.0, penalties.r1)], augment=lambda images, key, p: images + 3 * p,
     )  # fmt: skip
-    state = game.init(g, optax.sgd(0.1), optax.sgd(0.1), KEY, IMAGES)
+    state = begin(g, optax.sgd(0.1), optax.sgd(0.1), KEY, IMAGES)
     jax.effects_barrier()
     seen.clear()
     game.make_update(g, optax.sgd(0.1), optax.sgd(0.1))(state, IMAGES, KEY)

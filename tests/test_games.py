@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from equivalence import GAMES, bound, difference, play
+from comparing import begin
+from equivalence import EXACT, GAMES, difference, play
 
 from gan_jax import game, losses
 from gan_jax.games import cycle as cycles
@@ -45,7 +46,7 @@ def test_information_is_all_of_the_code_or_nothing(sharp, expected):
     """ln 4 where Q reads both; where it guesses the middle, minus half the variance of two uniform codes, 2 (1/3) / 2."""
     g = info(_Plain(), _Reader(sharp), losses.non_saturating(), z_dim=3, codes=4, continuous=2)
     batch = {"image": jnp.zeros((20_000, 9))}
-    state = game.init(g, optax.sgd(0.0), optax.sgd(0.0), KEY, batch)
+    state = begin(g, optax.sgd(0.0), optax.sgd(0.0), KEY, batch)
     _, metrics = game.make_update(g, optax.sgd(0.0), optax.sgd(0.0))(state, batch, KEY)
     for side in ("disc", "gen"):
         assert float(metrics[f"{side}/information"]) == pytest.approx(expected, abs=0.02)
@@ -90,7 +91,7 @@ def test_cycle_in_closed_form():
     g = cycle(Pair(_Add(0.5), _Add(-0.25)), Pair(_Mean(), _Mean()), losses.least_squares(), identity=2.0, pool=0)
     batch = {"a": jnp.zeros((4, 2, 2, 1)), "b": jnp.ones((4, 2, 2, 1))}
     tx = optax.sgd(0.1)
-    state = game.init(g, tx, tx, KEY, batch)
+    state = begin(g, tx, tx, KEY, batch)
     assert state.aux == {}
     fake, _ = g.fakes(state.gen.params, state, batch, KEY)
     total, (_, _, metrics) = g.disc_loss(state.disc.params, state, batch, KEY, fake)
@@ -111,7 +112,7 @@ def test_the_gradient_of_the_way_there_goes_through_the_fakes():
     """Of G's whole loss, made of two passes, it is that of one function of the parameters."""
     g = cycle(Pair(_Add(0.5), _Add(-0.25)), Pair(_Mean(), _Mean()), losses.least_squares(), pool=0)
     batch = {"a": jnp.zeros((4, 2, 2, 1)), "b": jnp.ones((4, 2, 2, 1))}
-    state = game.init(g, optax.sgd(1.0), optax.sgd(0.0), KEY, batch)
+    state = begin(g, optax.sgd(1.0), optax.sgd(0.0), KEY, batch)
 
     def whole(params):
         fake, _ = g.fakes(params, state, batch, KEY)
@@ -151,7 +152,7 @@ def test_a_member_is_the_single_run(name):
     many, _, _ = play(name, 1, rounds=3, seeds=2)
     for i in range(2):
         alone, _, _ = play(name, 1, rounds=3, seed=i)
-        assert difference(alone, jax.tree.map(lambda x, i=i: x[i], many)) < bound(name)
+        assert difference(alone, jax.tree.map(lambda x, i=i: x[i], many)) < EXACT
 
 
 def test_the_table_of_games_has_the_new_ones():

@@ -104,8 +104,14 @@ def test_equals_the_formula(name, side, shape):
     real, fake = (RNG.normal(mean, 3, shape).astype(np.float32) for mean in (1, -0.5))
     value = fn(real, fake)
     assert value.shape == () and value.dtype == jnp.float32
-    np.testing.assert_allclose(value, formula(real.astype(np.float64), fake.astype(np.float64)), rtol=2e-6, atol=1e-6)
+    # In float32 to some roundings of 6e-8, of terms up to 10; in float64 to those of 1e-16.
+    expected = formula(real.astype(np.float64), fake.astype(np.float64))
+    np.testing.assert_allclose(value, expected, rtol=2e-6, atol=1e-6)
     np.testing.assert_allclose(jax.jit(fn)(real, fake), value, rtol=1e-6)
+    with jax.enable_x64(True):
+        wide = fn(real.astype(np.float64), fake.astype(np.float64))
+    assert wide.dtype == np.float64
+    np.testing.assert_allclose(wide, expected, rtol=1e-13, atol=1e-13)
 
 
 @every

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from comparing import begin
+from equivalence import EXACT, difference
 
 from experiments import pacgan_mixtures
 from gan_jax import data, game, losses, penalties
@@ -16,6 +18,7 @@ from gan_jax.games.adversarial import adversarial
 from gan_jax.games.packed import pack, packed
 from gan_jax.models import dcgan, maxout_mlp, mlp
 from gan_jax.system import mesh
+from gan_jax.system.numerics import arithmetic
 from gan_jax.training.program import Program
 
 KEY = jax.random.key(3)
@@ -28,14 +31,14 @@ LOSSES = [
 PENALTIES = [penalties.r1, penalties.r2, penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred]
 
 
-def plain(shape=(2,), loss=None, **options):
-    gen, disc = mlp.Generator(shape, (8,), last=None), mlp.Discriminator((8,))
+def plain(shape=(2,), loss=None, dtype="float32", **options):
+    gen, disc = mlp.Generator(shape, (8,), last=None, dtype=dtype), mlp.Discriminator((8,), dtype=dtype)
     return adversarial(gen, disc, loss or losses.non_saturating(), z_dim=3, **options)
 
 
-def play(g, batch, steps=2, **options):
+def play(g, batch, steps=2, precision="float32", **options):
     tx = optax.sgd(0.1)
-    state = game.init(g, tx, tx, KEY, batch)
+    state = begin(g, tx, tx, KEY, batch, precision)
     update = game.make_update(g, tx, tx, **options)
     for _ in range(steps):
         state, metrics = update(state, batch, KEY)
@@ -59,10 +62,10 @@ def test_packs_of_one_are_the_plain_game():
 
 @pytest.mark.parametrize("m", [2, 3])
 @pytest.mark.parametrize("loss", LOSSES, ids=range(len(LOSSES)))
-def test_losses_are_the_plain_ones_of_packs(m, loss):
+def test_losses_are_the_plain_ones_of_packs(m, loss, x64):
     """D's step and G's against the same loss of D's logits of rows joined here, one by one."""
-    g = packed(plain(loss=loss), m)
-    state = game.init(g, optax.sgd(0.1), optax.sgd(0.1), KEY, POINTS)
+    g = packed(plain(loss=loss, dtype="float64"), m)
+    state = begin(g, optax.sgd(0.1), optax.sgd(0.1), KEY, POINTS, "float64")
     fake, _ = g.fakes(state.gen.params, state, POINTS, KEY)
     assert fake.shape == (12, 2)
 
@@ -75,7 +78,7 @@ def test_losses_are_the_plain_ones_of_packs(m, loss):
     assert real_logits.shape == (12 // m,)
     for side, call in (("disc", g.disc_loss), ("gen", g.gen_loss)):
         total, _ = call(getattr(state, side).params, state, POINTS, KEY, fake)
-        np.testing.assert_allclose(total, getattr(loss, side)(real=real_logits, fake=fake_logits), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(total, getattr(loss, side)(real=real_logits, fake=fake_logits), rtol=EXACT)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=lambda penalty: penalty.__name__)
@@ -98,7 +101,7 @@ def test_penalties_are_of_whole_packs(penalty, weight):
         ),
         2,
     )
-    state = game.init(g, optax.sgd(0.1), optax.sgd(0.1), KEY, POINTS)
+    state = begin(g, optax.sgd(0.1), optax.sgd(0.1), KEY, POINTS)
     fake, _ = g.fakes(state.gen.params, state, POINTS, KEY)
     norm = math.sqrt(1 + 4 + 9 + 16) / 5  # 1.095: of one point of the pack alone it would be less
     value = norm**2 if penalty in (penalties.r1, penalties.r2, penalties.zero_centred) else (norm - 1) ** 2
@@ -109,7 +112,7 @@ def test_penalties_are_of_whole_packs(penalty, weight):
 
 def test_the_generator_learns_through_every_place_of_a_pack():
     g = packed(plain(), 3)
-    state = game.init(g, optax.sgd(0.1), optax.sgd(0.1), KEY, POINTS)
+    state = begin(g, optax.sgd(0.1), optax.sgd(0.1), KEY, POINTS)
     fake, _ = g.fakes(state.gen.params, state, POINTS, KEY)
     slope = jax.grad(lambda fake: g.gen_loss(state.gen.params, state, POINTS, KEY, fake)[0])(fake)
     assert (np.abs(slope).max(1) > 0).all()
@@ -117,15 +120,16 @@ def test_the_generator_learns_through_every_place_of_a_pack():
 
 @pytest.mark.parametrize("options", [{}, {"simultaneous": True}, {"n_disc": 2}], ids=str)
 @pytest.mark.parametrize("game_options", [{}, {"one_pass": True}, {"accumulate": 2}], ids=str)
-def test_a_round(options, game_options):
-    g = packed(plain((8, 8, 1), **game_options), 3)
-    state, metrics = play(g, IMAGES, **options)
+def test_a_round(options, game_options, x64):
+    wide = {"dtype": "float64"}
+    g = packed(plain((8, 8, 1), **game_options, **wide), 3)
+    state, metrics = play(g, IMAGES, precision="float64", **options)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))
     assert state.disc.params["Dense_0"]["kernel"].shape == (8 * 8 * 3, 8)
     assert g.sample(state.gen.params, {}, jnp.ones((5, 3))).shape == (5, 8, 8, 1)
     if game_options:  # another way of the same
-        other, _ = play(packed(plain((8, 8, 1)), 3), IMAGES, **options)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state, other)
+        other, _ = play(packed(plain((8, 8, 1), **wide), 3), IMAGES, precision="float64", **options)
+        assert difference(state, other) < EXACT
 
 
 def test_packs_of_images_with_batch_norm():
@@ -150,10 +154,10 @@ def test_refusals(make, message):
 
 def test_a_run_plays_what_its_recipe_says():
     """PacGAN's experiment: packs of two as rows of the batch, and both players at once."""
-    config = pacgan_mixtures.Config(width=8, batch_size=6, packing=2, devices=1)
+    config = pacgan_mixtures.Config(width=8, batch_size=6, packing=2, devices=1, precision="float64")
     source = data.source(data.points(data.ring_centres(), 0.01, 100), 12, 0)
     grid = mesh.make(1, 6)
-    with jax.set_mesh(grid):
+    with jax.set_mesh(grid), arithmetic(config.precision, config.matmul_precision):
         rounds = Program(config, pacgan_mixtures.build, source, grid)
         state, *_ = rounds.play(rounds.fresh(), rounds.no_fault(), 0, 3)
         recipe, key = rounds.recipe(), jax.random.key(0)
@@ -162,14 +166,14 @@ def test_a_run_plays_what_its_recipe_says():
             end = rounds.fresh()
             update = game.make_update(recipe.game, recipe.gen_tx, recipe.disc_tx, simultaneous=simultaneous)
             for step in range(3):
-                end, _ = update(end, source[step], jax.random.fold_in(key, 1))
+                end, _ = update(end, game.in_float64(source[step]), jax.random.fold_in(key, 1))
             ends.append(end)
 
     def distance(other):
         pairs = zip(jax.tree.leaves(state.gen.params), jax.tree.leaves(other.gen.params), strict=True)
         return max(float(np.abs(a - b).max()) for a, b in pairs)
 
-    assert distance(ends[0]) < 1e-6 < 1e-5 < distance(ends[1])
+    assert distance(ends[0]) < EXACT < 1e-5 < distance(ends[1])
 
 
 # ---- the networks of the paper's experiment

@@ -142,14 +142,15 @@ def test_what_a_population_leaves(capfd):
     page = Path("run/report.html").read_text()
     assert "seed7" in page and "&#177;" in page and "<polygon" in page
 
-    config = dataclasses.replace(CONFIG, seeds=1, seed=6, workdir="alone")
-    run(config)
+    # The second member is the run of its seed, by its rows and loaded from disk: by their samples of the same noise, which
+    # eight rounds with Adam carry apart by more than their own rounding, but not to where another seed's are.
+    run(dataclasses.replace(CONFIG, seeds=1, seed=6, workdir="alone"))
     for row, alone in zip(logged, rows("alone"), strict=True):
         for name in ("disc/loss", "gen/loss", "disc/real"):
-            np.testing.assert_allclose(row[name][1], alone[name], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(row[name][1], alone[name], rtol=1e-3, atol=1e-4)
     z = gan_jax.load("alone").latents(4)
-    np.testing.assert_allclose(gan_jax.load("run", member=1)(z), gan_jax.load("alone")(z), atol=1e-3)
-    assert np.abs(gan_jax.load("run", member=0)(z) - gan_jax.load("alone")(z)).max() > 1e-2
+    apart = [np.abs(gan_jax.load("run", member=i)(z) - gan_jax.load("alone")(z)).max() for i in (0, 1)]
+    assert apart[1] < apart[0] / 10, apart
 
 
 @pytest.mark.parametrize("intervals", [{}, {"log_every": 3, "checkpoint_every": 5}])
@@ -275,14 +276,16 @@ def test_collapse_is_flagged_per_member(capfd):
 def test_a_set_that_stays_on_the_host():
     """The members' rows are gathered one by one, and are those of the resident set."""
     images = data.arrays.read(_images(), "train")
-    config = gan_digits.Config(workdir="resident", steps=4, batch_size=8, devices=2, seeds=2, log_every=1)
+    config = gan_digits.Config(
+        workdir="resident", steps=4, batch_size=8, devices=2, seeds=2, log_every=1, precision="float64"
+    )
     states = []
     for name, most in (("resident", 2**30), ("host", 0)):
         source = data.source(images, 8, 0, resident_bytes=most)
         states.append(training.run(dataclasses.replace(config, workdir=name), gan_digits.build, training.Setup(source)))
     assert source.resident is False
     for a, b in zip(rows("resident"), rows("host"), strict=True):
-        np.testing.assert_allclose(a["disc/loss"], b["disc/loss"], rtol=1e-4)
+        np.testing.assert_allclose(a["disc/loss"], b["disc/loss"], rtol=1e-9)  # Adam divides by small numbers
 
 
 def _images():

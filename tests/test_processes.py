@@ -19,7 +19,20 @@ from gan_jax.system import processes
 from gan_jax.workdir.log import read_rows
 
 ROOT = str(Path(experiments.__file__).parents[1])
-FLAGS = ["--width", "8", "--batch-size", "16", "--log-every", "2", "--sample-every", "4", "--checkpoint-every", "4"]
+FLAGS = [
+    "--width",
+    "8",
+    "--batch-size",
+    "16",
+    "--log-every",
+    "2",
+    "--sample-every",
+    "4",
+    "--checkpoint-every",
+    "4",
+    "--precision",
+    "float64",
+]
 RING = ["--gen-blocks", "1", "--disc-blocks", "1"]
 
 
@@ -66,12 +79,18 @@ def rows(workdir):
 
 
 def close(some, others):
+    """In float64, where sums in another order differ by 1e-16, and Adam, which divides by small numbers, leaves them at
+    1e-9. The last bias of a relativistic D has a gradient of rounding alone, of which Adam makes whole steps: it moves the
+    logits' means, and nothing else.
+    """
     assert [row["step"] for row in some] == [row["step"] for row in others]
     for one, other in zip(some, others, strict=True):
         assert set(one) == set(other)
-        for name in set(one) - {"seconds"}:
+        for name in set(one) - {"seconds", "disc/real", "disc/fake", "monitor/disc/param_norm"}:
             if one[name] is not None:
-                np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-5, err_msg=name)
+                # Measures are taken on features in float32.
+                rtol = 1e-4 if "classifier" in name else 1e-9
+                np.testing.assert_allclose(one[name], other[name], rtol=rtol, atol=1e-9, err_msg=name)
 
 
 def test_two_processes_play_the_run_of_one_and_go_on_after_a_stop():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from comparing import begin
 from sklearn.datasets import load_digits
 
 from gan_jax import data, game, losses
@@ -229,7 +230,7 @@ def test_a_round_of_the_tiny_networks(shape, m):
     )
     tx = optax.sgd(0.1)
     batch = {"image": jax.random.uniform(KEY, (12, *shape), minval=-1)}
-    state = game.init(g, tx, tx, KEY, batch)
+    state = begin(g, tx, tx, KEY, batch)
     before = jax.tree.map(np.asarray, state)
     state, metrics = game.make_update(g, tx, tx)(state, batch, KEY)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, metrics)))

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import ringrun
+from comparing import begin
 
 from experiments import gan_ring
 from gan_jax import data, game, losses
@@ -34,6 +35,7 @@ def run(tmp_path, values, final=False, **flags):
         "width": 8,
         "gen_blocks": 1,
         "disc_blocks": 1,
+        "devices": 1,
         "steps": 12,
         "log_every": 2,
         "evaluate_every": 2,
@@ -104,7 +106,7 @@ def observed(played, tx, every):
 def test_norms_are_those_of_the_gradients_and_parameters(every):
     played, tx, batch = tiny(), optax.sgd(0.1), data.ring(16, 0)[0]
     update = observed(played, tx, every)
-    state = game.init(played, tx, tx, jax.random.key(0), batch)
+    state = begin(played, tx, tx, jax.random.key(0), batch)
     for step in range(4):
         before = jax.tree.map(np.asarray, (state.gen.params, state.disc.params))
         state, metrics = update(state, batch, jax.random.key(1))
@@ -124,7 +126,7 @@ def test_sigma_is_the_largest_of_spectral_norms():
     disc, batch = resnet.Discriminator(8, spectral_norm=True), {"image": jnp.ones((4, 8, 8, 1))}
     gen = mlp.Generator((8, 8, 1), (8,))
     played, tx = adversarial(gen, disc, losses.hinge(), z_dim=2), optax.sgd(0.1)
-    state = game.init(played, tx, tx, jax.random.key(0), batch)
+    state = begin(played, tx, tx, jax.random.key(0), batch)
     state, metrics = observed(played, tx, 5)(state, batch, jax.random.key(1))
     sigmas = [float(x) for path, x in jax.tree.leaves_with_path(state.disc.stats) if "sigma" in str(path[-1])]
     assert (
@@ -144,7 +146,7 @@ def test_accuracies_gap_and_diversity():
 
     played = tiny(First())
     tx, batch = optax.sgd(0.1), {"image": real}
-    state = game.init(tiny(), tx, tx, jax.random.key(0), batch)
+    state = begin(tiny(), tx, tx, jax.random.key(0), batch)
     _, (_, _, metrics) = played.disc_loss({}, state, batch, jax.random.key(0), fake)
     assert float(metrics["monitor/disc/real_accuracy"]) == 0.75 and float(metrics["monitor/disc/fake_accuracy"]) == 0.5
     assert float(metrics["monitor/disc/gap"]) == pytest.approx(1.25)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_layers import close, image, same
+from comparing import close, image, same
 
 from gan_jax.models.conv import convolution, winograd
 from gan_jax.models.conv.geometry import Geometry
@@ -45,14 +45,15 @@ def test_the_three_are_sums_over_taps(g):
         to_input[pick] += y[put] @ w[place].T
         to_kernel[place] = np.einsum("bhwi,bhwo->io", x[pick], y[put])
     assert winograd.applies(g)
-    x, y, w = (jnp.float32(v) for v in (x, y, w))
-    for ours, expected in [
-        (winograd.forward(x, w, g), forward),
-        (winograd.to_input(y, w, g), to_input),
-        (winograd.to_kernel(x, y, g), to_kernel),
-    ]:
-        assert ours.shape == expected.shape and ours.dtype == jnp.float32
-        assert np.abs(ours - expected).max() < 2e-6 * np.abs(expected).max()
+
+    def three(x, y, w):
+        return winograd.forward(x, w, g), winograd.to_input(y, w, g), winograd.to_kernel(x, y, g)
+
+    with jax.enable_x64(True):
+        found = jax.device_get(jax.jit(three)(x, y, w))
+    for ours, expected in zip(found, (forward, to_input, to_kernel), strict=True):
+        assert ours.shape == expected.shape and ours.dtype == np.float64
+        assert np.abs(ours - expected).max() < 1e-12 * np.abs(expected).max()
 
 
 def test_the_transforms_are_minimal_filters():
