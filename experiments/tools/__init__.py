@@ -1,1 +1,1 @@
-"""What only the repository needs: its benchmarks, its tables, its tests by force."""
+"""Programs for the repository only: its benchmarks, its tables, its tests by force."""

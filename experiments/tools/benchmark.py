@@ -1,10 +1,11 @@
-"""How fast the rounds of the games are on this machine, beside what it could do, and beside other programs.
+"""Measures the speed of the games' rounds on this machine, beside its peak rates and beside other programs.
 
-Each game is timed as a run plays it, on random images of its data's shape: the compiled rounds, with their checks and
-their data, and the whole loop (log, TensorBoard, progress) between two rows of its log, in turn. Operations are those of
-matrix products and convolutions; they are set beside the rate of a large matrix product in the precision used. Then how
-the cost grows with batch, resolution, discriminator steps, members and devices, and how long a first start and a second
-take to their first round. With --peer other programs are run in turn with ours, game by game:
+Each game is timed as in a run, on random images of the shape of its data: the compiled rounds, with their checks and
+their data, and, in turn with them, the whole loop (log, TensorBoard, progress) between two rows of its log. Operations
+are those of matrix products and convolutions; their rate is compared with that of a large matrix product in the same
+precision. Then it measures how the cost grows with batch, resolution, discriminator steps, members and devices, and how
+long a first start and a second take to their first round. With --peer other programs are run in turn with ours, game by
+game:
 
     python -m experiments.tools.benchmark --games mlp dcgan --peer "python torch_step.py {game} --batch-size {batch} --width {width} --steps {steps}"
 """
@@ -58,23 +59,23 @@ RESNETS = ("wgan_gp", "sngan")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     games: tuple[str, ...] = tuple(GAMES)
-    """Which are timed: ring ring_16 mlp dcgan wgan_gp sngan dcgan_digits dcgan_mnist wgan_gp_mnist. ring_16 is 16 seeds at once; its numbers are of each."""
+    """Games to time: ring ring_16 mlp dcgan wgan_gp sngan dcgan_digits dcgan_mnist wgan_gp_mnist. ring_16 is 16 seeds at once; its numbers are per seed."""
     batch_size: int = 0
-    """Real images of one discriminator step; 0: as the experiment has it, and on a CPU 16 for the ResNets."""
+    """Real images of one discriminator step; 0: the default of the experiment, and on a CPU 16 for the ResNets."""
     width: int = 128
     """Channels of the ResNets' discriminator."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What the networks compute in."""
+    """Type of the networks' computations."""
     matmul_precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
-    """The least precision of float32 matrix products and convolutions on GPU and TPU."""
+    """Lowest precision of float32 matrix products and convolutions on GPU and TPU."""
     steps: int = 20
     """Rounds in one timing."""
     repeats: int = 5
-    """Timings of each, of which the median is reported."""
+    """Number of timings of each; the median is reported."""
     peer: tuple[str, ...] = ()
-    """Commands of other programs, run in turn with ours; their last line is JSON with "ms", of one round. "mlp,dcgan: COMMAND" is for these games only."""
+    """Commands of other programs, run in turn with ours; their last line is JSON with "ms", per round. "mlp,dcgan: COMMAND" is for these games only."""
     growth: bool = True
-    """Also how the cost grows, populations, and how long a start takes."""
+    """Also measure how the cost grows, populations, and the time that a start takes."""
     json: str = ""
     """Also write the numbers to this file."""
 
@@ -101,12 +102,12 @@ def random_source(config: Run, shape: tuple[int, ...]) -> Source:
 
 
 def split(config: Run) -> int:
-    """The devices of a game: one, and of a population as many as split its members evenly."""
+    """Returns the number of devices of a game: one, and for a population as many as split its members evenly."""
     return math.gcd(len(jax.devices()), len(config.members()))
 
 
 def played(module: ModuleType, config: Run, source: Source, steps: int, devices: int = 0) -> Iterator[float]:
-    """Yields milliseconds a round, of a population of each member, measured anew each time it is asked; `devices` = 0 is
+    """Yields milliseconds per round, for a population per member, measured anew at each request; `devices` = 0 is
     `split`.
     """
     grid = mesh.make(devices or split(config), config.batch_size, len(config.members()))
@@ -128,39 +129,41 @@ def played(module: ModuleType, config: Run, source: Source, steps: int, devices:
 
 
 def looped(module: ModuleType, config: Run, source: Source, steps: int) -> Iterator[float]:
-    """Yields milliseconds a round of the whole loop, between two rows of the log; compiling and the end are outside."""
+    """Yields milliseconds per round of the whole loop, between two rows of the log, which excludes compilation and the
+    end.
+    """
     while True:
         with (
             tempfile.TemporaryDirectory() as workdir,
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
         ):
-            own: dict[str, Any] = {
+            overrides: dict[str, Any] = {
                 "workdir": workdir,
                 "steps": 2 * steps,
                 "log_every": steps,
                 "sample_every": 0,
                 "devices": split(config),
             }
-            config = dataclasses.replace(config, checkpoint_every=0, **own)
+            config = dataclasses.replace(config, checkpoint_every=0, **overrides)
             training.run(config, module.build, training.Setup(source, shown=1))
             seconds = {row["step"]: row["seconds"] for row in read_rows(Path(workdir) / "metrics.jsonl")}
         yield (seconds[2 * steps] - seconds[steps]) / steps / len(config.members()) * 1e3
 
 
 def peers_of(name: str, settings: Config) -> list[str]:
-    """The commands for this game: those that name it, and those that name none."""
+    """Returns the commands for this game: those that name it, and those that name no game."""
     commands = []
     for text in settings.peer:
-        names, found, command = text.partition(": ")
-        named = set(names.split(",")) if found and set(names.split(",")) <= set(GAMES) else None
+        names, separator, command = text.partition(": ")
+        named = set(names.split(",")) if separator and set(names.split(",")) <= set(GAMES) else None
         if named is None or name in named:
             commands.append(text if named is None else command)
     return commands
 
 
 def timed(name: str, settings: Config, rate: float) -> dict[str, Any]:
-    """One game: its rounds, the whole loop and the peers in turn."""
+    """Measures one game: its rounds, the whole loop and the peers, in turn."""
     module, config, shape = configure(name, settings)
     source = random_source(config, shape)
     recipe = module.build(config, source.spec)
@@ -171,36 +174,36 @@ def timed(name: str, settings: Config, rate: float) -> dict[str, Any]:
     state = jax.eval_shape(lambda: game.init(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), batch))
     gflop = measure.flop(update, state, batch, jax.random.key(0)) / 1e9
     values = {"game": name, "batch": config.batch_size, "width": settings.width, "steps": settings.steps}
-    ours, whole = (way(module, config, source, settings.steps) for way in (played, looped))
+    ours, loop = (way(module, config, source, settings.steps) for way in (played, looped))
     commands = peers_of(name, settings)
     peers = [measure.peer(command, **values) for command in commands]
-    turns = [tuple(next(way) for way in (ours, whole, *peers)) for _ in range(settings.repeats)]
-    mine, loops, *others = ([turn[i] for turn in turns] for i in range(2 + len(peers)))
-    ms = statistics.median(mine)
+    turns = [tuple(next(way) for way in (ours, loop, *peers)) for _ in range(settings.repeats)]
+    round_times, loop_times, *others = ([turn[i] for turn in turns] for i in range(2 + len(peers)))
+    ms = statistics.median(round_times)
     result: dict[str, Any] = {
         "batch_size": config.batch_size,
         "rows": source.rows,
-        **measure.spread(mine),
+        **measure.spread(round_times),
         "images_per_second": round(source.rows / ms * 1e3, 1),
         "gflop_per_round": round(gflop, 3),
         "gflop_per_second": round(gflop / ms * 1e3, 1),
         "share_of_matrix_rate": round(gflop / ms * 1e3 / rate, 3),
-        "loop_overhead": round(statistics.median(b / a for a, b in zip(mine, loops, strict=True)) - 1, 4),
+        "loop_overhead": round(statistics.median(b / a for a, b in zip(round_times, loop_times, strict=True)) - 1, 4),
         **measure.memory(recipe, update, state, batch),
     }
     if commands:
         result["peers"] = [
             {
                 "command": command.format(**values),
-                **measure.spread(theirs),
-                "ratio": round(statistics.median(theirs) / ms, 3),
+                **measure.spread(peer_times),
+                "ratio": round(statistics.median(peer_times) / ms, 3),
             }
-            for command, theirs in zip(commands, others, strict=True)
+            for command, peer_times in zip(commands, others, strict=True)
         ]
     return result
 
 
-# What is made larger, of which game, and how.
+# What grows: in which game, and by which changes.
 GROWTH: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "batch": ("dcgan_mnist", [{"batch_size": n} for n in (16, 32, 64, 128, 256)]),
     "resolution": ("dcgan_mnist", [{"shape": (n, n, 1), "width": 16} for n in (16, 32, 64)]),
@@ -211,7 +214,7 @@ GROWTH: dict[str, tuple[str, list[dict[str, Any]]]] = {
 
 
 def growth(settings: Config) -> dict[str, list[dict[str, Any]]]:
-    """Milliseconds a round, all sizes of a row in turn; of members, for each."""
+    """Measures milliseconds per round, with all sizes of a row in turn; for members, per member."""
     tables = {}
     for what, (name, changes) in GROWTH.items():
         ways = []
@@ -228,12 +231,12 @@ def growth(settings: Config) -> dict[str, list[dict[str, Any]]]:
 
 
 def device_counts() -> list[int]:
-    """On a CPU virtual ones, which share its cores."""
+    """Returns the numbers of devices to measure; on a CPU they are virtual and share its cores."""
     return [1, 2, 4] if jax.default_backend() == "cpu" else [n for n in (1, 2, 4, 8) if n <= len(jax.devices())]
 
 
 def on_devices(count: int, settings: Config) -> dict[str, float]:
-    """In a process of its own: the number of a CPU's virtual devices is settled when it starts."""
+    """Measures in a new process, because the number of a CPU's virtual devices is fixed when it starts."""
     program = f"""
 import itertools, json
 from experiments.tools import benchmark, measure
@@ -248,8 +251,8 @@ print(json.dumps(measure.spread(list(itertools.islice(way, {settings.repeats})))
 
 
 def starts() -> dict[str, float]:
-    """Seconds from the start of the process to the end of dcgan_mnist's first round, without and with what an earlier
-    start has compiled; on random images, so without the reading of files.
+    """Returns the seconds from the start of the process to the end of dcgan_mnist's first round, without and with the
+    compiled programs of an earlier start; on random images, so without reading files.
     """
     program = """
 import time
@@ -269,13 +272,15 @@ print(time.perf_counter() - begin)
 
 
 def child(program: str, **environment: str) -> str:
-    given = {key: value for key, value in (os.environ | environment).items() if value}
-    done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True, check=False)
-    if done.returncode:
+    variables = {key: value for key, value in (os.environ | environment).items() if value}
+    process = subprocess.run(
+        [sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=False
+    )
+    if process.returncode:
         raise UserError(
-            f"a process of the benchmark ended with {done.returncode}: {done.stderr.strip().splitlines()[-1]}"
+            f"a process of the benchmark ended with {process.returncode}: {process.stderr.strip().splitlines()[-1]}"
         )
-    return done.stdout
+    return process.stdout
 
 
 COLUMNS = {  # heading: width and how a game's record fills it
@@ -294,8 +299,8 @@ COLUMNS = {  # heading: width and how a game's record fills it
 }
 
 
-def told(game: dict[str, Any] | None = None) -> str:
-    """One line of the table; without a game its heading."""
+def table_line(game: dict[str, Any] | None = None) -> str:
+    """Returns one line of the table; without a game its heading."""
     return "".join(f" {fill(game) if game else heading:>{width - 1}}" for heading, (width, fill) in COLUMNS.items())
 
 
@@ -308,11 +313,11 @@ def main(settings: Config) -> dict[str, Any]:
         f"{saved['hardware']}: a large {settings.precision} matrix product runs at {rate:,.0f} GFLOP/s, memory at {width:,.0f} GB/s",
         flush=True,
     )
-    print(told())
+    print(table_line())
     games = {}
     for name in settings.games:
         games[name] = timed(name, settings, rate)
-        print(told({"name": name, **games[name]}), flush=True)
+        print(table_line({"name": name, **games[name]}), flush=True)
     result = {
         "name": "benchmark",
         "command": provenance.command(settings, ("json",)),
@@ -338,5 +343,5 @@ def main(settings: Config) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    mesh.core_each(GAMES["ring_16"][2]["seeds"])  # as a run does it
+    mesh.core_each(GAMES["ring_16"][2]["seeds"])  # as a run does
     cli.run(main, Config)

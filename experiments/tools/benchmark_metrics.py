@@ -1,4 +1,4 @@
-"""What metrics cost: seconds and memory for as many features as papers take, each metric in a process of its own.
+"""Measures what metrics cost: seconds and memory for as many features as papers use, each metric in its own process.
 
 python -m experiments.tools.benchmark_metrics
 """
@@ -32,16 +32,16 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     count: int = 50_000
-    """Real features, and as many fake ones."""
+    """Number of real features, and of fake ones."""
     dimensions: int = 2_048
-    """Of each: 2,048 are the Inception network's."""
+    """Dimensions of each feature; the Inception network's have 2,048."""
     json: str = ""
     """Also write the measurements to this file."""
 
 
 def cost(name: str, count: int, dimensions: int) -> dict[str, float]:
-    """Seconds of one metric of normal features in float32, and the most memory that its process ever had, all counted:
-    the program, both sets of features, and what the metric takes.
+    """Returns the seconds of one metric on normal features in float32, and the peak memory of its process in MB: the
+    program, both sets of features, and what the metric uses.
     """
     rng = np.random.default_rng(0)
     real, fake = (rng.standard_normal((count, dimensions), np.float32) for _ in range(2))
@@ -56,22 +56,22 @@ def main(config: Config) -> dict[str, Any]:
         raise UserError(
             f"--count {config.count} --dimensions {config.dimensions}: at least 1,000 (KID's subsets) and 1"
         )
-    found = {}
+    costs = {}
     for name in METRICS:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as process:
             try:
-                found[name] = process.submit(cost, name, config.count, config.dimensions).result()
+                costs[name] = process.submit(cost, name, config.count, config.dimensions).result()
             except BrokenProcessPool as error:
                 raise UserError(f"{name}: its process was killed, perhaps for memory: a smaller --count") from error
-        print(f"{name:<36} {found[name]['seconds']:8.1f} s {found[name]['peak_mb']:8,.0f} MB", flush=True)
+        print(f"{name:<36} {costs[name]['seconds']:8.1f} s {costs[name]['peak_mb']:8,.0f} MB", flush=True)
     result = {
         "name": "benchmark_metrics",
         "command": provenance.command(config, ("json",)),
         **provenance.environment(),
         "count": config.count,
         "dimensions": config.dimensions,
-        "metrics": found,
+        "metrics": costs,
     }
     if config.json:
         Path(config.json).write_text(json.dumps(result, indent=2) + "\n")

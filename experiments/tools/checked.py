@@ -1,5 +1,6 @@
-"""The tables of what is no run of an experiment: speed, growth, kills, devices, metrics beside the published packages. Each
-takes a kept result (`table.read`), or None where there is none, and gives lines of Markdown.
+"""Tables of results that are no runs of experiments: speed, growth, kills, devices, costs of metrics and their
+agreement with the published packages. Each function takes a kept result (`table.read`), or None where there is none,
+and returns lines of Markdown.
 """
 
 import re
@@ -11,13 +12,13 @@ NOT_RUN = ["not run"]
 
 
 def made_by(result: dict[str, Any]) -> str:
-    """The command, without the programs that stand beside ours, and the commit."""
+    """Returns the command, without the other programs that ran beside ours, and the commit."""
     command = re.sub(r" --peer .*", " --peer ...", today(result["command"]))
     return f"`{command}`, code {result['commit'][:7]}"
 
 
 def speed(result: dict[str, Any] | None) -> list[str]:
-    """The last kept run of the benchmark."""
+    """Returns the table of speeds, from the last kept run of the benchmark."""
     if result is None:
         return NOT_RUN
     lines = [
@@ -43,7 +44,7 @@ def speed(result: dict[str, Any] | None) -> list[str]:
 
 
 def growth(result: dict[str, Any] | None) -> list[str]:
-    """How a round's time grows, and how long a start takes."""
+    """Returns how the time of a round grows, and how long a start takes."""
     if result is None or "growth" not in result:
         return NOT_RUN
     starts = result["starts"]
@@ -55,23 +56,23 @@ def growth(result: dict[str, Any] | None) -> list[str]:
         "|---" * 3 + "|",
     ]
     for what, rows in result["growth"].items():
-        told = what.replace("members", "members (ms of one member)", 1)
+        label = what.replace("members", "members (ms of one member)", 1)
         for game in dict.fromkeys(row["game"] for row in rows):
-            own = [row for row in rows if row["game"] == game]
-            key = next(key for key in own[0] if key != "game")
-            sizes = ", ".join(f"{_size(row[key])}: {row['ms']:.2f}" for row in own)
-            lines.append(f"| {told} | {game} | {sizes} |")
+            game_rows = [row for row in rows if row["game"] == game]
+            key = next(key for key in game_rows[0] if key != "game")
+            sizes = ", ".join(f"{_size(row[key])}: {row['ms']:.2f}" for row in game_rows)
+            lines.append(f"| {label} | {game} | {sizes} |")
     return lines
 
 
 def _game(name: str) -> str:
-    """A game of the benchmark; of several seeds at once the numbers are of one."""
+    """The title of a game of the benchmark; for several seeds at once the numbers are per seed."""
     base, _, seeds = name.rpartition("_")
     return f"{base}, {seeds} seeds at once (numbers of one seed)" if base and seeds.isdigit() else name
 
 
 def _peer(command: str) -> str:
-    """What tells one peer's command from another's: its flags without values."""
+    """The title of a peer: the flags of its command that have no values."""
     flags = re.findall(r" --([a-z][a-z-]*)(?= --| *$)", command)
     return "PyTorch " + (", ".join(flags) or "eager")
 
@@ -81,20 +82,20 @@ def _size(value: Any) -> str:
 
 
 def torture(result: dict[str, Any] | None) -> list[str]:
-    """The run that was killed again and again."""
+    """Returns the outcome of the run that was killed again and again."""
     if result is None:
         return NOT_RUN
     phases = ", ".join(f"{count} while {phase}" for phase, count in result["killed while"].items())
-    same = result["compared"]
+    compared = result["compared"]
     outcome = f"{len(result['differences'])} differences from" if result["differences"] else "bit for bit as in"
     return [
-        f"{made_by(result)}: {result['kills']} times SIGKILL ({phases}). In the end {same['arrays']} arrays of the state, "
-        f"{same['rows']} rows of the log and {same['pictures']} pictures are {outcome} the run left alone."
+        f"{made_by(result)}: {result['kills']} times SIGKILL ({phases}). In the end {compared['arrays']} arrays of the state, "
+        f"{compared['rows']} rows of the log and {compared['pictures']} pictures are {outcome} the run left alone."
     ]
 
 
 def equivalence(result: dict[str, Any] | None) -> list[str]:
-    """How far one round on several devices or processes is from the round on one."""
+    """Returns how far one round on several devices or processes is from the round on one."""
     if result is None:
         return NOT_RUN
     table = result["largest relative difference"]
@@ -106,7 +107,7 @@ def equivalence(result: dict[str, Any] | None) -> list[str]:
 
 
 def references(result: dict[str, Any] | None) -> list[str]:
-    """How far the metrics are from the published packages."""
+    """Returns how far the metrics are from the published packages."""
     if result is None:
         return NOT_RUN
     lines = [
@@ -119,7 +120,7 @@ def references(result: dict[str, Any] | None) -> list[str]:
 
 
 def costs(result: dict[str, Any] | None) -> list[str]:
-    """What metrics cost."""
+    """Returns what metrics cost."""
     if result is None:
         return NOT_RUN
     lines = [

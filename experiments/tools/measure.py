@@ -1,4 +1,4 @@
-"""What the benchmark measures with: the device's rates, a program's operations and memory, and other programs in turn."""
+"""What the benchmark measures: the device's rates, the operations and memory of a program, and other programs."""
 
 import collections
 import json
@@ -20,7 +20,7 @@ from gan_jax.types import PyTree, UserError
 
 
 def seconds(action: Callable[[], Any], repeats: int = 5) -> float:
-    """The least of `repeats` after one that is not counted."""
+    """Returns the least time of `repeats` calls, after one that is not counted."""
     jax.block_until_ready(action())
     times = []
     for _ in range(repeats):
@@ -31,7 +31,7 @@ def seconds(action: Callable[[], Any], repeats: int = 5) -> float:
 
 
 def matrix_rate(precision: str, matmul_precision: str) -> float:
-    """GFLOP/s of the product of two large square matrices."""
+    """Returns the GFLOP/s of the product of two large square matrices."""
     size = 2048 if jax.default_backend() == "cpu" else 8192
     a = jax.random.normal(jax.random.key(0), (size, size), precision)
     with jax.default_matmul_precision(matmul_precision):
@@ -40,16 +40,16 @@ def matrix_rate(precision: str, matmul_precision: str) -> float:
 
 
 def bandwidth() -> float:
-    """GB/s read and written by x -> 2 x, of 256 MB."""
+    """Returns the GB/s, read and written, of x -> 2 x on 256 MB."""
     x = jnp.ones(2**26)
     double = jax.jit(lambda x: 2 * x)
     return 2 * x.nbytes / seconds(lambda: double(x)) / 1e9
 
 
 def flop(action: Callable, *args: Any) -> float:
-    """Floating-point operations of the matrix products and convolutions of `action(*args)`: a multiplication and an
-    addition count two. Those on zeros, between pixels or around an image, are not left out; those on zeros that a
-    transposed convolution lays between its inputs are, and so is what no result needs.
+    """Returns the floating-point operations of the matrix products and convolutions of `action(*args)`: a
+    multiplication and an addition count as two. Operations on zeros between pixels or around an image are counted;
+    those on zeros that a transposed convolution inserts between its inputs are not, nor is what no result needs.
     """
     jaxpr = jax.make_jaxpr(action)(*args).jaxpr
     jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
@@ -72,37 +72,37 @@ def _flop(jaxpr: Any) -> float:
 
 
 def memory(recipe: Any, update: Callable, state: game.State, batch: Any) -> dict[str, float]:
-    """MB: the peak of the compiled round, and what it cannot do without: state, batch and gradients, and what the passes
-    of one D step keep for their gradients, G's among them.
+    """Returns MB: the peak of the compiled round, and the least that it needs: state, batch and gradients, and what the
+    passes of one D step, with G's among them, store for their gradients.
     """
     key = jax.random.key(0)
-    # The state is donated, as `game.make_update` does it: this jit would not know.
+    # The state is donated as in `game.make_update`, since this outer jit does not see its donation.
     stats: Any = jax.jit(update, donate_argnums=0).lower(state, batch, key).compile().memory_analysis()
     peak = (
         stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes + stats.temp_size_in_bytes
     )
     first = jax.tree.map(lambda x: x[:: recipe.n_disc], batch)
 
-    def kept(loss: Callable, params: PyTree) -> Any:
-        """What the way back through `loss` holds, but for the parameters, which are in the state already."""
+    def residuals(loss: Callable, params: PyTree) -> Any:
+        """The arrays that the backward pass of `loss` needs, without the parameters, which are in the state already."""
 
         def back(params: PyTree, state: game.State, batch: Any) -> Any:
             return jax.vjp(lambda params: loss(params, state, batch, key), params, has_aux=True)[1]
 
-        there = collections.Counter((x.shape, x.dtype) for x in jax.tree.leaves(params))
-        held = []
+        parameters = collections.Counter((x.shape, x.dtype) for x in jax.tree.leaves(params))
+        stored = []
         for x in jax.tree.leaves(jax.eval_shape(back, params, state, first)):
-            if there[x.shape, x.dtype]:
-                there[x.shape, x.dtype] -= 1
+            if parameters[x.shape, x.dtype]:
+                parameters[x.shape, x.dtype] -= 1
             else:
-                held.append(x)
-        return held
+                stored.append(x)
+        return stored
 
     def disc_loss(params: PyTree, state: game.State, batch: Any, key: Any) -> Any:
         return recipe.game.disc_loss(params, state, batch, key, jnp.zeros_like(batch["image"]))
 
-    held = kept(recipe.game.fakes, state.gen.params) + kept(disc_loss, state.disc.params)
-    needed = [*held, *jax.tree.leaves((state, batch, state.disc.params))]
+    stored = residuals(recipe.game.fakes, state.gen.params) + residuals(disc_loss, state.disc.params)
+    needed = [*stored, *jax.tree.leaves((state, batch, state.disc.params))]
     return {
         "peak_mb": round(peak / 2**20, 1),
         "needed_mb": round(sum(math.prod(x.shape) * x.dtype.itemsize for x in needed) / 2**20, 1),
@@ -110,18 +110,18 @@ def memory(recipe: Any, update: Callable, state: game.State, batch: Any) -> dict
 
 
 def peer(command: str, **values: Any) -> Iterator[float]:
-    """Yields milliseconds a round of another program, run anew each time it is asked. {game}, {batch}, {width} and {steps}
-    in the command are filled in; its last line is JSON with "ms".
+    """Yields milliseconds per round of another program, which is run anew at each request. {game}, {batch}, {width} and
+    {steps} in the command are filled in; its last line must be JSON with "ms", or UserError is raised.
     """
     line = command.format(**values)
     while True:
         try:
-            done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
-            yield float(json.loads(done.stdout.strip().splitlines()[-1])["ms"])
+            process = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
+            yield float(json.loads(process.stdout.strip().splitlines()[-1])["ms"])
         except (OSError, ValueError, LookupError, subprocess.CalledProcessError) as error:
-            said = getattr(error, "stderr", None) or str(error)
+            message = getattr(error, "stderr", None) or str(error)
             raise UserError(
-                f"--peer {line}: {said.strip().splitlines()[-1]}; a last line of JSON with ms is needed"
+                f"--peer {line}: {message.strip().splitlines()[-1]}; a last line of JSON with ms is needed"
             ) from error
 
 

@@ -1,13 +1,13 @@
-"""What others have published of mode collapse, beside which our own runs stand: of the same protocol, but for what a row's
-name and the experiment's docstring tell. PacGAN counts 25,600 stacked images, here 26,000 are; VEEGAN's code for the ring is
-not public.
+"""Published results on mode collapse, beside which our own are set. The protocol is the same, except where a row's name
+or the experiment's docstring says otherwise. PacGAN counts 25,600 stacked images, here it is 26,000; VEEGAN's code for
+the ring is not public.
 
-PacGAN, arXiv:1712.04086, tables 1 to 3: mean ± standard error of 10 runs, of stacked MNIST with tiny networks of 50.
+PacGAN, arXiv:1712.04086, tables 1 to 3: mean ± standard error of 10 runs, for stacked MNIST with tiny networks of 50.
 VEEGAN, arXiv:1705.07761, table 1: mean of 5.
 """
 
 PACGAN, VEEGAN = "PacGAN's table", "VEEGAN's table"
-# Benchmark -> what was measured, the result that is kept of it, and published: modes, high quality, reverse KL, by.
+# Benchmark -> method, name of the kept result, published values: (modes, high quality, reverse KL, source).
 COLLAPSE = {
     "ring": (
         ("GAN", "pacgan_mixtures_ring_1", ("6.3 ± 0.5", ".982 ± .002", ".45 ± .09", PACGAN)),

@@ -1,9 +1,10 @@
-"""Keeps finished runs' results, and writes the gallery and the tables of experiments/README.md from all that are kept.
+"""Keeps the results of finished runs, and writes the gallery and the tables of experiments/README.md from all kept
+results.
 
     python -m experiments.tools.table runs/dcgan_mnist runs/gan_ring
 
-copies each run's result.json and last picture to experiments/results/NAME.json and NAME.png, then rewrites what stands
-between the marks of each section. Without arguments only the sections are written.
+copies each run's result.json and last picture to experiments/results/NAME.json and NAME.png, then rewrites the text
+between the marks of each section. Without arguments it only writes the sections.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ IMAGES = (
 )  # fmt: skip
 CODES = ("infogan_mnist",)
 TRANSLATION = ("cyclegan_digits",)
-# Runs of published protocols, kept apart by these flags, and with fewer --steps where the paper's take days.
+# Runs of published protocols are distinguished by these flags, and may have fewer --steps where the paper's take days.
 VARIANTS = {
     "pacgan_mixtures": ("mixture", "packing"),
     "unrolled_ring": ("unroll",),
@@ -46,8 +47,8 @@ VARIANTS = {
 }
 NAMED = {*MIXTURES, *IMAGES, *CODES, *TRANSLATION, *VARIANTS}  # every experiment
 MODES = {"ring": 8, "grid": 25, "stacked MNIST": 1000}
-KMEANS = "0.49 to 0.56"  # of ten means on MNIST's pixels, by start: experiments/infogan_mnist.py
-# Metric -> what it is called in a table, and how it is written.
+KMEANS = "0.49 to 0.56"  # of k-means, k = 10, on MNIST's pixels, depending on the start: experiments/infogan_mnist.py
+# Metric -> its title in a table, and its format.
 COUNTED = {
     "modes": ("modes found", ".1f"),
     "high_quality": ("high quality (share of samples)", ".3f"),
@@ -72,8 +73,9 @@ class Config:
 
 
 def keep(workdir: Path) -> None:
-    """Copies a run's result and the files that show its last samples; UserError unless it is finished and all its starts are of one commit,
-    without changes.
+    """Copies a run's result and the files of its last samples. Raises UserError unless the run is finished, its
+    experiment is in a table, it has the default flags (`allowed`), and all its starts are of one commit, without
+    changes.
     """
     path = workdir / "result.json"
     if not path.exists():
@@ -94,30 +96,30 @@ def keep(workdir: Path) -> None:
     shutil.copy(path, RESULTS / f"{name}.json")
     for shown in sorted((workdir / "samples").glob(f"{result['steps']:08d}{member}.*")):
         shutil.copy(shown, RESULTS / f"{name}{shown.suffix}")
-    kept = RESULTS / f"{name}.png"
-    if kept.exists() and kept.stat().st_size >= LARGEST:  # what is all noise: its upper half
-        with Image.open(kept) as picture:
+    image = RESULTS / f"{name}.png"
+    if image.exists() and image.stat().st_size >= LARGEST:  # a picture of noise compresses badly: keep its upper half
+        with Image.open(image) as picture:
             upper = picture.crop((0, 0, picture.width, picture.height // 2))
-        upper.save(kept)
+        upper.save(image)
 
 
 def flags(result: dict[str, Any]) -> dict[str, str]:
-    """Those that the command was given."""
+    """Returns the flags that the command was given."""
     return dict(re.findall(r" --([a-z0-9-]+)(?: ((?!--)\S+))?", result["command"]))
 
 
 def _config(result: dict[str, Any]) -> Any:
-    """The experiment's defaults."""
+    """The default configuration of the experiment."""
     return importlib.import_module(f"experiments.{result['name']}").Config()
 
 
 def allowed(name: str) -> set[str]:
-    """Flags that a kept run may be given."""
+    """Returns the flags that the command of a kept run may have."""
     return {"seeds"} | ({"steps", *VARIANTS[name]} if name in VARIANTS else set())
 
 
 def kept_as(result: dict[str, Any]) -> str:
-    """The name of a result's file: the experiment's, and the values of the flags that keep its runs apart."""
+    """Returns the file name of a result: its experiment's, and the values of the flags that distinguish its runs."""
     name, config = result["name"], _config(result)
     values = {flag: str(getattr(config, flag)) for flag in VARIANTS.get(name, ())} | flags(result)
     return "_".join([name, *(values[flag] for flag in VARIANTS.get(name, ()))])
@@ -129,25 +131,25 @@ def read(name: str) -> dict[str, Any] | None:
 
 
 def _value(metric: dict[str, Any] | None, form: str) -> str:
-    """last (best), or the last alone where both read the same; of a population each with its standard deviation"""
+    """last (best), or only last where both read the same; for a population each with its standard deviation"""
     if metric is None:
         return "not run"
 
-    def told(which: str) -> str:
+    def shown(which: str) -> str:
         if metric[which] is None:
             return "infinite"
         spread = f" ± {metric[f'{which}_std']:{form}}" if f"{which}_std" in metric else ""
         return f"{metric[which]:{form}}{spread}"
 
-    text = told("last") if told("last") == told("best") else f"{told('last')} ({told('best')})"
+    text = shown("last") if shown("last") == shown("best") else f"{shown('last')} ({shown('best')})"
     last = [one["last"] for one in metric.get("members", {}).values()]
-    if 0 < last.count(None) < len(last):  # which the mean leaves out
+    if 0 < last.count(None) < len(last):  # the mean leaves these out
         return f"{text}, of {len(last) - last.count(None)} seeds, else not finite"
     return text
 
 
 def _seeds(result: dict[str, Any] | None) -> str:
-    """How many, and how many of them collapsed or diverged."""
+    """Their number, and how many of them collapsed or diverged."""
     if result is None:
         return "not run"
     lost, count = len(result.get("diverged", ())), len(result["seeds"])
@@ -166,7 +168,7 @@ def _effort(result: dict[str, Any] | None) -> str:
 
 
 def _code(result: dict[str, Any] | None) -> str:
-    """The commit that the result was made by."""
+    """The commit of the result."""
     return "not run" if result is None else result["commit"][:7]
 
 
@@ -176,7 +178,7 @@ def _made(result: dict[str, Any] | None) -> list[str]:
 
 
 def _measured(result: dict[str, Any] | None) -> dict[str, Any]:
-    """The values of a result by metric, those of many samples before those of few."""
+    """The values of a result by metric; those of the final measurement, with more samples, replace the others."""
     return result["metrics"] | result.get("final", {}) if result else {}
 
 
@@ -189,7 +191,9 @@ def _head(*cells: str) -> list[str]:
 
 
 def _require_one_way(names: tuple[str, ...], metric: str) -> None:
-    """UserError where two results on one set were not measured in one way; a conditional generator's labels apart."""
+    """UserError where two results on one set were not measured in the same way, apart from the labels of a conditional
+    generator.
+    """
     by_set: dict[str, dict[str, Any]] = {}
     for result in filter(None, map(read, names)):
         metrics = result["metrics"] | result.get("final", {})
@@ -206,8 +210,8 @@ def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[s
     lines = _head("experiment", *(title for title, _ in columns.values()), *EFFORT)
     for name in names:
         result = read(name)
-        found = _measured(result)
-        values = [_value(found.get(key), form) for key, (_, form) in columns.items()]
+        measured = _measured(result)
+        values = [_value(measured.get(key), form) for key, (_, form) in columns.items()]
         lines.append(_row(f"[`{name}`]({name}.py)", *values, *_made(result)))
     return lines
 
@@ -221,13 +225,13 @@ def images() -> list[str]:
 
 
 def _floor(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
-    """What other real images score in the fakes' place, once for each data set."""
+    """The scores of other real images in place of fakes, once for each data set."""
     lines, seen = [], set()
     for result in filter(None, map(read, names)):
-        digest, found = result["data"]["digest"], _measured(result)
-        if digest not in seen and all(key in found for key in columns):
+        digest, measured = result["data"]["digest"], _measured(result)
+        if digest not in seen and all(key in measured for key in columns):
             seen.add(digest)
-            cells = [f"{found[key]['protocol']['floor']:{form}}" for key, (_, form) in columns.items()]
+            cells = [f"{measured[key]['protocol']['floor']:{form}}" for key, (_, form) in columns.items()]
             lines.append(_row(f"*real images of {result['data']['name']}*", *cells, "", "", ""))
     return lines
 
@@ -237,7 +241,9 @@ def codes() -> list[str]:
 
 
 def translation() -> list[str]:
-    """Each way beside what needs no training: the input itself, and the mean image of the other domain."""
+    """Returns the rows of each direction, and of two baselines without training: the input itself, and the mean image
+    of the other domain.
+    """
     lines = _rows(TRANSLATION, L1)
     for result in filter(None, map(read, TRANSLATION)):
         for what, key in (("the input itself", "copy"), ("the mean image of the other domain", "mean_target")):
@@ -247,33 +253,33 @@ def translation() -> list[str]:
 
 
 def collapse() -> list[str]:
-    """The benchmarks of mode collapse, a table each, what is published under what was run here."""
+    """Returns a table for each benchmark of mode collapse, with published values below those of our runs."""
     lines: list[str] = []
     for bench, rows in COLLAPSE.items():
-        kept = {what: read(name) if name else None for what, name, _ in rows}
+        results = {what: read(name) if name else None for what, name, _ in rows}
         columns = {key: value for key, value in COUNTED.items() if bench != "stacked MNIST" or key != "high_quality"}
         titles = [title.replace("found", f"found, of {MODES[bench]:,}") for title, _ in columns.values()]
         lines += ["", *_head(bench, *titles, *EFFORT)] if lines else _head(bench, *titles, *EFFORT)
         for what, name, published in rows:
             *values, by = published
             if name:
-                found = _measured(kept[what])
-                own = f"{what} ({by})" if not values[0] else what
-                cells = [_value(found.get(key), form) for key, (_, form) in columns.items()]
-                lines.append(_row(own, *cells, *_made(kept[what])))
+                measured = _measured(results[what])
+                our_name = f"{what} ({by})" if not values[0] else what
+                cells = [_value(measured.get(key), form) for key, (_, form) in columns.items()]
+                lines.append(_row(our_name, *cells, *_made(results[what])))
             if values[0]:
                 cells = [value for value, key in zip(values, COUNTED, strict=True) if key in columns]
-                theirs = re.sub(r" \(ours: .*\)", "", what)
-                lines.append(_row(f"*{theirs}: published, {by}*", *cells, "", "", ""))
-        lines += _real(bench, columns, {what: result for what, result in kept.items() if result})
+                their_name = re.sub(r" \(ours: .*\)", "", what)
+                lines.append(_row(f"*{their_name}: published, {by}*", *cells, "", "", ""))
+        lines += _real(bench, columns, {what: result for what, result in results.items() if result})
     return lines
 
 
 def _real(bench: str, columns: Iterable[str], kept: dict[str, dict[str, Any]]) -> list[str]:
-    """The row of real images, where the protocols have one. UserError where they are not one protocol."""
-    found = {what: result["metrics"]["reverse_kl"]["protocol"] for what, result in kept.items()}
-    # Which rows are of averaged weights, they say; the unit of length is each experiment's own.
-    alike = {what: {k: v for k, v in how.items() if k not in ("weights", "std")} for what, how in found.items()}
+    """The row of real images, where protocols have their scores. UserError where the protocols differ."""
+    protocols = {what: result["metrics"]["reverse_kl"]["protocol"] for what, result in kept.items()}
+    # Rows say whether weights are averaged, and each experiment has its own unit of length.
+    alike = {what: {k: v for k, v in how.items() if k not in ("weights", "std")} for what, how in protocols.items()}
     if alike:
         protocol.require_same(alike)
     floors = {
@@ -288,32 +294,32 @@ def _real(bench: str, columns: Iterable[str], kept: dict[str, dict[str, Any]]) -
 
 
 def gallery() -> list[str]:
-    """A picture, a number and a command for every kept run, and for every experiment that has none."""
+    """Returns a row with picture, number and command for every kept run, and for every experiment that has none."""
     kept = sorted(path.stem for path in RESULTS.glob("*.png"))
     lines = _head("samples", "experiment", "number", "command")
     for name in (*MIXTURES, *IMAGES, *CODES, *TRANSLATION, *VARIANTS):
-        own = [one for one in kept if (result := read(one)) and result["name"] == name]
-        for one in own or [""]:
-            made = read(one) if one else None
-            command = today(made["command"]) if made else f"python -m experiments.{name}"
+        names = [one for one in kept if (result := read(one)) and result["name"] == name]
+        for one in names or [""]:
+            result_of_run = read(one) if one else None
+            command = today(result_of_run["command"]) if result_of_run else f"python -m experiments.{name}"
             picture = f'<img src="results/{one}.png" alt="samples of {one}" height="130">' if one else "not run"
-            told = f"[`{name}`]({name}.py): {first_line(f'experiments.{name}')}"
-            lines.append(_row(picture, told, _number(made), f"`{command}`"))
+            title = f"[`{name}`]({name}.py): {first_line(f'experiments.{name}')}"
+            lines.append(_row(picture, title, _number(result_of_run), f"`{command}`"))
     return lines
 
 
 def _number(result: dict[str, Any] | None) -> str:
-    """The one of a result's numbers that tells most, beside what real images score."""
-    found = _measured(result)
+    """The most telling number of a result, beside that of real images."""
+    measured = _measured(result)
     for key, (title, form) in (COUNTED | LEARNT | MATCHED | L1).items():
-        if key in found:
-            floor = found[key]["protocol"].get("floor")
+        if key in measured:
+            floor = measured[key]["protocol"].get("floor")
             beside = "" if floor is None else f"; real images {floor:{form}}"
-            return f"{title}: {_value(found[key], form)}{beside}"
+            return f"{title}: {_value(measured[key], form)}{beside}"
     return "not run"
 
 
-# Every part of experiments/README.md that is written, by the name in its marks.
+# The sections of experiments/README.md that are written, by the name in their marks.
 SECTIONS: dict[str, Callable[[], list[str]]] = {
     "gallery": gallery,
     "mixtures": mixtures,
@@ -331,12 +337,12 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
 
 
 def marks(section: str) -> tuple[str, str]:
-    """What stands before and after a section that is written."""
+    """Returns the marks before and after a section that is written."""
     return f"<!-- {section}: written by `python -m experiments.tools.table` -->", f"<!-- end of {section} -->"
 
 
 def written(text: str) -> str:
-    """The page with every section as the kept results have it."""
+    """Returns the page with every section written from the kept results."""
     for section, lines in SECTIONS.items():
         begin, end = marks(section)
         head, rest = text.split(begin)

@@ -1,8 +1,9 @@
-"""A real training run, killed with SIGKILL at random moments and started again each time, beside the same run left alone.
+"""A training run that is killed with SIGKILL at random moments and started again each time, and the same run left
+alone.
 
-`dcgan_digits`, with a row, and a checkpoint, every 100 of its rounds, so that kills fall into starting, compiling,
-training and the writing of checkpoints. In the end every array of the state, every row of the log (but for the seconds)
-and every picture must be the same, bit for bit. Measured: experiments/results/torture.json.
+`dcgan_digits`, with a row of the log and a checkpoint every 100 of its rounds, so that kills happen during the start,
+compilation, training and the writing of checkpoints. In the end every array of the state, every row of the log (but for
+the seconds) and every picture must be the same, bit for bit. Measured: experiments/results/torture.json.
 
     python -m experiments.tools.torture --kills 100
 """
@@ -31,15 +32,15 @@ from gan_jax.workdir.log import read_rows
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     kills: int = 100
-    """How often the run is killed; from then on it is left to its end."""
+    """How often the run is killed; after that it is left to run to its end."""
     steps: int = 50_000
-    """Rounds of the run: enough that it is not over before."""
+    """Rounds of the run: enough that it does not end before the last kill."""
     longest: float = 12.0
-    """Seconds, counted from its start, within which each process is killed."""
+    """Each process is killed within this many seconds of its start."""
     seed: int = 0
-    """Of the moments of the kills."""
+    """Seed of the times of the kills."""
     workdir: str = "runs/torture"
-    """Where both runs are made; what was there is removed."""
+    """Directory of both runs; what it holds is removed first."""
     json: str = ""
     """Also write the result to this file."""
 
@@ -51,14 +52,14 @@ def command(config: Config, workdir: Path) -> list[str]:
 
 
 def killed(config: Config, workdir: Path, seconds: float) -> str | None:
-    """Starts the run and kills it after so many seconds; in what it was doing then, or None if it had ended."""
-    said = workdir.with_suffix(".said")
-    with said.open("w") as out, subprocess.Popen(command(config, workdir), stdout=out, stderr=out) as process:
+    """Starts the run and kills it after so many seconds. Returns what it was doing then, or None if it had ended."""
+    log = workdir.with_suffix(".said")
+    with log.open("w") as out, subprocess.Popen(command(config, workdir), stdout=out, stderr=out) as process:
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
-    text = said.read_text()
+    text = log.read_text()
     if process.returncode == 0:
         return None
     if process.returncode != -9:
@@ -71,7 +72,7 @@ def killed(config: Config, workdir: Path, seconds: float) -> str | None:
 
 
 def state(workdir: Path) -> dict[str, np.ndarray]:
-    """Every array of the last checkpoint, by its path."""
+    """Returns every array of the last checkpoint, by its path."""
     import orbax.checkpoint as ocp
 
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
@@ -82,15 +83,15 @@ def state(workdir: Path) -> dict[str, np.ndarray]:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Everything in which two finished runs differ, in words."""
+    """Returns descriptions of all differences between two finished runs."""
     states = state(one), state(other)
-    found = [f"array {name}" for name in states[0] if states[0][name].tobytes() != states[1][name].tobytes()]
+    differing = [f"array {name}" for name in states[0] if states[0][name].tobytes() != states[1][name].tobytes()]
     rows = [[{**row, "seconds": 0} for row in read_rows(workdir / "metrics.jsonl")] for workdir in (one, other)]
-    found += [f"{len(rows[0])} and {len(rows[1])} rows"] if len(rows[0]) != len(rows[1]) else []
-    found += [f"row of step {a['step']}" for a, b in zip(*rows, strict=False) if json.dumps(a) != json.dumps(b)]
+    differing += [f"{len(rows[0])} and {len(rows[1])} rows"] if len(rows[0]) != len(rows[1]) else []
+    differing += [f"row of step {a['step']}" for a, b in zip(*rows, strict=False) if json.dumps(a) != json.dumps(b)]
     pictures = [{path.name: path.read_bytes() for path in (workdir / "samples").iterdir()} for workdir in (one, other)]
     names = pictures[0].keys() | pictures[1].keys()
-    return found + [f"picture {name}" for name in sorted(names) if pictures[0].get(name) != pictures[1].get(name)]
+    return differing + [f"picture {name}" for name in sorted(names) if pictures[0].get(name) != pictures[1].get(name)]
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def main(config: Config) -> dict[str, Any]:
         )
     for name in ("killed", "alone"):
         subprocess.run(command(config, workdir / name), check=True, capture_output=True)
-    found = differences(workdir / "killed", workdir / "alone")
+    differing = differences(workdir / "killed", workdir / "alone")
     rows = read_rows(workdir / "alone" / "metrics.jsonl")
     result = {
         "name": "torture",
@@ -124,14 +125,14 @@ def main(config: Config) -> dict[str, Any]:
             "rows": len(rows),
             "pictures": len(list((workdir / "alone/samples").iterdir())),
         },
-        "differences": found,
+        "differences": differing,
     }
     print(json.dumps(result, indent=2))
     if config.json:
         Path(config.json).write_text(json.dumps(result, indent=2) + "\n")
-    if found:
+    if differing:
         raise UserError(
-            f"the killed run differs from the one left alone in {len(found)} places: {', '.join(found[:5])}"
+            f"the killed run differs from the one left alone in {len(differing)} places: {', '.join(differing[:5])}"
         )
     return result
 
