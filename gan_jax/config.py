@@ -109,7 +109,7 @@ class Run:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             kind, bounds = kinds[field.name]
-            # An array is a traced value of a sweep, which was checked before.
+            # An array is a value of a sweep, which was checked before.
             if kind in (int, float) and isinstance(value, (int, float)) and (fault := bounds.fault(value)):
                 raise UserError(f"--{field.name.replace('_', '-')} {value}: {fault}")
         if self.seeds > MOST:

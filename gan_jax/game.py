@@ -95,7 +95,7 @@ def half_life(images: float, batch_size: int, ramp_up: float | None = 0.05) -> f
     round. Raises ValueError where an argument is out of range. Karras et al. 2020, arXiv:2006.06676, their `ema_kimg`
     and `ema_rampup`.
     """
-    # An array is a traced value of a sweep, which was checked before.
+    # An array is a value of a sweep, which was checked before.
     if (
         batch_size < 1
         or (not isinstance(images, jax.Array) and not images >= 0)

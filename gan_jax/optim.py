@@ -12,7 +12,7 @@ def clip_weights(limit: float | jax.Array) -> optax.GradientTransformation:
     is not positive, and in an update without the parameters. Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1, line
     7 (limit 0.01).
     """
-    if not isinstance(limit, jax.Array) and not limit > 0:  # an array is a traced value of a sweep
+    if not isinstance(limit, jax.Array) and not limit > 0:  # an array is a value of a sweep
         raise ValueError(f"limit must be positive, got {limit}; the paper's is 0.01")
 
     def update(
