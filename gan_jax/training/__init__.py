@@ -1,5 +1,5 @@
-"""Playing a run: `training.run(config, build, setup(config))`, the `training.Recipe` that an experiment builds, and the
-`training.Setup` of its data and measures.
+"""Training: `training.run(config, build, setup(config))` trains an experiment, `training.Recipe` is what its `build`
+returns, and `training.Setup` its data and evaluation.
 """
 
 from gan_jax.training.recipe import Build, Recipe, Setup

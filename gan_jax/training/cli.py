@@ -1,5 +1,5 @@
-"""The command line of an experiment: a configuration's fields are its flags; a user's mistake is a short message and
-exit status 2.
+"""The command line of an experiment: the fields of a configuration are its flags, and a user's mistake ends the program
+with a short message and exit status 2.
 """
 
 import logging
@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import tyro
@@ -20,45 +20,47 @@ from gan_jax.workdir.provenance import program
 Config = TypeVar("Config")
 
 
-def run(main: Callable[[Config], Any], config: type[Config], args: list[str] | None = None) -> None:
-    """Parses `args` (default: the command line) into `config` and calls `main`, in a process that is the program's own: its
-    memory, compile cache, number of devices and exit are settled here. Exits: 0 done; 2 a mistake, said in one message; 3
-    another process of the run is gone; 130 interrupted.
+def run(main: Callable[[Config], object], config: type[Config], args: list[str] | None = None) -> None:
+    """Parses `args` (default: the command line) into a `config` and calls `main` with it, as the whole program of this
+    process.
 
-    `--help` shows the program's docstring, then every flag with its default and meaning.
+    It sets up the process: memory allocation, compile cache, number of devices, jax_enable_x64. The exit status
+    is 0 when done; 2 for a user's mistake or lack of memory, which is printed as one message; 3 where another process
+    of the run has ended; 130 when interrupted, and 143 after SIGTERM. `--help` prints the program's docstring, then
+    every flag with its default and meaning.
     """
     _quieten()
     malloc.keep()
-    _run(main, config, args, ours=True)
+    _run(main, config, args, own_process=True)
 
 
-def run_in_process(main: Callable[[Config], Any], config: type[Config], args: list[str]) -> None:
-    """The same in a process that does other things beside, such as a notebook's or a test's; SystemExit for the exits."""
-    _run(main, config, args, ours=False)
+def run_in_process(main: Callable[[Config], object], config: type[Config], args: list[str]) -> None:
+    """Does the same in a process that does other work as well, such as a notebook's or a test's; raises SystemExit."""
+    _run(main, config, args, own_process=False)
 
 
-def _run(main: Callable[[Config], Any], config: type[Config], args: list[str] | None, ours: bool) -> None:
+def _run(main: Callable[[Config], object], config: type[Config], args: list[str] | None, own_process: bool) -> None:
     description = sys.modules[main.__module__].__doc__ or ""
     try:
-        given = tyro.cli(config, args=args, description=description, prog=program(main))
-        if ours and getattr(given, "compile_cache", True):
+        settings = tyro.cli(config, args=args, description=description, prog=program(main))
+        if own_process and getattr(settings, "compile_cache", True):
             compile_cache.keep()
-        if ours:
-            jax.config.update("jax_enable_x64", False)  # whatever the environment says; a float64 run turns it on
-        if isinstance(given, Run):
-            processes.initialize(given.coordinator, given.num_processes, given.process_id)
-            if ours and given.devices != 1:
-                mesh.core_each(len(given.members()))
-        main(given)
+        if own_process:
+            jax.config.update("jax_enable_x64", False)  # whatever the environment sets; a float64 run turns it on
+        if isinstance(settings, Run):
+            processes.initialize(settings.coordinator, settings.num_processes, settings.process_id)
+            if own_process and settings.devices != 1:
+                mesh.core_each(len(settings.members()))
+        main(settings)
     except UserError as error:
         if processes.is_main() or not error.shared:
             print(f"error: {error}", file=sys.stderr, flush=True)
-        if ours and isinstance(error, WriteError):
-            os._exit(2)  # at a common exit every writer in the background would try, fail and say so once more
+        if own_process and isinstance(error, WriteError):
+            os._exit(2)  # at a normal exit every background writer would try again, fail, and report it once more
         raise SystemExit(2) from None
     except jax.errors.JaxRuntimeError as error:
         if processes.peer_lost(error):
-            _gone(error, ours=ours)
+            _exit_peer_lost(error, own_process=own_process)
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         print(
@@ -71,22 +73,23 @@ def _run(main: Callable[[Config], Any], config: type[Config], args: list[str] | 
         raise SystemExit(130) from None
 
 
-def _gone(error: Exception, ours: bool) -> None:
-    """Another process has ended, and with it what this one waits for."""
-    said = str(error).splitlines()[0][:200]
+def _exit_peer_lost(error: Exception, own_process: bool) -> None:
+    """Prints that another process of the run has ended, so that this one cannot go on either, and exits."""
+    message = str(error).splitlines()[0][:200]
     print(
-        f"error: process {jax.process_index()} has lost another one, which has ended ({said}). Start all again to go on after the last checkpoint",
+        f"error: process {jax.process_index()} has lost another one, which has ended ({message}). Start all again to go on after the last checkpoint",
         file=sys.stderr,
         flush=True,
     )
-    if ours:
-        os._exit(3)  # at a common exit JAX would wait for them
+    if own_process:
+        os._exit(3)  # at a normal exit JAX would wait for the other processes
     raise SystemExit(3) from error
 
 
 def _quieten() -> None:
-    """A write that failed is said once, as a WriteError. Orbax's and TensorBoard's threads say it again and again, with
-    their stacks, and go on calling the event loop it ran in.
+    """Silences what background threads print about a failed write, which is reported once, as a WriteError. Threads of
+    Orbax and TensorBoard would print it again and again, with stack traces, and keep calling the event loop in which
+    the write ran.
     """
     unraisable, excepthook = sys.unraisablehook, threading.excepthook
     sys.unraisablehook = lambda info: None if "Event loop is closed" in str(info.exc_value) else unraisable(info)

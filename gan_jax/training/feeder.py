@@ -1,4 +1,4 @@
-"""How a run's data come to its devices: a set that stays there once, else each step's rows."""
+"""Placing a run's data on its devices: a resident set once, otherwise the rows of each step."""
 
 import functools
 from collections.abc import Callable
@@ -12,22 +12,30 @@ from jax.sharding import PartitionSpec as P
 from gan_jax.system import mesh
 from gan_jax.types import Key, PyTree, Source
 
-# Folded into a member's key. Steps are folded into what comes of it, and never come this far; `data` takes those around it.
+# Folded into a member's key, and then the attempt. Steps are folded into keys too, but never reach this number;
+# `gan_jax.data` folds in the numbers next to it.
 ATTEMPT = 2**32 - 4
 
 
 def attempt_key(key: Key, attempt: int) -> Key:
-    """The key of a run that has gone back `attempt` times: the same seed, another order of data and other noise."""
+    """Returns the key of a member after `attempt` rollbacks: the same seed, with another order of data and other noise
+    in each attempt; the key itself for attempt 0.
+    """
     return jax.random.fold_in(jax.random.fold_in(key, ATTEMPT), attempt) if attempt else key
 
 
 class Feeder:
-    """What a source fetches for a step, as arrays on the devices of `grid`; `seeds` are the run's, of a population [m]."""
+    """The data of a run on the devices of `grid`: a call returns what the source fetches for a step, as device arrays.
+
+    `seeds` is the run's seed, or [m] for a population. A resident set is the same for all members and replicated; the
+    rows of a step, [b ...], of a population [m b ...], are split over the devices.
+    """
 
     def __init__(self, source: Source, grid: Mesh, seeds: np.ndarray):
         self._source, self._mesh, self._seeds = source, grid, seeds
-        self._resident: tuple[Any, Any] = (None, None)  # as the source gives it, and as it lies on the devices
-        self._ahead: dict[int, tuple[Any, Any]] = {}  # of each member what comes next, and where it comes from
+        # The arrays that the source returned, and their copies on the devices.
+        self._resident: tuple[Any, Any] = (None, None)
+        self._ahead: dict[int, tuple[Any, Any]] = {}  # for each member what its reader yields next, and the reader
 
     def __call__(self, step: int, attempt: int) -> PyTree:
         source = self._source
@@ -41,7 +49,7 @@ class Feeder:
         return mesh.place(jax.tree.map(lambda *x: np.stack(x), *rows), members)
 
     def _placed(self, rows: PyTree) -> PyTree:
-        """A resident set is placed once, however often its arrays are handed over."""
+        """Places a resident set on the devices at its first use; the source returns the same arrays every time."""
         before, placed = self._resident
         leaves = jax.tree.leaves(rows)
         if before is None or [id(x) for x in before] != [id(x) for x in leaves]:
@@ -50,21 +58,23 @@ class Feeder:
         return placed
 
     def _rows(self, member: int, key: Key, step: int, attempt: int, which: slice) -> PyTree:
-        """What `source.fetch` gives, read ahead where the source can: a step that is not the next begins anew."""
+        """What `source.fetch` returns, prepared in advance where the source can `follow`; a step other than the next
+        one starts a new reader.
+        """
         if self._source.follow is None:
             return self._source.fetch(key, step, which)
-        wanted = (attempt, step, which.start, which.stop)
-        awaited, rows = self._ahead.get(member, (None, None))
-        if awaited != wanted:
-            if rows is not None:
-                rows.close()  # its threads end
-            rows = self._source.follow(key, step, which)
-        self._ahead[member] = ((attempt, step + 1, which.start, which.stop), rows)
-        return next(rows)
+        position = (attempt, step, which.start, which.stop)
+        next_position, reader = self._ahead.get(member, (None, None))
+        if next_position != position:
+            if reader is not None:
+                reader.close()  # ends its threads
+            reader = self._source.follow(key, step, which)
+        self._ahead[member] = ((attempt, step + 1, which.start, which.stop), reader)
+        return next(reader)
 
 
 def rows_of_batch(fetch: Callable[[slice], PyTree], count: int, grid: Mesh) -> PyTree:
-    """One step's `count` rows as a global array split over `data`; a process gathers only its own."""
+    """Returns the `count` rows of a step, split over `data`; each process fetches only the rows of its devices."""
     split = mesh.batch_sharding(grid)
     if jax.process_count() == 1:
         return jax.device_put(fetch(slice(None)), split)
@@ -74,13 +84,13 @@ def rows_of_batch(fetch: Callable[[slice], PyTree], count: int, grid: Mesh) -> P
 
     spans = [span(index) for index in split.addressable_devices_indices_map((count,)).values()]
     first, last = min(low for low, _ in spans), max(high for _, high in spans)
-    mine = fetch(slice(first, last))
+    local_rows = fetch(slice(first, last))
 
     def global_array(x: np.ndarray) -> jax.Array:
-        def own(index: Any) -> np.ndarray:
+        def shard(index: Any) -> np.ndarray:
             low, high = span(index)
             return x[low - first : high - first]
 
-        return jax.make_array_from_callback((count, *x.shape[1:]), split, own)
+        return jax.make_array_from_callback((count, *x.shape[1:]), split, shard)
 
-    return jax.tree.map(global_array, mine)
+    return jax.tree.map(global_array, local_rows)

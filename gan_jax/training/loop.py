@@ -1,9 +1,9 @@
-"""One start of a run: plays the rounds, writes rows, samples and checkpoints on the way, and deals with what goes wrong."""
+"""The training loop of a run: plays rounds, writes rows, samples and checkpoints, and handles divergence."""
 
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +25,8 @@ from gan_jax.workdir.checkpoint import Checkpoints
 from gan_jax.workdir.log import Log, Value, read_rows
 
 INFLIGHT = 8  # rounds that may be queued on the device: enough to keep it busy, few enough that a stop is prompt
-PATIENCE = 3  # times that a run goes back to one checkpoint before it gives up
-SHOWN = 2  # folded into a member's key for the noise of its pictures
+PATIENCE = 3  # rollbacks to one checkpoint, after which the run gives up
+SHOWN = 2  # folded into a member's key for the noise of its sample pictures
 
 
 class Due(NamedTuple):
@@ -39,34 +39,40 @@ class Due(NamedTuple):
 
 
 def due(config: Run, step: int, last: bool) -> Due:
-    """After the round `step`; after the `last` one, everything."""
+    """Returns what is to be done after round `step`; after the `last` round it is everything."""
     every = (config.log_every, config.evaluate_every, config.sample_every, config.checkpoint_every)
     return Due(*(last or (n > 0 and step % n == 0) for n in every))
 
 
 def until_due(config: Run, step: int, *others: int) -> int:
-    """Rounds from `step` on until something is to be done, the run ends, or one of `others` is reached."""
+    """Returns the number of rounds from `step` until something is to be done, the run ends, or one of the steps
+    `others` is reached.
+    """
     every = (config.log_every, config.evaluate_every, config.sample_every, config.checkpoint_every)
-    turns = [other - step for other in others if other > step]
-    return min([config.steps - step, *turns, *(n - step % n for n in every if n)])
+    distances = [other - step for other in others if other > step]
+    return min([config.steps - step, *distances, *(n - step % n for n in every if n)])
 
 
 class Trainer:
-    """One start of one run."""
+    """The training of a run, from one start until it ends or is stopped."""
 
     def __init__(self, config: Run, program: Program, setup: Setup, workdir: Path, log: Log, checkpoints: Checkpoints):
         self.config, self.program, self.setup = config, program, setup
         self.workdir, self.log, self.checkpoints = workdir, log, checkpoints
-        self.sampler: Callable = samplers(config, program, setup.source.spec)
+        self.sampler = samplers(config, program, setup.source.spec)
         self.evaluation = Evaluation(config, program, self.sampler, setup.evaluate, log)
-        self.saver = Saver(workdir, log, checkpoints, lost=self.evaluation.forget)
+        self.saver = Saver(workdir, log, checkpoints, best_lost=self.evaluation.forget)
         self.rollbacks: list[dict[str, int]] = processes.on_main(lambda: manifest.rollbacks(workdir))
         self.dead: set[int] = set()  # members that have diverged
-        self.warned: set[str] = set()
-        self.drawn: list[Path] = []  # the last files that were written for a person to look at
+        self.warned: set[str] = set()  # kinds of warnings that were printed
+        self.drawn: list[Path] = []  # the sample files of the last step, of the first member that has not diverged
 
     def play(self, state: game.State, first_fault: jax.Array, start: int, stopper: Stopper) -> game.State:
-        """Plays on from `start` to the end of the run, or until it is stopped; the state that it ends with."""
+        """Trains from step `start` to the end of the run, and returns the final state.
+
+        When the run is stopped, it is saved, and `Stopper.leave` raises. Raises UserError where values are not finite
+        and the run cannot go back, or an evaluation fails; WriteError where the end of the run cannot be saved.
+        """
         config, program = self.config, self.program
         records: dict[str, Record] = {}
         self.saver.forget_files_after(start)
@@ -82,35 +88,35 @@ class Trainer:
             stopper.played(metrics, votes)
             self.log.tick(step)
             last = step == config.steps
-            now, asked = due(config, step, last), stopper.asked
-            if not (any(now) or asked):
+            actions, signal = due(config, step, last), stopper.asked
+            if not (any(actions) or signal):
                 continue
             faults = program.faults(first_fault)
             if self.diverged(faults):
-                del state, first_fault, metrics  # there may be no room for two
+                del state, first_fault, metrics  # the device may not have room for two states
                 stopper.forget()
-                state, first_fault, step = self.go_back(faults)
+                state, first_fault, step = self.roll_back(faults)
                 continue
             saved = (state, first_fault)
-            row = self.told(step, metrics) if now.log else {}
+            row = self.log_metrics(step, metrics) if actions.log else {}
             better = None
-            if now.measure:
+            if actions.measure:
                 records = self.measure(step, saved, row)
                 better = self.improved(step, records, row)
                 if not last and self.evaluation.over([*processes.on_main(self.rows), row], records):
                     end, row[evaluation.EARLY] = step, float(config.patience)
-                    last, now = True, due(config, step, True)
+                    last, actions = True, due(config, step, True)
                     self.log.say(
                         f"{self.evaluation.name} has not improved in {config.patience} evaluations: stopping at step {step:,}"
                     )
             if row:
                 self.write_row(step, row)
-            if now.draw:
+            if actions.draw:
                 self.draw(state, step)
-            if jax.process_count() == 1:  # since then: evaluating takes its time
-                asked = stopper.asked
-            leaving = bool(asked) and not last
-            if now.save or leaving or better or (now.log and self.saver.unsaved):
+            if jax.process_count() == 1:  # a signal may have arrived during the evaluation
+                signal = stopper.asked
+            leaving = bool(signal) and not last
+            if actions.save or leaving or better or (actions.log and self.saver.unsaved):
                 self.saver.save(step, saved, better)
                 self.try_report()
             if leaving:
@@ -124,18 +130,22 @@ class Trainer:
         return state
 
     def attempt(self, step: int) -> int:
-        """Which data order and noise the round after `step` has: another one after each return to a checkpoint."""
+        """Returns the attempt of the round after `step`, which decides its data order and noise: the number of
+        rollbacks to this step or an earlier one.
+        """
         return sum(back["to"] <= step for back in self.rollbacks)
 
     def leave(self, step: int, saved: Saved, stopper: Stopper) -> None:
-        """As the signal would have it, when everything is on disk."""
+        """Saves everything, prints the command that continues the run, and raises what the signal would have."""
         self.saver.settle(step, saved)
-        again = provenance.command(self.config)
-        self.log.say(f"stopped at step {step:,} of {self.config.steps:,}, saved. To go on: {again}")
+        command = provenance.command(self.config)
+        self.log.say(f"stopped at step {step:,} of {self.config.steps:,}, saved. To go on: {command}")
         stopper.leave()
 
     def write_missing(self, step: int, saved: Saved) -> dict[str, Record]:
-        """All was played, but the run ended before its result was written."""
+        """Evaluates, draws and saves at the last step once more, for a run that ended before its result was written;
+        returns the records.
+        """
         self.diverged(self.program.faults(saved[1]))
         row: dict[str, Value] = {}
         records = self.measure(step, saved, row)
@@ -148,22 +158,23 @@ class Trainer:
     # -- values
 
     def rows(self) -> list[dict[str, Any]]:
+        """Returns the rows of the log so far."""
         return read_rows(self.workdir / "metrics.jsonl")
 
-    def told(self, step: int, metrics: Mapping[str, jax.Array]) -> dict[str, Value]:
-        """The row of a round; the line for the terminal, and what there is to warn of, is said."""
+    def log_metrics(self, step: int, metrics: Mapping[str, jax.Array]) -> dict[str, Value]:
+        """Returns the row of a round. Prints the line of progress and new warnings, and reports on the last save."""
         row = self.fetch(step, metrics)
         self.log.progress(step, monitors.main_values(row))
         for kind, text in monitors.warnings(row).items():
-            if kind not in self.warned:  # each kind once a start
+            if kind not in self.warned:  # each kind once in a start of the run
                 self.warned.add(kind)
                 self.log.say(f"warning: {text}")
         self.saver.poll()
         return row
 
     def fetch(self, step: int, metrics: Mapping[str, jax.Array]) -> dict[str, Value]:
-        """The metrics as numbers, of a population as lists, None for a member that has diverged. Monitors that this round
-        has not computed are left out.
+        """Returns the metrics as numbers, of a population as lists with None for members that have diverged. Leaves out
+        monitors that were not computed in this round.
         """
         row: dict[str, Value] = {}
         for name, value in jax.device_get(metrics).items():
@@ -176,7 +187,9 @@ class Trainer:
         return row
 
     def measure(self, step: int, saved: Saved, row: dict[str, Value]) -> dict[str, Record]:
-        """Evaluates, and adds the values to `row`. Should that fail, what was trained is saved first."""
+        """Evaluates, adds the values to `row`, and returns the records. If that fails, the state is saved first, and
+        UserError raised.
+        """
         try:
             records, values = self.evaluation.measure(saved[0], self.dead)
         except Exception as error:
@@ -192,10 +205,13 @@ class Trainer:
         return records
 
     def improved(self, step: int, records: dict[str, Record], row: Mapping[str, Value]) -> tuple[str, float] | None:
+        """Returns metric and value of a new best, as `Evaluation.improved`."""
         return self.evaluation.improved(step, records, row, self.rows, self.checkpoints)
 
     def last_measures(self, step: int, state: game.State) -> dict[str, Any]:
-        """With more samples, of the last checkpoint and of the best; their row is written once."""
+        """Evaluates the last and the best checkpoint with more samples; returns their summary for result.json, {} if
+        the experiment has no final evaluation. Their row is written unless an earlier start has written it.
+        """
         records, row = self.evaluation.final(state, "final", self.dead)
         if not records:
             return {}
@@ -203,15 +219,16 @@ class Trainer:
         if best_step is None or best_step == step:
             best_step, best = step, {f"best/{name.split('/')[1]}": value for name, value in row.items()}
         else:
-            saved, first_fault = self.checkpoints.restore(best_step, self._like)
-            lost = {i for i, fault in enumerate(self.program.faults(first_fault)) if fault}
-            _, best = self.evaluation.final(saved, "best", lost)
+            best_state, first_fault = self.checkpoints.restore(best_step, self._like)
+            dead = {i for i, fault in enumerate(self.program.faults(first_fault)) if fault}
+            _, best = self.evaluation.final(best_state, "best", dead)
         if not any(row.keys() <= old.keys() for old in processes.on_main(self.rows) if old["step"] == step):
             self.write_row(step, {**row, **best})
             processes.on_main(self.saver.rows.close)
         return results.final(records, row, best, best_step)
 
     def write_row(self, step: int, row: dict[str, Value]) -> None:
+        """Writes a row of the log, with the number of rollbacks before it, if any."""
         if attempt := self.attempt(step - 1):
             row = {**row, "run/rollbacks": attempt}
         self.saver.row(self.log.entry(step, row))
@@ -219,11 +236,13 @@ class Trainer:
     # -- faults
 
     @property
-    def _like(self) -> Any:
+    def _like(self) -> tuple[game.State, jax.ShapeDtypeStruct]:
         return self.program.like, self.program.like_first_fault
 
     def diverged(self, faults: list[Fault | None]) -> bool:
-        """Whether nothing is left to train. A member of a population that is lost is told of once."""
+        """Adds the members with a fault to `dead`, with one warning for each in a population; returns whether all
+        members are dead.
+        """
         for i, fault in enumerate(faults):
             if fault and i not in self.dead:
                 self.dead.add(i)
@@ -233,14 +252,15 @@ class Trainer:
                     )
         return len(self.dead) == len(faults)
 
-    def go_back(self, faults: list[Fault | None]) -> tuple[game.State, jax.Array, int]:
-        """The state of the last good checkpoint, which is then played on in another attempt; UserError where the user wants
-        the run to stop, or where it came back too often.
+    def roll_back(self, faults: list[Fault | None]) -> tuple[game.State, jax.Array, int]:
+        """Returns state, first fault and step of the last intact checkpoint, or of the beginning, from which the run
+        continues in another attempt. Raises UserError if --on-divergence is "stop", or after PATIENCE rollbacks to that
+        step.
         """
-        fault = max(fault for fault in faults if fault)  # of a population the last to be lost
+        fault = max(fault for fault in faults if fault)  # in a population, that of the last member to diverge
         to = self.saver.last_good()
-        good = f"the last good checkpoint is of step {to:,}" if to else "no checkpoint was written before"
-        text = f"{fault.what} is not finite at step {fault.step:,}, the first of all values; {good}"
+        checkpoint = f"the last good checkpoint is of step {to:,}" if to else "no checkpoint was written before"
+        text = f"{fault.what} is not finite at step {fault.step:,}, the first of all values; {checkpoint}"
         if self.config.on_divergence == "stop":
             raise UserError(
                 f"{text}. A smaller learning rate or another --seed may help; --on-divergence rollback goes on from there with other data order and noise"
@@ -259,10 +279,10 @@ class Trainer:
             return self.program.fresh(), self.program.no_fault(), 0
         return (*self.checkpoints.restore(to, self._like), to)
 
-    # -- what a person looks at
+    # -- samples, report and result
 
     def draw(self, state: game.State, step: int) -> None:
-        """What the recipe shows of each member's samples, in samples/."""
+        """Writes the files that show each member's samples to samples/; does nothing for a game without samples."""
         recipe = self.program.recipe()
         if recipe.game.inputs is None:
             return
@@ -280,12 +300,15 @@ class Trainer:
                         self.drawn.append(path)
 
     def try_report(self) -> None:
-        """The page is made of what is kept beside it: where it cannot be written now, it is the next time."""
+        """Writes the report if possible. It is made from the files of the run, so a later call can make up for this
+        one.
+        """
         if processes.is_main():
             with contextlib.suppress(OSError, UserError):
                 self.write_report()
 
     def write_report(self, measured: Mapping[str, Any] | None = None) -> None:
+        """Writes report.html atomically. `measured` has the values for its tables, by heading."""
         saved = json.loads((self.workdir / "config.json").read_text())
         name = saved["experiment"].rsplit(".", 1)[-1]
         text = report.page(name, saved, self.rows(), sample_files(self.workdir), measured or {})
@@ -294,9 +317,9 @@ class Trainer:
         part.replace(self.workdir / "report.html")
 
     def finish(self, step: int, records: dict[str, Record], final: dict[str, Any]) -> None:
-        """Writes result.json and the page, and says where to look."""
+        """Writes result.json and the report, and prints where they are. Raises WriteError if they cannot be written."""
         config, source, members = self.config, self.setup.source, self.program.members
-        # As noted at each start: the checkout may have moved on since.
+        # Provenance is what was recorded at each start, since the checkout may have changed in the meantime.
         saved = json.loads((self.workdir / "config.json").read_text())
         starts = saved["starts"]
         labels = [(member.label, member.group) for member in members] if self.program.population else []
@@ -332,8 +355,10 @@ class Trainer:
 
 
 def show(recipe: Recipe, samples: PyTree, setup: Setup) -> Mapping[str, bytes]:
-    """The files that show samples, by suffix: what is known of the rows is the batch that is shown, or of a number the
-    labels, the classes in turn. ValueError for a file of another kind than SUFFIXES.
+    """Returns the files that show samples, {suffix: bytes}, by the recipe's `show`.
+
+    That is given what is known of the rows: the batch `setup.shown` or, where it is a number of rows, the labels, which
+    are the classes in turn. Raises ValueError for a suffix that is not in SUFFIXES.
     """
     known: Batch = (
         {name: np.asarray(x) for name, x in setup.source.spec.blank(setup.shown).items() if name == "label"}

@@ -1,41 +1,43 @@
-"""What the monitors of a round say to a person: which stay out of the line on the terminal, and when something looks
-wrong. Their names begin with PREFIX, and nothing else hangs on a metric's name.
+"""Monitors, the metrics of a round whose names begin with PREFIX: they are not printed with the others, and give rise
+to warnings. Nothing else depends on the name of a metric.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-PREFIX = "monitor/"  # of metrics that are in the rows only, and that need not be finite
-ALONE = 0.1  # of the real images' variance
-CERTAIN = 0.99  # share of real and of fake images that D tells apart
+PREFIX = "monitor/"  # of metrics that are only in the rows of the log, and that may be non-finite
+ALONE = 0.1  # fakes with less than this share of the real images' variance give a warning
+CERTAIN = 0.99  # so do accuracies of D, on real and on fake images, of at least this
 
 
 def main_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The values for the terminal."""
+    """Returns the values to be printed in the terminal: all but the monitors."""
     return {name: value for name, value in row.items() if not name.startswith(PREFIX)}
 
 
 def warnings(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a row of the log gives reason to say, by kind; of a population of how many of its members."""
-    found = {}
+    """Returns the warnings for a row of the log, by kind; those of a population say how many members they concern."""
+    texts = {}
 
-    def of(name: str) -> list[float | None]:
+    def values_of(name: str) -> list[float | None]:
         value = row.get(name)
         return list(value) if isinstance(value, (list, tuple)) else [value]
 
-    def who(those: list[Any], all_of_them: list[Any]) -> str:
-        return f" (of {len(those)} of {len(all_of_them)} members)" if len(all_of_them) > 1 else ""
+    def member_count(concerned: list[Any], members: list[Any]) -> str:
+        return f" (of {len(concerned)} of {len(members)} members)" if len(members) > 1 else ""
 
-    spread = of(f"{PREFIX}gen/diversity")
-    if alike := [one for one in spread if one is not None and one < ALONE]:
-        found["diversity"] = (
-            f"the fakes of a batch vary {min(alike):.2g} times as much as real images{who(alike, spread)}: the generator may have collapsed"
+    spread = values_of(f"{PREFIX}gen/diversity")
+    if uniform := [one for one in spread if one is not None and one < ALONE]:
+        texts["diversity"] = (
+            f"the fakes of a batch vary {min(uniform):.2g} times as much as real images{member_count(uniform, spread)}: the generator may have collapsed"
         )
-    # Not strict: a game may tell one of them alone, and no warning is worth a run.
-    both = list(zip(of(f"{PREFIX}disc/real_accuracy"), of(f"{PREFIX}disc/fake_accuracy"), strict=False))
-    if sure := [pair for pair in both if min(-1 if one is None else one for one in pair) >= CERTAIN]:
-        found["certain"] = (
-            f"the discriminator tells {sure[0][0]:.1%} of real and {sure[0][1]:.1%} of fake images{who(sure, both)}: "
+    # Not strict: a game may report only one of the two, and a warning must not end a run.
+    accuracies = list(
+        zip(values_of(f"{PREFIX}disc/real_accuracy"), values_of(f"{PREFIX}disc/fake_accuracy"), strict=False)
+    )
+    if certain := [pair for pair in accuracies if min(-1 if one is None else one for one in pair) >= CERTAIN]:
+        texts["certain"] = (
+            f"the discriminator tells {certain[0][0]:.1%} of real and {certain[0][1]:.1%} of fake images{member_count(certain, accuracies)}: "
             "it may have learnt the images by heart, or the generator has fallen behind"
         )
-    return found
+    return texts

@@ -1,4 +1,4 @@
-"""The compiled program of a run: the first state, and the rounds of the game, of one member or of a whole population."""
+"""The compiled programs of a run, or of a population: one for the initial state, and one for rounds of the game."""
 
 import dataclasses
 import math
@@ -21,28 +21,30 @@ from gan_jax.training.recipe import Build, Recipe
 from gan_jax.types import Batch, PyTree, Source, UserError
 from gan_jax.workdir.checkpoint import name_of, template, tensors
 
-# Rounds in one call, of a population, whose members' states then stay in the processor's cache for so long, and of a small
-# game or on an accelerator, where a call costs as much as many a round. Else one: a stop is heard sooner.
+# Rounds in one call of a program: of a population, so that the state of each member stays in the processor's cache for
+# that long; of a small game and on accelerators, since there a call costs as much as a round. Otherwise a call is one
+# round, so that a stop takes effect sooner.
 CALL = 20
-# Parameters of a member, below which the CPU is faster with a vmap of matrix products, and with several rounds in a call.
+# Number of parameters of a member below which, on the CPU, a vmap of matrix products is faster, and so are several
+# rounds in a call.
 SMALL = 2**18
 
 
 class Fault(NamedTuple):
-    """The first value of a member that was not finite."""
+    """The first value of a member that was not finite: its step and its name."""
 
     step: int
     what: str
 
 
 class Program:
-    """The programs of one run on one mesh; those of a population have a leading axis of members on every array.
+    """The compiled programs of a run on a mesh. For a population every array has a leading axis of members.
 
-    The population is split over the mesh's `member` axis, and what falls to one device is played there one member after
-    another, or by vmap where that is faster. `recipe` is what `build` makes of the configuration, where the caller has it.
+    The axis of members is split over the mesh's `member` axis. The members on one device are played one after another,
+    or by vmap where that is faster. `recipe` is the result of `build` for this configuration, if the caller has it.
 
-    ValueError where the game does not keep to its contract (`game.make_round`), UserError where a device could not hold the
-    state.
+    Raises ValueError where the game does not keep to its contract (`game.make_round`). Raises UserError where the state
+    is too large for a device, and where `build` needs a swept value as a plain number.
     """
 
     def __init__(self, config: Run, build: Build, source: Source, grid: Mesh, recipe: Recipe | None = None):
@@ -55,40 +57,43 @@ class Program:
             name: np.array([member.values[name] for member in self.members], np.float32)
             for name in self.members[0].values
         }
-        # Without swept values, which are traced, the recipe is the same in every program.
-        self._recipe = None if self._values else recipe or self._built({})
+        # Swept values are traced: each program builds its own recipe. Without them one recipe is for all.
+        self._recipe = None if self._values else recipe or self._build_recipe({})
         if not self.population:
             self._seeds, self._values = self._seeds[0], {}
-        state = self._traced(lambda: jax.eval_shape(self._init, self._seeds, self._values))
+        state = self._trace(lambda: jax.eval_shape(self._init, self._seeds, self._values))
         layout = mesh.layout(grid, state, self.population, config.shard_state)
         self.like: game.State = template(state, layout)
         _require_memory(self.like)
         self.like_first_fault = jax.ShapeDtypeStruct(self._empty_fault().shape, np.int32, sharding=self.replicated)
-        self._one = one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._own(x), x.dtype), state)
+        self._member_like = one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(self._member_shape(x), x.dtype), state)
         params = {side: jax.tree.leaves(getattr(one, side).params) for side in ("gen", "disc")}
         self.parameters = {side: sum(math.prod(x.shape) for x in params[side]) for side in params}
         self.tensors = tensors(state, self.population)
-        few = sum(self.parameters.values()) < SMALL
+        small = sum(self.parameters.values()) < SMALL
         # On accelerators a vmap fills the device. On the CPU convolutions with a kernel for each member are slow, and
-        # large matrices are slower than one after another; a vmap whose batch is split as well gathers its kernels.
-        small = few and all(x.ndim <= 2 for x in params["gen"] + params["disc"])
-        self._vmap = grid.shape[mesh.DATA] == 1 and (jax.default_backend() != "cpu" or small)
-        many = self.population or few or jax.default_backend() != "cpu"
-        self.rounds_a_call = config.steps_per_call or (CALL if many else 1)
+        # products of large matrices are slower than one after another. Where the batch is split as well, a vmap
+        # gathers the members' kernels.
+        small_dense = small and all(x.ndim <= 2 for x in params["gen"] + params["disc"])
+        self._vmap = grid.shape[mesh.DATA] == 1 and (jax.default_backend() != "cpu" or small_dense)
+        multiple = self.population or small or jax.default_backend() != "cpu"
+        self.rounds_a_call = config.steps_per_call or (CALL if multiple else 1)
         if not source.resident:
-            self.rounds_a_call = 1  # each round's rows are sent to it
-        self._fused = source.resident  # one program for any number of rounds: so their number changes no bit
-        # What a round gives, found by tracing one: whatever is wrong with the game is said here, before anything is written.
-        self._metrics, finite = self._traced(lambda: self._round_of(one))
+            self.rounds_a_call = 1  # the rows of each round are sent to the device
+        # One loop for any number of rounds, so that their number does not change a bit of the results.
+        self._fused = source.resident
+        # Shapes of a round's results, by tracing one. Errors of the game are raised here, before anything is written.
+        self._metrics, finite = self._trace(lambda: self._round_shapes(one))
         self._flag_names = [
-            word + name_of(path)
-            for word, tree in zip(observe.CHECKED, finite, strict=True)
+            prefix + name_of(path)
+            for prefix, tree in zip(observe.CHECKED, finite, strict=True)
             for path, _ in jax.tree_util.tree_leaves_with_path(tree)
         ]
-        # It runs once, and compiles three times as quickly so; the values are the same. What XLA_FLAGS say comes first.
-        given = "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "")
-        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" and not given else None
-        self._fresh = jax.jit(self._init, out_shardings=layout, compiler_options=quick)
+        # It runs only once, and compiles three times as fast at this level; the values are the same. A level in
+        # XLA_FLAGS takes precedence.
+        level_given = "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "")
+        options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" and not level_given else None
+        self._fresh = jax.jit(self._init, out_shardings=layout, compiler_options=options)
         self._play = jax.jit(
             self._rounds,
             static_argnames="attempt",
@@ -98,15 +103,18 @@ class Program:
         self._feed = Feeder(source, grid, self._seeds)
 
     def recipe(self, values: Mapping[str, Any] | None = None) -> Recipe:
-        """The recipe of a member, whose swept values may be traced."""
-        return self._recipe or self._built(values or {})
+        """Returns the recipe of a member with these swept values, which may be traced."""
+        return self._recipe or self._build_recipe(values or {})
 
     def fresh(self) -> game.State:
-        """The state before the first round."""
+        """Returns the state before the first round."""
         return self._fresh(self._seeds, self._values)
 
     def no_fault(self) -> jax.Array:
-        """Nothing seen yet: what the rounds hand on from one to the next, so that the first fault is not forgotten."""
+        """Returns the `first_fault` before any round: int32 [2], of a population [m 2], all -1.
+
+        It is the step and the index of the first value that was not finite. Each round takes it and returns it.
+        """
         return mesh.place(self._empty_fault(), self.replicated)
 
     def play(
@@ -118,10 +126,11 @@ class Program:
         attempt: int = 0,
         vote: jax.Array | None = None,
     ) -> tuple[game.State, jax.Array, dict[str, jax.Array], jax.Array | None]:
-        """`count` rounds from `step` on: the state, the first fault, the metrics of the last round, and the greatest of the
-        processes' votes, where they vote (`stopping.Stopper`).
+        """Plays `count` rounds from `step` on; returns the state, the first fault, the metrics of the last round, and
+        the greatest of the processes' votes, None if they do not vote (`stopping.Stopper`).
 
-        `attempt` is another order of data and other noise, of the same seeds. The state and the fault given are donated.
+        Another `attempt` has another order of data and other noise, from the same seeds. `state` and `first_fault` are
+        donated. `count` must be 1 unless the data is resident.
         """
         fetched = self._feed(step, attempt)
         return self._play(
@@ -129,19 +138,19 @@ class Program:
         )
 
     def faults(self, first_fault: jax.Array) -> list[Fault | None]:
-        """For each member the first value that was not finite, or None."""
+        """Returns the first value of each member that was not finite; None for a member without one."""
         return [
             Fault(step, self._flag_names[code]) if step >= 0 else None
             for step, code in np.asarray(jax.device_get(first_fault)).reshape(-1, 2).tolist()
         ]
 
     def text(self) -> str:
-        """Returns a round of one member as StableHLO: what computes the same has the same text."""
-        play, given = self._one_round()
-        return jax.jit(play).lower(*given).as_text()
+        """Returns a round of one member as the text of its StableHLO, by which two programs can be compared."""
+        play, shapes = self._member_round()
+        return jax.jit(play).lower(*shapes).as_text()
 
-    def lower(self, state: game.State, step: int = 0) -> Any:
-        """The program of `play`, lowered, for those who want to read it."""
+    def lower(self, state: game.State, step: int = 0) -> jax.stages.Lowered:
+        """Returns the lowered program of `play`, to be read or compiled."""
         fetched = self._feed(step, 0)
         return self._play.lower(
             state, self.no_fault(), fetched, self._seeds, self._values, np.int32(1), None, attempt=0
@@ -149,17 +158,19 @@ class Program:
 
     # -- on the host
 
-    def _built(self, values: Mapping[str, Any]) -> Recipe:
+    def _build_recipe(self, values: Mapping[str, Any]) -> Recipe:
         return self._build(dataclasses.replace(self._config, sweep=(), **values), self._source.spec)
 
     def _empty_fault(self) -> np.ndarray:
         return np.full((len(self.members), 2) if self.population else (2,), -1, np.int32)
 
-    def _traced(self, action: Callable[[], Any]) -> Any:
-        """Traces; a swept value that the program cannot take as an argument is the user's mistake."""
+    def _trace(self, action: Callable[[], Any]) -> Any:
+        """Calls `action`, which traces a program. Raises UserError where the networks are too large to be traced, or a
+        swept value is needed as a plain number.
+        """
         try:
             return action()
-        except (NotImplementedError, OverflowError) as error:  # more numbers than can be counted
+        except (NotImplementedError, OverflowError) as error:  # raised for arrays with too many elements
             raise UserError(
                 f"the networks cannot be that large: {str(error).splitlines()[0]}; a smaller --width may help"
             ) from error
@@ -170,8 +181,8 @@ class Program:
                 f"--sweep {' '.join(self._config.sweep)}: one of these is needed as a plain number while the experiment is built; run its values one by one"
             ) from error
 
-    def _one_round(self) -> tuple[Callable, tuple[PyTree, ...]]:
-        """A round of one member, and the shapes of what it takes."""
+    def _member_round(self) -> tuple[Callable, tuple[PyTree, ...]]:
+        """A round of one member, and the shapes of its arguments."""
         source, key = self._source, jax.random.key(0)
         fetched = jax.eval_shape(lambda: source.fetch(key, 0)) if source.resident else source.fetch(key, 0)
         values = {name: value[0] for name, value in self._values.items()}
@@ -179,12 +190,14 @@ class Program:
         def play(state: game.State, fetched: PyTree, values: Mapping[str, Any]) -> tuple:
             return self._round(state, fetched, np.uint32(0), values, 0)
 
-        return play, (self._one, fetched, values)
+        return play, (self._member_like, fetched, values)
 
-    def _round_of(self, one: game.State) -> tuple[PyTree, PyTree]:
-        """Shapes of the metrics and flags of a round of one member."""
-        play, given = self._one_round()
-        after, metrics, finite = jax.eval_shape(play, *given)
+    def _round_shapes(self, one: game.State) -> tuple[PyTree, PyTree]:
+        """Shapes of the metrics and flags of a round of one member. Raises ValueError where a round changes the shapes
+        or types of the state.
+        """
+        play, shapes = self._member_round()
+        after, metrics, finite = jax.eval_shape(play, *shapes)
         was, became = tensors(one, False), tensors(after, False)
         for name in sorted({*was, *became}):
             if was.get(name) != became.get(name):
@@ -193,8 +206,8 @@ class Program:
                 )
         return metrics, finite
 
-    def _own(self, x: Any) -> tuple[int, ...]:
-        """The shape of what one member has of it."""
+    def _member_shape(self, x: jax.ShapeDtypeStruct) -> tuple[int, ...]:
+        """The shape of one member's part of an array."""
         return x.shape[1:] if self.population else x.shape
 
     # -- inside the compiled programs
@@ -213,7 +226,7 @@ class Program:
     def _round(
         self, state: game.State, fetched: PyTree, seed: Any, values: Mapping[str, jax.Array], attempt: int
     ) -> tuple[game.State, dict[str, jax.Array], tuple[PyTree, ...]]:
-        """One round, what it tells, and of every value whether it is finite."""
+        """Plays a round; returns the state, the metrics, and the flags of `observe.finite`."""
         recipe = self.recipe(values)
         play = game.make_round(
             recipe.game,
@@ -243,19 +256,19 @@ class Program:
         *,
         attempt: int,
     ) -> tuple[game.State, jax.Array, dict[str, jax.Array], jax.Array | None]:
-        def watched(carry: tuple, fetched: PyTree, seed: jax.Array, values: Mapping[str, jax.Array]) -> tuple:
+        def checked_round(carry: tuple, fetched: PyTree, seed: jax.Array, values: Mapping[str, jax.Array]) -> tuple:
             state, first_fault = carry
             after, metrics, flags = self._round(state, fetched, seed, values, attempt)
             finite = jnp.stack(jax.tree.leaves(flags))
-            seen = jnp.stack([after.step, jnp.argmin(finite).astype(jnp.int32)])
-            return (after, jnp.where((first_fault[0] < 0) & ~finite.all(), seen, first_fault)), metrics
+            fault = jnp.stack([after.step, jnp.argmin(finite).astype(jnp.int32)])
+            return (after, jnp.where((first_fault[0] < 0) & ~finite.all(), fault, first_fault)), metrics
 
         def member(state: Any, first_fault: Any, seed: Any, values: Any, fetched: Any) -> Any:
             if not self._fused:
-                return watched((state, first_fault), fetched, seed, values)
+                return checked_round((state, first_fault), fetched, seed, values)
             empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self._metrics)
             return jax.lax.fori_loop(
-                0, count, lambda _, both: watched(both[0], fetched, seed, values), ((state, first_fault), empty)
+                0, count, lambda _, carry: checked_round(carry[0], fetched, seed, values), ((state, first_fault), empty)
             )
 
         if not self.population:
@@ -265,7 +278,7 @@ class Program:
 
             def local(
                 state: Any, first_fault: Any, seeds: Any, values: Any, fetched: Any
-            ) -> Any:  # the members of one device, or of one row of devices
+            ) -> Any:  # of the members on one device, or on one row of devices
                 if self._vmap:
                     return _side_by_side(member, state, first_fault, seeds, values, fetched, None if shared else 0)
                 if shared:
@@ -274,12 +287,12 @@ class Program:
                     )
                 return jax.lax.map(lambda x: member(*x), (state, first_fault, seeds, values, fetched))
 
-            each = P(mesh.MEMBER)
+            by_member = P(mesh.MEMBER)
             (state, first_fault), metrics = jax.shard_map(
                 local,
                 mesh=self._mesh,
-                in_specs=(each, each, each, each, P() if shared else each),
-                out_specs=each,
+                in_specs=(by_member, by_member, by_member, by_member, P() if shared else by_member),
+                out_specs=by_member,
                 axis_names={mesh.MEMBER},
                 check_vma=False,
             )(state, first_fault, seeds, values, fetched)
@@ -289,8 +302,8 @@ class Program:
 def _side_by_side(
     member: Callable, state: game.State, first_fault: Any, seeds: Any, values: Any, fetched: Any, fetched_axis: Any
 ) -> Any:
-    """A vmap over members, of whom all are at the same step: with one step for all, what a game does in some rounds only
-    stays a conditional, which a step of each would make a choice between two things that are both computed.
+    """Vmaps over members, which are all at the same step. The step is not mapped: a `lax.cond` on it then remains a
+    conditional, where a step for each member would make it a `select` that computes both branches.
     """
     axes: Any = game.State(step=None, gen=0, disc=0, ema=0, aux=0)  # type: ignore[arg-type]
     steps, state = state.step, state.replace(step=state.step[0])
@@ -301,11 +314,11 @@ def _side_by_side(
 
 
 def _require_memory(like: game.State) -> None:
-    """UserError where a device could not hold its part of the state, before anything is made."""
+    """Raises UserError where a device's memory is too small for its part of the state, before anything is allocated."""
     device = jax.local_devices()[0]
     memory = (device.memory_stats() or {}).get("bytes_limit", 0)
     share = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(like))
-    if device.platform == "cpu":  # all its devices share the machine's
+    if device.platform == "cpu":  # all CPU devices share the machine's memory
         memory, share = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), share * len(jax.local_devices())
     if memory and share > memory:
         raise UserError(

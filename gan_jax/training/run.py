@@ -1,4 +1,4 @@
-"""From a configuration to a trained state: makes or opens the work directory, goes on where the run stopped, and plays it
+"""Running an experiment: creates or opens the work directory, and trains from where the run stopped
 (`gan_jax.training.loop`).
 """
 
@@ -27,16 +27,17 @@ from gan_jax.workdir.opening import opened
 
 
 def run(config: Run, build: Build, setup: Setup) -> game.State:
-    """Trains `build(config, setup.source.spec)` on `setup.source` as `config` says and returns the state (of a population
-    with a leading axis of members); what it leaves in the work directory stands in the README.
+    """Trains `build(config, setup.source.spec)` on `setup.source` as configured, and returns the state (of a population
+    with a leading axis of members). The README describes the files in the work directory.
 
-    Starting again with the same work directory goes on after its last sound checkpoint; a finished run is left as it is.
-    Ctrl-C and SIGTERM save first, then raise KeyboardInterrupt and SystemExit(143).
+    Started again with the same work directory, a run continues after its last intact checkpoint; a finished run is left
+    as it is. Ctrl-C and SIGTERM save first, then raise KeyboardInterrupt and SystemExit(143).
 
-    UserError for a work directory of another run or in use, another number of steps where a schedule ends with them, a
-    batch that devices cannot share, a game that does not split its batch as --accumulate asks, values that are not finite;
-    ValueError for a source that does not fit the recipe, or a game that does not keep to its contract; WriteError where the
-    end of the run could not be saved.
+    Raises UserError for a work directory that is in use or belongs to another run, another number of steps where a
+    schedule depends on it, a batch that the devices cannot share, a game that does not split its batch as --accumulate
+    says, a metric of --best that is not measured, an evaluation that fails, and values that are not finite. Raises
+    ValueError for a source that does not fit the recipe, and a game that does not keep to its contract. Raises
+    WriteError where the end of the run could not be saved.
     """
     with arithmetic(config.precision, config.matmul_precision):
         return _run(config, build, setup)
@@ -49,7 +50,7 @@ def _run(config: Run, build: Build, setup: Setup) -> game.State:
     recipe = build(config, source.spec)
     _require_fitting(config, recipe, setup)
     grid = mesh.make(config.devices, config.batch_size, len(config.members()))
-    # Signals are noted from here on: an exception out of a compilation would end the process without a word.
+    # Signals are recorded from here on: an exception out of a compilation would end the process without a message.
     with Stop() as stop, jax.set_mesh(grid):
         program = Program(config, build, source, grid, recipe)
         _require_shown(config, recipe, setup, program)
@@ -91,8 +92,8 @@ def _require_fitting(config: Run, recipe: Recipe, setup: Setup) -> None:
     if (jax.random.key_data(source.key) != jax.random.key_data(jax.random.key(config.seed))).any():
         raise ValueError(f"the source's key is not that of the run's seed, {config.seed}")
     if config.accumulate != (parts := recipe.game.parts):
-        mend = f"give --accumulate {parts}" if parts > 1 else "leave --accumulate out"
-        raise UserError(f"--accumulate {config.accumulate}, but this game plays a batch in {parts} parts: {mend}")
+        remedy = f"give --accumulate {parts}" if parts > 1 else "leave --accumulate out"
+        raise UserError(f"--accumulate {config.accumulate}, but this game plays a batch in {parts} parts: {remedy}")
     if config.best and (evaluate is None or config.best not in evaluate.names):
         raise UserError(
             f"--best {config.best}: the experiment measures {', '.join(evaluate.names if evaluate else ())}"
@@ -100,7 +101,7 @@ def _require_fitting(config: Run, recipe: Recipe, setup: Setup) -> None:
 
 
 def _require_shown(config: Run, recipe: Recipe, setup: Setup, program: Program) -> None:
-    """Shows samples of zeros, so that what cannot be shown is said before anything is written."""
+    """Calls `show` with samples of zeros, so that its errors are raised before anything is written."""
     if recipe.game.inputs is None:
         return
     sampler = samplers(config, program, setup.source.spec)(program.like, 0)
@@ -108,7 +109,7 @@ def _require_shown(config: Run, recipe: Recipe, setup: Setup, program: Program) 
 
 
 def _identity(source: Source, program: Program) -> dict[str, Any]:
-    """What beside the configuration makes a run this run."""
+    """What identifies a run besides its configuration."""
     return {
         "data": source.name,
         "data_digest": source.digest,
@@ -119,7 +120,7 @@ def _identity(source: Source, program: Program) -> dict[str, Any]:
 
 
 def _require_length(config: Run, build: Build, source: Source, grid: Mesh, program: Program, workdir: Path) -> None:
-    """Raises UserError where the run was started with another number of steps, and a round depends on it."""
+    """Raises UserError where the run was started with another number of steps on which its rounds depend."""
     before = processes.on_main(lambda: manifest.steps(workdir))
     if before == config.steps:
         return
@@ -131,7 +132,7 @@ def _require_length(config: Run, build: Build, source: Source, grid: Mesh, progr
 
 
 def _finished(workdir: Path, config: Run, start: int) -> bool:
-    """Whether all was played, by its length or its patience, and the result is there."""
+    """Whether the run has reached its last step, or stopped early, and its result is written."""
     early = processes.on_main(lambda: evaluation.stopped(read_rows(workdir / "metrics.jsonl"), start, config.patience))
     return (start >= config.steps or early) and processes.broadcast((workdir / "result.json").exists())
 
@@ -149,13 +150,13 @@ def _greet(
     where = f"{len(devices)} x {next(iter(devices)).device_kind}"
     if jax.process_count() > 1:
         where += f" of {jax.process_count()} processes"
-    many = f"{len(program.members)} members, each: " if program.population else ""
+    members = f"{len(program.members)} members, each: " if program.population else ""
     networks = f"generator {program.parameters['gen']:,} parameters, discriminator {program.parameters['disc']:,}"
     _print(
-        f"{name} on {where}: {many}{networks}; data {source.name}, {source.size or 'endless'} examples of {source.spec.shape}"
+        f"{name} on {where}: {members}{networks}; data {source.name}, {source.size or 'endless'} examples of {source.spec.shape}"
     )
-    normed = any("BatchNorm" in name for name in program.tensors)
-    if config.accumulate > 1 and normed:
+    has_batch_norm = any("BatchNorm" in name for name in program.tensors)
+    if config.accumulate > 1 and has_batch_norm:
         rows = config.batch_size // config.accumulate
         _print(
             f"--accumulate {config.accumulate}: batch norm takes its statistics of {rows} rows at a time: another update than that of {config.batch_size}"
