@@ -25,7 +25,10 @@ pytestmark = pytest.mark.usefixtures("no_training")
             "--on-divergence explode",
             r"'explode' for argument '--on-divergence'. Expected one of \('stop', 'rollback'\)",
         ),
-        ("--precision float16", r"'float16' for argument '--precision'. Expected one of \('float32', 'bfloat16', 'float64'\)"),
+        (
+            "--precision float16",
+            r"'float16' for argument '--precision'. Expected one of \('float32', 'bfloat16', 'float64'\)",
+        ),
         ("--matmul-precision int8", "'int8' for argument '--matmul-precision'. Expected one of .*'tensorfloat32'"),
         # out of range
         ("--z-dim 0", "--z-dim 0: it must be at least 1"),

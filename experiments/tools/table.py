@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 from tyro.conf import Positional
 
-from experiments.tools import checked
+from experiments.tools import checked, golden
 from experiments.tools.earlier import as_today, today
 from experiments.tools.published import COLLAPSE
 from gan_jax.commands import first_line
@@ -93,7 +93,8 @@ def keep(workdir: Path) -> None:
     member = f"_{result['members'][0].replace(' ', '')}" if "members" in result else ""
     RESULTS.mkdir(exist_ok=True)
     name = kept_as(result)
-    shutil.copy(path, RESULTS / f"{name}.json")
+    result["first_steps"] = golden.at(result["commit"], result["name"])
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
     for shown in sorted((workdir / "samples").glob(f"{result['steps']:08d}{member}.*")):
         shutil.copy(shown, RESULTS / f"{name}{shown.suffix}")
     image = RESULTS / f"{name}.png"
@@ -168,8 +169,11 @@ def _effort(result: dict[str, Any] | None) -> str:
 
 
 def _code(result: dict[str, Any] | None) -> str:
-    """The commit of the result."""
-    return "not run" if result is None else result["commit"][:7]
+    """The commit of the result, and whether the first steps of its experiment are still the same."""
+    if result is None:
+        return "not run"
+    now = golden.read().get(result["name"], [])
+    return result["commit"][:7] + ("" if golden.agree(result.get("first_steps", []), now) else ", earlier code")
 
 
 def _made(result: dict[str, Any] | None) -> list[str]:

@@ -1,0 +1,42 @@
+"""The losses of two small steps of every experiment, by which a change of what it computes is noticed.
+
+They stand in experiments/golden.json, which `pytest -n 0 tests/test_experiments.py --write-results` writes. A kept result
+carries those of its own commit, as `first_steps`.
+"""
+
+import json
+import math
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gan_jax.types import UserError
+
+PATH = Path(__file__).parents[1] / "golden.json"
+Steps = Sequence[Mapping[str, float]]  # of each step, by metric
+
+
+def read() -> dict[str, Steps]:
+    return json.loads(PATH.read_text())
+
+
+def at(commit: str, name: str) -> Steps:
+    """Returns those of an experiment at a commit; raises UserError where git does not know them."""
+    shown = subprocess.run(
+        ["git", "show", f"{commit}:./{PATH.name}"], cwd=PATH.parent, capture_output=True, text=True, check=False
+    )
+    steps = json.loads(shown.stdout).get(name) if shown.returncode == 0 else None
+    if steps is None:
+        raise UserError(
+            f"{PATH.name} has no {name} at {commit[:7]}: pytest -n 0 tests/test_experiments.py --write-results, commit, and run it anew"
+        )
+    return steps
+
+
+def agree(some: Steps, others: Steps) -> bool:
+    """Whether both are the same to 1e-3: the rounding of two small rounds stays below, and a change of the game above."""
+    return len(some) == len(others) and all(
+        one.keys() == other.keys()
+        and all(math.isclose(one[key], other[key], rel_tol=1e-3, abs_tol=1e-5) for key in one)
+        for one, other in zip(some, others, strict=True)
+    )
