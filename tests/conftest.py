@@ -114,6 +114,25 @@ def pytest_configure(config):
         config.option.testrunuid = config.option.testrunuid or RUN
 
 
+# Files that take long begin first, so that both processes end together.
+LONG = (
+    "experiments",
+    "processes",
+    "populations",
+    "speed",
+    "loop",
+    "devices",
+    "precision",
+    "commands_evaluate",
+    "faults",
+)
+
+
+def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}": i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+
+
 def pytest_addoption(parser):
     parser.addoption("--write-results", action="store_true", help="keep what the tests measure in experiments/results")
 

@@ -223,9 +223,7 @@ def test_other_data_of_the_same_name_is_refused(tmp_path):
                 gan_digits.main(gan_digits.Config(**flags))
 
 
-@pytest.mark.parametrize(
-    "first, then", [((8, False), (1, False)), ((1, False), (8, True)), ((4, True), (2, False)), ((2, True), (4, True))]
-)
+@pytest.mark.parametrize("first, then", [((4, False), (1, False)), ((1, False), (4, True)), ((4, True), (4, False))])
 def test_saved_in_one_layout_resumed_in_another(first, then, exact):
     """In float64, where what devices add up differs by 1e-16: the resumed run is the straight one."""
     count, sharded = zip(first, then, strict=True)

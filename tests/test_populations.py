@@ -78,10 +78,10 @@ def test_a_population_with_sharded_state():
 
 def test_sweep_and_seeds():
     """Member by member the single runs with those values."""
-    many, program, _ = play("MLP, minimax", 1, rounds=2, seeds=2, sweep=("lr=0.1,0.02",))
+    many, program, _ = play("MLP, minimax", 1, rounds=2, seeds=2, sweep=("lr=0.125,0.0625",))
     labels = [one.label for one in program.members]
-    assert labels == ["lr 0.1, seed 0", "lr 0.1, seed 1", "lr 0.02, seed 0", "lr 0.02, seed 1"]
-    for i, (lr, seed) in enumerate([(0.1, 0), (0.1, 1), (0.02, 0), (0.02, 1)]):
+    assert labels == ["lr 0.125, seed 0", "lr 0.125, seed 1", "lr 0.0625, seed 0", "lr 0.0625, seed 1"]
+    for i, (lr, seed) in enumerate([(0.125, 0), (0.125, 1), (0.0625, 0), (0.0625, 1)]):
         alone, _, _ = play("MLP, minimax", 1, rounds=2, seed=seed, lr=lr)
         assert difference(alone, member(many, i)) < EXACT
 
@@ -228,10 +228,10 @@ def test_a_member_that_diverges_is_left_out_and_stays_so(capfd):
     assert len(last) == 2 and result["metrics"]["modes"]["last"] == statistics.fmean(last)
     assert not Path("whole/samples/00000008_seed6.png").exists() and Path("whole/samples/00000008_seed7.png").exists()
 
-    short = dataclasses.replace(CONFIG, workdir="short", log_every=4)
+    short = dataclasses.replace(CONFIG, workdir="short")
 
     def dies(draw):
-        if rows("short"):
+        if len(rows("short")) == 3:
             raise KeyboardInterrupt
         return measure.measure(draw)
 
@@ -303,7 +303,7 @@ def test_mean_std(value, mean, std):
 
 
 def test_games_of_every_kind_run_as_a_population():
-    for name in list(GAMES)[::3]:
+    for name in list(GAMES)[::4]:
         (_, metrics), _, _ = play(name, 2, seeds=2)
         assert all(value.shape == (2,) for value in metrics.values()), name
         assert all(np.isfinite(x).all() for key, x in metrics.items() if not key.startswith("monitor/")), name

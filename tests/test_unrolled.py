@@ -101,6 +101,7 @@ def test_the_gradient_goes_through_the_steps(ahead, tx, warm):
             now = state.replace(disc=state.disc.replace(params=disc))
             return base.gen_loss(params, now, batch, KEY, fake)[0]
 
+        loss, by_hand = jax.jit(loss), jax.jit(by_hand)
         flat, tree = jax.flatten_util.ravel_pytree(state.gen.params)
         np.testing.assert_allclose(loss(state.gen.params), by_hand(state.gen.params), rtol=EXACT)
         along = np.random.default_rng(0).normal(size=flat.shape)

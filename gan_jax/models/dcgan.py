@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, halvings, leaky_relu, require_label
+from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, halvings, leaky_relu, precision, require_label
 from gan_jax.types import Array, at_least_float32
 
 
@@ -22,7 +22,7 @@ def _batch_norm(train: bool, dtype: Any) -> nn.BatchNorm:
     def init_around_one(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
         return 1 + dcgan_init(key, shape, dtype)
 
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=init_around_one, dtype=dtype)
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=init_around_one, **precision(dtype))
 
 
 def sides(height: int, width: int) -> list[tuple[int, int]]:
@@ -58,9 +58,11 @@ class Generator(nn.Module):
         height, width, channels = self.shape
         smallest, *larger = reversed(sides(height, width))
         if label is not None:
-            z = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1], dtype=self.dtype)(label)], axis=-1)  # [b 2z]
+            z = jnp.concatenate(
+                [z, nn.Embed(self.classes, z.shape[-1], **precision(self.dtype))(label)], axis=-1
+            )  # [b 2z]
         base = (*smallest, self.width << (len(larger) - 1))
-        dense = functools.partial(nn.Dense, kernel_init=dcgan_init, dtype=self.dtype)
+        dense = functools.partial(nn.Dense, kernel_init=dcgan_init, **precision(self.dtype))
         x = dense(base[0] * base[1] * base[2], use_bias=not self.batch_norm)(z)
         x = x.reshape(-1, *base)  # [b hwc] -> [b h w c]
         for i, (high, wide) in enumerate(larger):
@@ -68,7 +70,9 @@ class Generator(nn.Module):
             x = nn.relu(_batch_norm(train, self.dtype)(x) if self.batch_norm else x)
             features = channels if last else self.width << (len(larger) - 2 - i)
             use_bias = not self.batch_norm or last
-            x = ConvTranspose(features, (4, 4), (2, 2), use_bias=use_bias, kernel_init=dcgan_init, dtype=self.dtype)(x)
+            x = ConvTranspose(
+                features, (4, 4), (2, 2), use_bias=use_bias, kernel_init=dcgan_init, **precision(self.dtype)
+            )(x)
             x = x[:, :high, :wide]  # 4 -> 8 -> 7
         return jnp.tanh(at_least_float32(x))
 
@@ -103,12 +107,14 @@ class Discriminator(nn.Module):
             )
         height, width = x.shape[1:3]
         if label is not None:
-            plane = nn.Embed(self.classes, height * width, dtype=self.dtype)(label)  # [b hw]
+            plane = nn.Embed(self.classes, height * width, **precision(self.dtype))(label)  # [b hw]
             x = jnp.concatenate([x, plane.reshape(-1, height, width, 1)], axis=-1)
         for down in range(len(sides(height, width)) - 1):
             norm = self.batch_norm and down > 0
-            x = Conv(self.width << down, (4, 4), (2, 2), use_bias=not norm, kernel_init=dcgan_init, dtype=self.dtype)(x)
+            x = Conv(
+                self.width << down, (4, 4), (2, 2), use_bias=not norm, kernel_init=dcgan_init, **precision(self.dtype)
+            )(x)
             x = leaky_relu(_batch_norm(train, self.dtype)(x) if norm else x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = x.reshape(x.shape[0], -1)  # [b h w c] -> [b hwc]
-        return at_least_float32(nn.Dense(1, kernel_init=dcgan_init, dtype=self.dtype)(x)[:, 0])  # [b 1] -> [b]
+        return at_least_float32(nn.Dense(1, kernel_init=dcgan_init, **precision(self.dtype))(x)[:, 0])  # [b 1] -> [b]

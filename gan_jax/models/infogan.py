@@ -9,13 +9,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, halvings, leaky_relu
+from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, halvings, leaky_relu, precision
 from gan_jax.types import Array, at_least_float32
 
 
 def _parts(train: bool, dtype: Any) -> tuple[Any, Any]:
-    dense = functools.partial(nn.Dense, kernel_init=dcgan_init, dtype=dtype)
-    return dense, functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=dtype)
+    dense = functools.partial(nn.Dense, kernel_init=dcgan_init, **precision(dtype))
+    return dense, functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, **precision(dtype))
 
 
 class Generator(nn.Module):
@@ -43,7 +43,7 @@ class Generator(nn.Module):
         x = nn.relu(norm()(dense(16 * self.width)(x)))
         x = nn.relu(norm()(dense(height // 4 * (width // 4) * 2 * self.width)(x)))
         x = x.reshape(-1, height // 4, width // 4, 2 * self.width)  # [b hwc] -> [b h w c]
-        up = functools.partial(ConvTranspose, kernel_init=dcgan_init, dtype=self.dtype)
+        up = functools.partial(ConvTranspose, kernel_init=dcgan_init, **precision(self.dtype))
         x = nn.relu(norm()(up(self.width, (4, 4), (2, 2))(x)))
         return jnp.tanh(at_least_float32(up(channels, (4, 4), (2, 2))(x)))
 
@@ -70,7 +70,7 @@ class Discriminator(nn.Module):
     ) -> tuple[Float[Array, " b"], Float[Array, "b codes"], Float[Array, "b k"]]:
         halvings(x.shape[1], x.shape[2], "InfoGAN")
         dense, norm = _parts(train, self.dtype)
-        conv = functools.partial(Conv, kernel_init=dcgan_init, dtype=self.dtype)
+        conv = functools.partial(Conv, kernel_init=dcgan_init, **precision(self.dtype))
         x = leaky_relu(conv(self.width, (4, 4), (2, 2))(x))
         x = leaky_relu(norm()(conv(2 * self.width, (4, 4), (2, 2))(x)))
         x = leaky_relu(norm()(dense(16 * self.width)(x.reshape(x.shape[0], -1))))  # [b h w c] -> [b hwc] -> [b d]

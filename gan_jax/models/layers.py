@@ -19,6 +19,11 @@ leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)  # of the DCGA
 dcgan_init = nn.initializers.normal(0.02)  # of the DCGAN paper, arXiv:1511.06434, section 4
 
 
+def precision(dtype: Any) -> dict[str, Any]:
+    """Returns the arguments of a linen layer that computes in `dtype`: its parameters are float32, or float64 with it."""
+    return {"dtype": dtype, "param_dtype": jnp.promote_types(dtype, jnp.float32)}
+
+
 # Equal to nn.Conv in parameters, names and numerics.
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv_general_dilated)
 
@@ -34,10 +39,13 @@ class ConvTranspose(nn.Module):
     use_bias: bool = True
     kernel_init: Callable = nn.initializers.lecun_normal()
     dtype: Any = None
+    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
+        kernel = self.param(
+            "kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features), self.param_dtype
+        )
         x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
         if jax.default_backend() == "cpu":
             outputs = x.shape[1:-1]
@@ -57,7 +65,7 @@ class ConvTranspose(nn.Module):
             x = lax.conv_transpose(x, kernel, self.strides, "SAME", dimension_numbers=channels_last(x.ndim - 2))
         if not self.use_bias:
             return x
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype).astype(x.dtype)
         return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
@@ -68,10 +76,13 @@ class _Conv3x3(nn.Module):
     use_bias: bool = True
     kernel_init: Callable = nn.initializers.lecun_normal()
     dtype: Any = None
+    param_dtype: Any = jnp.float32
 
     def parameters(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else jnp.zeros(1)
+        kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.features), self.param_dtype)
+        bias = jnp.zeros(1, self.param_dtype)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         return x, kernel, bias.reshape(1, 1, 1, -1)
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.models.layers import dcgan_init, require_label
+from gan_jax.models.layers import dcgan_init, precision, require_label
 from gan_jax.types import Array, at_least_float32
 
 
@@ -31,10 +31,10 @@ class Generator(nn.Module):
         require_label(label, 0, "maxout.Generator")
         x = z
         for _ in range(4):
-            x = nn.Dense(self.width, use_bias=False, kernel_init=dcgan_init, dtype=self.dtype)(x)
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.95, epsilon=1e-4, dtype=self.dtype)(x)
+            x = nn.Dense(self.width, use_bias=False, kernel_init=dcgan_init, **precision(self.dtype))(x)
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.95, epsilon=1e-4, **precision(self.dtype))(x)
             x = nn.relu(x)
-        return at_least_float32(nn.Dense(self.shape[0], kernel_init=dcgan_init, dtype=self.dtype)(x))
+        return at_least_float32(nn.Dense(self.shape[0], kernel_init=dcgan_init, **precision(self.dtype))(x))
 
 
 class Discriminator(nn.Module):
@@ -56,7 +56,7 @@ class Discriminator(nn.Module):
         require_label(label, 0, "maxout.Discriminator")
         for _ in range(3):
             x = Maxout(self.width, self.pieces, self.dtype)(x)
-        return at_least_float32(nn.Dense(1, kernel_init=dcgan_init, dtype=self.dtype)(x)[:, 0])  # [b 1] -> [b]
+        return at_least_float32(nn.Dense(1, kernel_init=dcgan_init, **precision(self.dtype))(x)[:, 0])  # [b 1] -> [b]
 
 
 class Maxout(nn.Module):
@@ -70,5 +70,5 @@ class Maxout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b d"]:
-        x = nn.Dense(self.features * self.pieces, kernel_init=dcgan_init, dtype=self.dtype)(x)
+        x = nn.Dense(self.features * self.pieces, kernel_init=dcgan_init, **precision(self.dtype))(x)
         return jnp.max(x.reshape(-1, self.features, self.pieces), -1)  # [b features*pieces] -> [b features]

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.models.layers import require_label
+from gan_jax.models.layers import precision, require_label
 from gan_jax.types import Array, at_least_float32
 
 
@@ -37,13 +37,15 @@ class Generator(nn.Module):
         require_label(label, self.classes, "mlp.Generator")
         x = z
         if label is not None:
-            x = jnp.concatenate([z, nn.Embed(self.classes, z.shape[-1], dtype=self.dtype)(label)], axis=-1)  # [b 2z]
+            x = jnp.concatenate(
+                [z, nn.Embed(self.classes, z.shape[-1], **precision(self.dtype))(label)], axis=-1
+            )  # [b 2z]
         for width in self.widths:
-            x = nn.Dense(width, use_bias=not self.batch_norm, dtype=self.dtype)(x)
+            x = nn.Dense(width, use_bias=not self.batch_norm, **precision(self.dtype))(x)
             if self.batch_norm:
-                x = nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(x)
+                x = nn.BatchNorm(use_running_average=not train, **precision(self.dtype))(x)
             x = self.activation(x)
-        x = at_least_float32(nn.Dense(math.prod(self.shape), dtype=self.dtype)(x))
+        x = at_least_float32(nn.Dense(math.prod(self.shape), **precision(self.dtype))(x))
         x = x.reshape(-1, *self.shape)  # [b d] -> [b *shape]
         return self.last(x) if self.last else x
 
@@ -70,8 +72,8 @@ class Discriminator(nn.Module):
         require_label(label, self.classes, "mlp.Discriminator")
         x = x.reshape(x.shape[0], -1)  # [b *shape] -> [b d]
         if label is not None:
-            x = jnp.concatenate([x, nn.Embed(self.classes, 64, dtype=self.dtype)(label)], axis=-1)
+            x = jnp.concatenate([x, nn.Embed(self.classes, 64, **precision(self.dtype))(label)], axis=-1)
         for width in self.widths:
-            x = self.activation(nn.Dense(width, dtype=self.dtype)(x))
+            x = self.activation(nn.Dense(width, **precision(self.dtype))(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return at_least_float32(nn.Dense(1, dtype=self.dtype)(x)[:, 0])  # [b 1] -> [b]
+        return at_least_float32(nn.Dense(1, **precision(self.dtype))(x)[:, 0])  # [b 1] -> [b]

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.models.layers import leaky_relu, require_label
+from gan_jax.models.layers import leaky_relu, precision, require_label
 from gan_jax.types import Array, at_least_float32
 
 
@@ -36,7 +36,7 @@ class Generator(nn.Module):
     ) -> Float[Array, "b *shape"]:
         require_label(label, 0, "residual.Generator")
         x = _trunk(z, self.width, self.blocks, self.dtype)
-        x = nn.Dense(math.prod(self.shape), dtype=self.dtype)(x)
+        x = nn.Dense(math.prod(self.shape), **precision(self.dtype))(x)
         return at_least_float32(x.reshape(-1, *self.shape))  # [b d] -> [b *shape]
 
 
@@ -59,13 +59,13 @@ class Discriminator(nn.Module):
     ) -> Float[Array, " b"]:
         require_label(label, 0, "residual.Discriminator")
         x = _trunk(x.reshape(x.shape[0], -1), self.width, self.blocks, self.dtype)  # [b *shape] -> [b d]
-        return at_least_float32(nn.Dense(1, dtype=self.dtype)(x)[:, 0])  # [b 1] -> [b]
+        return at_least_float32(nn.Dense(1, **precision(self.dtype))(x)[:, 0])  # [b 1] -> [b]
 
 
 def _trunk(x: Array, width: int, blocks: int, dtype: Any) -> jax.Array:
     """[b d] -> [b width]; to be called in the compact method of a module."""
-    x = nn.Dense(width, dtype=dtype)(x)
+    x = nn.Dense(width, **precision(dtype))(x)
     for _ in range(blocks):
-        inner = nn.Dense(width, kernel_init=nn.initializers.he_normal(), dtype=dtype)(leaky_relu(x))
-        x = x + nn.Dense(width, kernel_init=nn.initializers.zeros, dtype=dtype)(leaky_relu(inner))
+        inner = nn.Dense(width, kernel_init=nn.initializers.he_normal(), **precision(dtype))(leaky_relu(x))
+        x = x + nn.Dense(width, kernel_init=nn.initializers.zeros, **precision(dtype))(leaky_relu(inner))
     return leaky_relu(x)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.models.layers import Conv, ConvDown, ConvUp, halvings, require_label
+from gan_jax.models.layers import Conv, ConvDown, ConvUp, halvings, precision, require_label
 from gan_jax.types import Array, at_least_float32
 
 he = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
@@ -39,9 +39,9 @@ class UpBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=self.dtype)
+        norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, **precision(self.dtype))
         # Without biases: the next norm, or the last one, would cancel them.
-        options = {"use_bias": False, "dtype": self.dtype}
+        options = {"use_bias": False, **precision(self.dtype)}
         y = ConvUp(self.width, kernel_init=he, **options)(nn.relu(norm()(x)))
         y = Conv(self.width, (3, 3), kernel_init=he, **options)(nn.relu(norm()(y)))
         return y + _double(Conv(self.width, (1, 1), kernel_init=glorot, **options)(x))
@@ -61,13 +61,19 @@ class DownBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         def apply(layer: nn.Module, x: jax.Array) -> jax.Array:
-            return nn.SpectralNorm(layer)(x, update_stats=train) if self.spectral_norm else layer(x)
+            return (
+                nn.SpectralNorm(layer, param_dtype=layer.param_dtype)(x, update_stats=train)
+                if self.spectral_norm
+                else layer(x)
+            )
 
-        options = {"kernel_init": he, "dtype": self.dtype}
+        options = {"kernel_init": he, **precision(self.dtype)}
         y = apply(Conv(self.width, (3, 3), **options), x if self.first else nn.relu(x))
         y = apply(ConvDown(self.width, **options) if self.down else Conv(self.width, (3, 3), **options), nn.relu(y))
         if self.down or x.shape[-1] != self.width:
-            x = apply(Conv(self.width, (1, 1), kernel_init=glorot, dtype=self.dtype), _halve(x) if self.down else x)
+            x = apply(
+                Conv(self.width, (1, 1), kernel_init=glorot, **precision(self.dtype)), _halve(x) if self.down else x
+            )
         return y + x
 
 
@@ -94,11 +100,11 @@ class Generator(nn.Module):
         ups = halvings(height, width, "the ResNet")
         block = _block(UpBlock, self.remat)
         base = (height >> ups, width >> ups, self.width)
-        x = nn.Dense(base[0] * base[1] * base[2], kernel_init=glorot, dtype=self.dtype)(z).reshape(-1, *base)
+        x = nn.Dense(base[0] * base[1] * base[2], kernel_init=glorot, **precision(self.dtype))(z).reshape(-1, *base)
         for up in range(ups):
             x = block(self.width, self.dtype, name=f"block_{up}")(x, train)
-        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=self.dtype)(x))
-        return jnp.tanh(at_least_float32(Conv(channels, (3, 3), kernel_init=glorot, dtype=self.dtype)(x)))
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9, **precision(self.dtype))(x))
+        return jnp.tanh(at_least_float32(Conv(channels, (3, 3), kernel_init=glorot, **precision(self.dtype))(x)))
 
 
 class Discriminator(nn.Module):
@@ -128,8 +134,12 @@ class Discriminator(nn.Module):
             x = block(self.width, i < 2, i == 0, self.spectral_norm, self.dtype, name=f"block_{i}")(x, train)
         x = at_least_float32(nn.relu(x))
         x = x.sum((1, 2)) if self.spectral_norm else x.mean((1, 2))  # [b h w c] -> [b c]
-        dense = nn.Dense(1, kernel_init=glorot)
-        x = nn.SpectralNorm(dense)(x, update_stats=train) if self.spectral_norm else dense(x)
+        dense = nn.Dense(1, kernel_init=glorot, param_dtype=precision(self.dtype)["param_dtype"])
+        x = (
+            nn.SpectralNorm(dense, param_dtype=dense.param_dtype)(x, update_stats=train)
+            if self.spectral_norm
+            else dense(x)
+        )
         return x[:, 0]  # [b 1] -> [b]
 
 

@@ -12,14 +12,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, require_label
+from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, precision, require_label
 from gan_jax.types import Array, at_least_float32
 
 _leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.3)
 
 
 def _norm(train: bool, dtype: Any) -> nn.BatchNorm:
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=dtype)
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, **precision(dtype))
 
 
 class Generator(nn.Module):
@@ -40,13 +40,13 @@ class Generator(nn.Module):
         *sides, channels = self.shape
         sizes = [[-(-side // 2**halved) for side in sides] for halved in (2, 1, 0)]
         base = [-(-side // 8) for side in sides]
-        x = nn.Dense(base[0] * base[1] * 64, kernel_init=dcgan_init, dtype=self.dtype)(z)
+        x = nn.Dense(base[0] * base[1] * 64, kernel_init=dcgan_init, **precision(self.dtype))(z)
         x = nn.relu(_norm(train, self.dtype)(x.reshape(-1, *base, 64)))  # [b hw64] -> [b h w 64]
         for features, (h, w) in zip((32, 16, 8), sizes, strict=True):
-            x = ConvTranspose(features, (3, 3), (2, 2), kernel_init=dcgan_init, dtype=self.dtype)(x)
+            x = ConvTranspose(features, (3, 3), (2, 2), kernel_init=dcgan_init, **precision(self.dtype))(x)
             x = x[:, -h:, -w:]  # for an odd side: the transpose of the convolution that halves it, rounded up
             x = nn.relu(_norm(train, self.dtype)(x))
-        x = Conv(channels, (3, 3), kernel_init=dcgan_init, dtype=self.dtype)(x)
+        x = Conv(channels, (3, 3), kernel_init=dcgan_init, **precision(self.dtype))(x)
         return jnp.tanh(at_least_float32(x))
 
 
@@ -68,7 +68,7 @@ class Discriminator(nn.Module):
     ) -> Float[Array, " b"]:
         require_label(label, 0, "tiny.Discriminator")
         for doubled in range(3):
-            x = Conv(self.width << doubled, (3, 3), (2, 2), kernel_init=dcgan_init, dtype=self.dtype)(x)
+            x = Conv(self.width << doubled, (3, 3), (2, 2), kernel_init=dcgan_init, **precision(self.dtype))(x)
             x = _leaky_relu(_norm(train, self.dtype)(x))
         x = x.reshape(x.shape[0], -1)  # [b h w c] -> [b hwc]
-        return at_least_float32(nn.Dense(1, kernel_init=dcgan_init, dtype=self.dtype)(x)[:, 0])  # [b 1] -> [b]
+        return at_least_float32(nn.Dense(1, kernel_init=dcgan_init, **precision(self.dtype))(x)[:, 0])  # [b 1] -> [b]

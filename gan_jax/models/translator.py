@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, leaky_relu
+from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, leaky_relu, precision
 from gan_jax.types import Array, UserError, at_least_float32
 
 
@@ -37,13 +37,13 @@ class Translator(nn.Module):
                 f"a translator halves both sides, and the images are {x.shape[1]}x{x.shape[2]}: give --size, even"
             )
         channels = x.shape[-1]
-        conv = functools.partial(Conv, kernel_init=dcgan_init, dtype=self.dtype)
+        conv = functools.partial(Conv, kernel_init=dcgan_init, **precision(self.dtype))
         x = nn.relu(_norm(conv(self.width, (3, 3))(x), self.dtype))
         x = nn.relu(_norm(conv(2 * self.width, (3, 3), (2, 2))(x), self.dtype))
         for _ in range(self.blocks):
             y = nn.relu(_norm(conv(2 * self.width, (3, 3))(x), self.dtype))
             x = x + _norm(conv(2 * self.width, (3, 3))(y), self.dtype)
-        up = ConvTranspose(self.width, (4, 4), (2, 2), kernel_init=dcgan_init, dtype=self.dtype)
+        up = ConvTranspose(self.width, (4, 4), (2, 2), kernel_init=dcgan_init, **precision(self.dtype))
         x = nn.relu(_norm(up(x), self.dtype))
         return jnp.tanh(at_least_float32(conv(channels, (3, 3))(x)))
 
@@ -62,7 +62,7 @@ class Patches(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b hh ww"]:
-        conv = functools.partial(Conv, kernel_init=dcgan_init, dtype=self.dtype)
+        conv = functools.partial(Conv, kernel_init=dcgan_init, **precision(self.dtype))
         x = leaky_relu(conv(self.width, (4, 4), (2, 2))(x))
         x = leaky_relu(_norm(conv(2 * self.width, (3, 3))(x), self.dtype))
         return at_least_float32(conv(1, (1, 1))(x)[..., 0])  # [b h w 1] -> [b h w]
