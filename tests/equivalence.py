@@ -23,6 +23,7 @@ from gan_jax.games.info import info
 from gan_jax.models import dcgan, infogan, mlp
 from gan_jax.models.translator import Patches, Translator
 from gan_jax.optim import clip_weights
+from gan_jax.system import processes
 from gan_jax.system.mesh import make
 from gan_jax.system.numerics import arithmetic
 from gan_jax.training.program import Program
@@ -169,7 +170,7 @@ def collectives(text):
 
 if __name__ == "__main__":
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    jax.distributed.initialize(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    processes.initialize(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     leaves = {name: jax.tree.leaves(play(name, 0)[0]) for name in sys.argv[5:]}
     if jax.process_index() == 0:
         np.savez(sys.argv[4], **{f"{name}|{i}": x for name in leaves for i, x in enumerate(leaves[name])})

@@ -11,6 +11,7 @@ import numpy as np
 
 from gan_jax.data.ondisk import OnDisk, ahead, grain_module
 from gan_jax.data.shuffle import epoch_index
+from gan_jax.system import mesh
 from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError
 
 # Folded into the key, so that no other draws use the same bits: a run folds its steps into the same key, and never
@@ -63,7 +64,8 @@ def source(
 
     def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:
         if resident:
-            chosen = _index(key, step, rows, size)
+            # On every device all of them: split, the walk of each row would be waited for by all devices.
+            chosen = mesh.gather(_index(key, step, rows, size))
             # Outside of a compiled step the arrays are on the host.
             fetched = {name: array[chosen] for name, array in fetched.items()}
         image = fetched["image"]

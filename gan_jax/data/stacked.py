@@ -6,6 +6,7 @@ import numpy as np
 
 from gan_jax.data.ondisk import OnDisk, digest_of
 from gan_jax.data.shuffle import epoch_index
+from gan_jax.system import mesh
 from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError, spec_of
 
 # Folded into the key, so that triples are not drawn from the same bits as the latents of a run.
@@ -44,7 +45,7 @@ def stacked(digits: ImageSet, rows: int, seed: int, *, count: int = 0) -> Source
         if count:
             bits = jax.random.bits(jax.random.fold_in(key, ORDER), (2,), jnp.uint32)
             position = jnp.asarray(step).astype(jnp.uint32) * jnp.uint32(rows) + jnp.arange(rows, dtype=jnp.uint32)
-            chosen = fetched["triples"][epoch_index(bits, position, count)]  # [b 3]
+            chosen = fetched["triples"][mesh.gather(epoch_index(bits, position, count))]  # [b 3]
         else:
             draw = jax.random.fold_in(jax.random.fold_in(key, DRAW), step)
             chosen = jax.random.randint(draw, (rows, 3), 0, size, jnp.int32)

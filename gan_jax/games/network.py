@@ -52,7 +52,7 @@ def logit_metrics(real: Array, fake: Array) -> Metrics:
     # One reduction for both means, one for both accuracies: over devices each reduction is a message.
     real_mean, fake_mean = _means(real, fake)
     middle = (real_mean + fake_mean) / 2
-    real_accuracy, fake_accuracy = _means(real > middle, fake < middle)
+    real_accuracy, fake_accuracy = _means((real > middle).astype(middle.dtype), (fake < middle).astype(middle.dtype))
     return {
         "disc/real": real_mean,
         "disc/fake": fake_mean,

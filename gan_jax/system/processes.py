@@ -30,7 +30,8 @@ def several(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def initialize(coordinator: str = "", num_processes: int = 0, process_id: int = -1) -> None:
-    """Joins this process to the others of the run; must be called before any other use of JAX.
+    """Joins this process to the others of the run; must be called before any other use of JAX. On CPUs it turns the cache
+    of compiled programs off.
 
     Does nothing for a process that is alone. Raises UserError where the others cannot be reached.
     """
@@ -48,6 +49,10 @@ def initialize(coordinator: str = "", num_processes: int = 0, process_id: int = 
         raise UserError(
             f"the {num_processes or ''} processes of the run cannot meet by {where}: {str(error).splitlines()[0]}"
         ) from error
+    if jax.default_backend() == "cpu":
+        # A program that XLA:CPU loads from the cache runs its collectives in no fixed order, other than one that it has
+        # compiled itself: processes then take one message for another, and abort (jaxlib 0.10.2), or worse.
+        jax.config.update("jax_enable_compilation_cache", False)
 
 
 def peer_lost(error: BaseException | None) -> bool:
