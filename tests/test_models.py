@@ -22,8 +22,7 @@ def networks(kind, shape, classes, batch_norm, dropout):
         gen = dcgan.Generator(shape, 8, batch_norm, classes)
         return gen, dcgan.Discriminator(8, batch_norm, dropout, classes)
     if kind.startswith("resnet"):
-        remat = kind.endswith("remat")
-        return resnet.Generator(shape, 8, remat=remat), resnet.Discriminator(8, "sn" in kind, remat=remat)
+        return resnet.Generator(shape, 4), resnet.Discriminator(4, "sn" in kind)
     if kind == "residual":
         return residual_mlp.Generator(shape, 8, 2), residual_mlp.Discriminator(8, 2)
     gen = mlp.Generator(shape, (8, 8), leaky_relu, batch_norm=batch_norm, classes=classes)
@@ -42,7 +41,6 @@ TABLE = [
     ("dcgan", (4, 4, 2), 0, True, 0.0),
     ("resnet", (8, 8, 1), 0, True, 0.0),
     ("resnet sn", (8, 12, 3), 0, True, 0.0),
-    ("resnet sn remat", (8, 8, 3), 0, True, 0.0),
     ("mlp", (8, 8, 1), 0, False, 0.3),
     ("mlp", (28, 28, 1), CLASSES, True, 0.0),
     ("mlp", (12, 20, 1), 0, True, 0.0),
