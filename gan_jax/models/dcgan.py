@@ -62,7 +62,7 @@ class Generator(nn.Module):
                 [z, nn.Embed(self.classes, z.shape[-1], **precision(self.dtype))(label)], axis=-1
             )  # [b 2z]
         base = (*smallest, self.width << (len(larger) - 1))
-        dense = functools.partial(nn.Dense, kernel_init=dcgan_init, **precision(self.dtype))
+        dense: Any = functools.partial(nn.Dense, kernel_init=dcgan_init, **precision(self.dtype))
         x = dense(base[0] * base[1] * base[2], use_bias=not self.batch_norm)(z)
         x = x.reshape(-1, *base)  # [b hwc] -> [b h w c]
         for i, (high, wide) in enumerate(larger):

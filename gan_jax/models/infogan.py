@@ -43,7 +43,7 @@ class Generator(nn.Module):
         x = nn.relu(norm()(dense(16 * self.width)(x)))
         x = nn.relu(norm()(dense(height // 4 * (width // 4) * 2 * self.width)(x)))
         x = x.reshape(-1, height // 4, width // 4, 2 * self.width)  # [b hwc] -> [b h w c]
-        up = functools.partial(ConvTranspose, kernel_init=dcgan_init, **precision(self.dtype))
+        up: Any = functools.partial(ConvTranspose, kernel_init=dcgan_init, **precision(self.dtype))
         x = nn.relu(norm()(up(self.width, (4, 4), (2, 2))(x)))
         return jnp.tanh(at_least_float32(up(channels, (4, 4), (2, 2))(x)))
 
