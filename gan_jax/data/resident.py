@@ -64,7 +64,7 @@ def source(
 
     def batch(fetched: PyTree, key: Key, step: jax.Array) -> Batch:
         if resident:
-            # On every device all of them: split, the walk of each row would be waited for by all devices.
+            # Replicated: a walk that is split over devices would need a message between them in each of its turns.
             chosen = mesh.gather(_index(key, step, rows, size))
             # Outside of a compiled step the arrays are on the host.
             fetched = {name: array[chosen] for name, array in fetched.items()}
