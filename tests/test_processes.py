@@ -10,12 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import experiments
 import gan_jax
 from gan_jax.system import processes
+from gan_jax.types import UserError
 from gan_jax.workdir.log import read_rows
 
 ROOT = str(Path(experiments.__file__).parents[1])
@@ -195,6 +197,14 @@ def test_a_mistake_is_told_once():
 )
 def test_a_launcher_is_recognised(environment, several):
     assert processes.several(environment) == several
+
+
+def test_processes_that_keep_compiled_programs_are_refused(monkeypatch):
+    """As those of a program that has joined them by itself: what is loaded from the cache would mix its messages up."""
+    processes.require_uncached()
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="set JAX_ENABLE_COMPILATION_CACHE=false"):
+        processes.require_uncached()
 
 
 def test_slurm_starts_several_by_itself():

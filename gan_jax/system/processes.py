@@ -55,6 +55,17 @@ def initialize(coordinator: str = "", num_processes: int = 0, process_id: int = 
         jax.config.update("jax_enable_compilation_cache", False)
 
 
+def require_uncached() -> None:
+    """Raises UserError where several processes on CPUs keep compiled programs: `initialize` turns that off, and a program
+    that has joined its processes by itself must.
+    """
+    on = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if on and jax.process_count() > 1 and jax.default_backend() == "cpu":
+        raise UserError(
+            "several processes on CPUs cannot keep compiled programs, whose collectives would run out of order: set JAX_ENABLE_COMPILATION_CACHE=false"
+        )
+
+
 def peer_lost(error: BaseException | None) -> bool:
     """Returns whether an error is of the kind that a process meets when another process of the run has ended."""
     if jax.process_count() == 1:

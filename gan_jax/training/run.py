@@ -39,6 +39,7 @@ def run(config: Run, build: Build, setup: Setup) -> game.State:
     ValueError for a source that does not fit the recipe, and a game that does not keep to its contract. Raises
     WriteError where the end of the run could not be saved.
     """
+    processes.require_uncached()
     with arithmetic(config.precision, config.matmul_precision):
         return _run(config, build, setup)
 
