@@ -3,14 +3,20 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rounding import float32
 
 from gan_jax import game
 
 RNG = np.random.default_rng(0)
 
 
-def close(got, expected, rtol=1e-5):
-    """Equal trees, each leaf to `rtol` of its own largest entry: single entries may be sums that cancel."""
+SUMS = float32(160)
+
+
+def close(got, expected, rtol=SUMS):
+    """Equal trees, each leaf to `rtol` of its own largest entry: single entries may be sums that cancel. In float32 these
+    are sums of at most 160 products of comparable size.
+    """
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     for path, leaf in jax.tree.leaves_with_path(expected):
         other = dict(jax.tree.leaves_with_path(got))[path]
@@ -38,8 +44,8 @@ def orders(layer, x):
 
 
 def same(ours, theirs, x):
-    """Parameters from one key, values and gradients; in float32, for what is chosen by that type. What is summed there, up
-    to 1,024 products each rounded by 6e-8, is compared to 160 roundings of the largest entry.
+    """Parameters from one key, values and gradients; in float32, for what is chosen by that type: sums of up to 1,024
+    products, whose roundings hardly ever have one sign (160 of them are five standard deviations).
     """
     params, expected = (layer.init(jax.random.key(3), x) for layer in (ours, theirs))
     assert jax.tree.structure(params) == jax.tree.structure(expected)

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from rounding import float32
 
 from gan_jax import data
 from gan_jax.data.validate import image_set
@@ -41,7 +42,8 @@ def test_every_value_is_the_metrics_of_the_features_it_says():
             "inception_score": inception_score.inception_score(logits).mean,
             **precision_recall.prdc(reference[:300], own),
         }
-        assert {name: pick(found[f"{name}_classifier"]) for name in expected} == pytest.approx(expected, rel=1e-6)
+        # features are of the same program; what is made of them is float64
+        assert {name: pick(found[f"{name}_classifier"]) for name in expected} == pytest.approx(expected, rel=float32(4))
     assert found["collapsed"].value == 0.0
     how = found["frechet_classifier"].protocol
     assert how["network_weights"] == classifier.trained(DIGITS, 40).digest
@@ -58,7 +60,7 @@ def test_a_test_split_stands_in_for_the_floor():
     rows = np.random.default_rng(0).permutation(897)[:200]
     expected = frechet.frechet(pixels(train.images)[0], pixels(test.images[rows])[0])
     record = found["frechet_pixels"]
-    assert record.protocol["floor"] == pytest.approx(expected, rel=1e-6)
+    assert record.protocol["floor"] == pytest.approx(expected, rel=float32(4))
     assert record.protocol["real"] == 900 and record.protocol["real_split"] == "train"
 
 
@@ -212,7 +214,8 @@ def test_a_classifier_learns_and_is_the_same_the_next_time():
     found, logits = learnt(DIGITS.images[:7])
     other, _ = learnt(some(7))
     assert found.shape == (7, 128) and logits.shape == (7, 10)
-    np.testing.assert_allclose(found, other, rtol=1e-4, atol=1e-4)
+    # Batches of one row and of seven: sums of up to 3,200 products of features up to 10.
+    np.testing.assert_allclose(found, other, rtol=0, atol=float32(3_200, size=10))
     (path,) = cache.root().glob("arrays/classifier-*.npz")
     path.unlink()
     assert classifier.trained(DIGITS, 400).digest == learnt.digest  # trained anew: the same bits

@@ -8,6 +8,7 @@ import optax
 import pytest
 from comparing import begin
 from equivalence import EXACT, difference
+from rounding import float32
 
 from gan_jax import game, losses, penalties
 from gan_jax.game import Game
@@ -80,10 +81,13 @@ def test_bilinear_game_moves_as_the_closed_form_says(sigma, simultaneous):
         state, _ = play(bilinear(sigma), optax.sgd(1.0), batch, steps, simultaneous=simultaneous)
         now = float(state.gen.params["x"]), float(state.disc.params["y"])
         if simultaneous:
-            np.testing.assert_allclose(now[0] ** 2 + now[1] ** 2, (1 + sigma**2) ** steps, rtol=1e-4)
+            np.testing.assert_allclose(now[0] ** 2 + now[1] ** 2, (1 + sigma**2) ** steps, rtol=float32(10 * steps))
         else:  # D first, then G against the new D: y += s x, x -= s y
             np.testing.assert_allclose(
-                now[0] ** 2 + now[1] ** 2 + sigma * now[0] * now[1], x**2 + y**2 + sigma * x * y, rtol=1e-4
+                now[0] ** 2 + now[1] ** 2 + sigma * now[0] * now[1],
+                x**2 + y**2 + sigma * x * y,
+                rtol=0,
+                atol=float32(10 * steps, size=4),
             )
 
 
@@ -91,10 +95,12 @@ def test_bilinear_with_more_d_steps():
     """n_disc steps of D against one x: y += n s x."""
     state, _ = play(bilinear(0.5), optax.sgd(1.0), {"image": jnp.zeros((6, 1))}, n_disc=3)
     y = 0.8 + 3 * 0.5 * 0.6
-    np.testing.assert_allclose([state.disc.params["y"], state.gen.params["x"]], [y, 0.6 - 0.5 * y], rtol=1e-6)
+    np.testing.assert_allclose(
+        [state.disc.params["y"], state.gen.params["x"]], [y, 0.6 - 0.5 * y], rtol=0, atol=float32(12, size=2)
+    )
     state, _ = play(bilinear(0.5), optax.sgd(1.0), {"image": jnp.zeros((6, 1))}, n_disc=3, simultaneous=True)
     np.testing.assert_allclose(
-        state.gen.params["x"], 0.6 - 0.5 * (0.8 + 2 * 0.5 * 0.6), rtol=1e-6
+        state.gen.params["x"], 0.6 - 0.5 * (0.8 + 2 * 0.5 * 0.6), rtol=0, atol=float32(12)
     )  # the D before its last step
 
 
@@ -237,7 +243,9 @@ def test_the_average_follows_the_new_parameters_and_statistics(name, decay):
             lambda old, new: d * old + (1 - d) * np.asarray(new), getattr(first.ema, part), getattr(state.gen, part)
         )
         jax.tree.map(
-            lambda e, a: np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-7), expected, getattr(state.ema, part)
+            lambda e, a: np.testing.assert_allclose(a, e, rtol=0, atol=float32(8)),  # entries up to 1
+            expected,
+            getattr(state.ema, part),
         )
     assert jax.tree.leaves(state.ema.stats)
 
@@ -254,12 +262,14 @@ def test_the_average_follows_the_new_parameters_and_statistics(name, decay):
     ],
 )
 def test_half_life(images, batch, ramp_up, step, expected):
-    np.testing.assert_allclose(game.half_life(images, batch, ramp_up)(jnp.int32(step)), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        game.half_life(images, batch, ramp_up)(jnp.int32(step)), expected, rtol=float32(16 * 20)
+    )  # 0.5^20 at most
 
 
 def test_half_life_halves():
     decay = game.half_life(640, 64, ramp_up=None)
-    np.testing.assert_allclose(np.prod([float(decay(jnp.int32(i))) for i in range(10)]), 0.5, rtol=1e-5)
+    np.testing.assert_allclose(np.prod([float(decay(jnp.int32(i))) for i in range(10)]), 0.5, rtol=float32(10 * 8))
     with pytest.raises(ValueError, match="half-life of -1"):
         game.half_life(-1, 64)
 
@@ -297,7 +307,9 @@ def test_samples_are_made_in_evaluation_mode():
     state, _ = play(CONVOLUTIONS, optax.sgd(0.1), IMAGES)
     z = jax.random.normal(KEY, (4, 4))
     alone = np.concatenate([CONVOLUTIONS.sample(state.gen.params, state.gen.stats, z[i : i + 1]) for i in range(4)])
-    np.testing.assert_allclose(alone, CONVOLUTIONS.sample(state.gen.params, state.gen.stats, z), atol=1e-6)
+    np.testing.assert_allclose(
+        alone, CONVOLUTIONS.sample(state.gen.params, state.gen.stats, z), atol=float32(100)
+    )  # sums of up to 64
 
 
 def test_a_penaltys_weight_may_be_a_function_of_the_step():
@@ -313,7 +325,10 @@ def test_a_penaltys_weight_may_be_a_function_of_the_step():
         return float(total), float(metrics["disc/loss"])
 
     falling = optax.linear_schedule(1.0, 0.0, 10)
-    assert disc_loss(falling) == pytest.approx(disc_loss(0.3), rel=1e-6) and disc_loss(falling)[0] > disc_loss(0.0)[0]
+    assert (
+        disc_loss(falling) == pytest.approx(disc_loss(0.3), rel=float32(16))
+        and disc_loss(falling)[0] > disc_loss(0.0)[0]
+    )
 
 
 class _Shift(nn.Module):
@@ -332,7 +347,8 @@ class _Slope(nn.Module):
 @pytest.mark.parametrize("simultaneous", [True, False])
 def test_dirac_gan(gamma, simultaneous):
     """Data at 0, G at theta, D(x) = psi x. Near rest a round multiplies (theta, psi) by a matrix of h, f'(0) = 1/2 and
-    gamma: Mescheder et al. 2018, arXiv:1801.04406, sections 2 and 4.
+    gamma: Mescheder et al. 2018, arXiv:1801.04406, sections 2 and 4. What the matrix leaves out is theta psi / 4 <= 2e-4
+    beside 1/2 in each of a hundred steps of h theta <= 2e-3.
     """
     h, steps = 0.1, 100
     dirac = adversarial(_Shift(), _Slope(), losses.non_saturating(), z_dim=1, penalties=[(gamma / 2, penalties.r1)])
@@ -341,5 +357,7 @@ def test_dirac_gan(gamma, simultaneous):
     gen = np.array([[1, h / 2], [0, 1]])
     matrix = disc + gen - np.eye(2) if simultaneous else gen @ disc
     expected = np.linalg.matrix_power(matrix, steps) @ [0.02, 0.01]
-    np.testing.assert_allclose([state.gen.params["theta"], state.disc.params["psi"]], expected, atol=2e-5)
+    np.testing.assert_allclose(
+        [state.gen.params["theta"], state.disc.params["psi"]], expected, rtol=0, atol=100 * 2e-4 * 2e-3
+    )
     assert (np.abs(np.linalg.eigvals(matrix)).max() < 1 - 1e-9) == (gamma > 0)

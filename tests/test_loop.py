@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from equivalence import EXACT, difference
 from ringrun import play, rows, same, steady
+from rounding import float32
 
 import experiments
 import gan_jax
@@ -327,4 +328,6 @@ def test_tensorboard_has_the_rows(straight):
     events = EventAccumulator("run/tensorboard").Reload()
     logged = {name: [(row["step"], row[name]) for row in rows() if name in row] for name in ("disc/loss", "eval/modes")}
     for name, pairs in logged.items():
-        np.testing.assert_allclose([(event.step, event.value) for event in events.Scalars(name)], pairs, rtol=1e-6)
+        np.testing.assert_allclose(
+            [(event.step, event.value) for event in events.Scalars(name)], pairs, rtol=float32(2)
+        )

@@ -10,6 +10,7 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 from references.data import images
+from rounding import float32
 
 from gan_jax.metrics import sliced
 from gan_jax.metrics import ssim as module
@@ -42,14 +43,14 @@ def test_ssim_is_the_packages(name):
     got, kept = ssim(*IMAGES[name]), KEPT[name]
     np.testing.assert_allclose(got, kept["scikit-image"]["ssim"], rtol=1e-12)
     np.testing.assert_allclose(got, kept["pytorch-msssim"]["ssim_window_float64"], rtol=1e-12)
-    np.testing.assert_allclose(got, kept["pytorch-msssim"]["ssim"], rtol=1e-6)
+    np.testing.assert_allclose(got, kept["pytorch-msssim"]["ssim"], rtol=float32(16))  # its window is float32
 
 
 @pytest.mark.parametrize("name", ["even", "odd"])
 def test_ms_ssim_is_pytorch_msssims(name):
     kept = KEPT[name]["pytorch-msssim"]
     np.testing.assert_allclose(ms_ssim(*IMAGES[name], 5), kept["ms_ssim_window_float64"], rtol=1e-12)
-    np.testing.assert_allclose(ms_ssim(*IMAGES[name], 5), kept["ms_ssim"], rtol=1e-6)
+    np.testing.assert_allclose(ms_ssim(*IMAGES[name], 5), kept["ms_ssim"], rtol=float32(16))
     np.testing.assert_allclose(ms_ssim(*IMAGES[name], 3), kept["ms_ssim_3_scales_window_float64"], rtol=1e-12)
 
 
@@ -109,7 +110,9 @@ def test_uint8_floats_and_devices_agree():
     x, y = noise(3, 32, 32, 3), noise(3, 32, 32, 3, seed=1)
     floats = [z.astype(np.float64) / 127.5 - 1 for z in (x, y)]
     np.testing.assert_allclose(ms_ssim(*floats, 2), ms_ssim(x, y, 2), rtol=1e-12)
-    np.testing.assert_allclose(ms_ssim(*map(jnp.float32, floats), 2), ms_ssim(x, y, 2), rtol=1e-5)
+    np.testing.assert_allclose(
+        ms_ssim(*map(jnp.float32, floats), 2), ms_ssim(x, y, 2), rtol=100 * float32(2)
+    )  # the images are rounded
     assert np.isfinite(ms_ssim(*map(jnp.bfloat16, floats), 2)).all()
     assert ms_ssim(x, y, 2).dtype == np.float64
 
@@ -243,14 +246,17 @@ def transcribed(real, fake, levels, seed):
     [((6, 64, 64, 3), (64, 32, 16)), ((5, 32, 48, 1), (32, 16)), ((4, 28, 28, 1), (28,)), ((3, 16, 17, 2), (16,))],
 )
 def test_patches_are_the_papers(shape, sides, monkeypatch):
+    """In float32: projections of 7 x 7 x 3 entries, and filters of 25 taps twice."""
     real, fake = smooth(*shape), noise(*shape)
     got = patch_sliced_wasserstein(real, fake, 3)
     expected = transcribed(real, fake, len(sides), 3)
     assert list(got) == [*map(str, sides), "mean"]
-    np.testing.assert_allclose([got[str(side)] for side in sides], expected, rtol=2e-5)
-    np.testing.assert_allclose(got["mean"], np.mean(expected), rtol=2e-5)
+    np.testing.assert_allclose([got[str(side)] for side in sides], expected, rtol=float32(147 + 2 * 64))
+    np.testing.assert_allclose(got["mean"], np.mean(expected), rtol=float32(147 + 2 * 64))
     monkeypatch.setattr(sliced, "ENTRIES", 2 * real[0].size)
-    np.testing.assert_allclose(list(patch_sliced_wasserstein(real, fake, 3).values()), list(got.values()), rtol=1e-5)
+    np.testing.assert_allclose(
+        list(patch_sliced_wasserstein(real, fake, 3).values()), list(got.values()), rtol=float32(147 + 2 * 64)
+    )
 
 
 def test_patches_tell_blur_from_shift():

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rounding import float32
 
 from gan_jax.models import dcgan, mlp, residual_mlp, resnet
 from gan_jax.models.layers import leaky_relu
@@ -189,11 +190,15 @@ def test_running_averages_follow_the_batch(gen, momentum):
     first = variables["params"]["Dense_0"]
     hidden = np.asarray(z, np.float64) @ np.asarray(first["kernel"], np.float64)  # no bias
     hidden = hidden.reshape(-1, stats["batch_stats"]["BatchNorm_0"]["mean"].shape[0])  # [b h w c] -> [bhw c]
+    rounded = float32(2 * (Z + len(hidden)), size=(1 - momentum) * max(1, np.abs(hidden).max() ** 2))
     np.testing.assert_allclose(
-        stats["batch_stats"]["BatchNorm_0"]["mean"], (1 - momentum) * hidden.mean(0), rtol=1e-4, atol=1e-7
+        stats["batch_stats"]["BatchNorm_0"]["mean"], (1 - momentum) * hidden.mean(0), rtol=0, atol=rounded
     )
     np.testing.assert_allclose(
-        stats["batch_stats"]["BatchNorm_0"]["var"], momentum + (1 - momentum) * hidden.var(0), rtol=1e-5
+        stats["batch_stats"]["BatchNorm_0"]["var"],
+        momentum + (1 - momentum) * hidden.var(0),
+        rtol=0,
+        atol=rounded + float32(4),
     )
 
 
@@ -251,7 +256,9 @@ def test_spectral_norm_bounds_every_layer():
         np.linalg.svd(np.float64(kernel.reshape(-1, kernel.shape[-1])), compute_uv=False)[0]
         for kernel in kernels.values()
     ]
-    np.testing.assert_allclose(sorted(sigmas.values()), sorted(largest), rtol=1e-3)
+    np.testing.assert_allclose(
+        sorted(sigmas.values()), sorted(largest), rtol=1e-3
+    )  # a hundred power steps: (s2 / s1)^200
     still = disc.apply(variables, x, train=False, mutable=["batch_stats"])[1]
     jax.tree.map(np.testing.assert_array_equal, still["batch_stats"], variables["batch_stats"])
 

@@ -10,6 +10,7 @@ import optax
 import pytest
 from comparing import begin
 from equivalence import EXACT, difference
+from rounding import float32
 
 from experiments import pacgan_mixtures
 from gan_jax import data, game, losses, penalties
@@ -106,7 +107,7 @@ def test_penalties_are_of_whole_packs(penalty, weight):
     norm = math.sqrt(1 + 4 + 9 + 16) / 5  # 1.095: of one point of the pack alone it would be less
     value = norm**2 if penalty in (penalties.r1, penalties.r2, penalties.zero_centred) else (norm - 1) ** 2
     slope, (_, _, metrics) = jax.grad(g.disc_loss, has_aux=True)(state.disc.params, state, POINTS, KEY, fake)
-    np.testing.assert_allclose(metrics[f"disc/{penalty.__name__}"], value, rtol=1e-5)
+    np.testing.assert_allclose(metrics[f"disc/{penalty.__name__}"], value, rtol=0, atol=float32(20, size=2))
     assert np.isfinite(slope["w"]).all()
 
 
@@ -201,7 +202,7 @@ def test_maxout_is_the_largest_of_its_pieces():
     got = layer.apply({"params": {"Dense_0": params}}, x)
     kernel, bias = np.reshape(params["kernel"], (3, 7, 5)), np.reshape(params["bias"], (7, 5))
     affine = np.einsum("bi,ifp->bfp", np.asarray(x), kernel) + np.asarray(bias)
-    np.testing.assert_allclose(got, affine.max(-1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got, affine.max(-1), rtol=0, atol=float32(8, size=8))
 
 
 def test_the_networks_start_as_the_paper_says():
@@ -224,7 +225,12 @@ def test_the_generators_averages_and_its_output():
     variables = gen.init(KEY, z, train=False)
     _, stats = gen.apply(variables, z, train=True, mutable=["batch_stats"])
     hidden = np.float64(z) @ np.float64(variables["params"]["Dense_0"]["kernel"])
-    np.testing.assert_allclose(stats["batch_stats"]["BatchNorm_0"]["mean"], 0.05 * hidden.mean(0), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        stats["batch_stats"]["BatchNorm_0"]["mean"],
+        0.05 * hidden.mean(0),
+        rtol=0,
+        atol=float32(64 + 8, size=0.05 * np.abs(hidden).max()),
+    )
     large = variables | {"params": jax.tree.map(lambda leaf: leaf * 50, variables["params"])}
     assert np.abs(gen.apply(large, z, train=False)).max() > 1  # linear at the end: any point of the plane
 

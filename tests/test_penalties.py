@@ -1,4 +1,4 @@
-"""Every penalty against closed forms for critics whose gradient is known."""
+"""Every penalty against closed forms for critics whose gradient is known, in float64."""
 
 import inspect
 
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rounding import float32
 
 from gan_jax import penalties
 from gan_jax.models import layers
@@ -14,10 +15,12 @@ from gan_jax.penalties import dragan, r1, r2, wgan_gp, wgan_lp, zero_centred
 
 RNG = np.random.default_rng(0)
 SHAPE = (5, 3, 4, 2)
-REAL, FAKE = (RNG.normal(mean, 1, SHAPE).astype(np.float32) for mean in (0.3, -0.2))
+REAL, FAKE = (RNG.normal(mean, 1, SHAPE) for mean in (0.3, -0.2))
 KEY = jax.random.key(7)
 ALL = [r1, r2, wgan_gp, wgan_lp, dragan, zero_centred]
 every = pytest.mark.parametrize("penalty", ALL, ids=lambda fn: fn.__name__)
+pytestmark = pytest.mark.usefixtures("x64")
+EXACT = 1e-12  # some hundred roundings of 1e-16, and what optax.safe_norm leaves
 
 # The penalty as a function of the rows' gradient norms, in float64.
 OF_NORMS = {
@@ -63,10 +66,20 @@ def test_the_table_is_complete():
 def test_linear_critic(penalty, norm):
     # D(x) = <w, x>: the gradient is w wherever it is taken.
     w = RNG.normal(size=SHAPE[1:])
-    w = jnp.float32(w * norm / np.linalg.norm(w))
+    w = jnp.float64(w * norm / np.linalg.norm(w))
     value = penalty(lambda x: jnp.einsum("bhwc,hwc->b", x, w), REAL, FAKE, KEY)
-    assert value.shape == () and value.dtype == jnp.float32
-    np.testing.assert_allclose(value, OF_NORMS[penalty](np.full(5, norm)), rtol=1e-5, atol=1e-10)
+    assert value.shape == () and value.dtype == jnp.float64
+    np.testing.assert_allclose(value, OF_NORMS[penalty](np.full(5, norm)), rtol=EXACT, atol=EXACT)
+
+
+@every
+def test_in_float32(penalty):
+    """The type is the images'; the numbers those of float64, but for what another type draws."""
+    real, fake, w = (jnp.float32(x) for x in (REAL, FAKE, RNG.normal(size=SHAPE[1:])))
+    value = penalty(lambda x: jnp.einsum("bhwc,hwc->b", x, w), real, fake, KEY)
+    assert value.dtype == jnp.float32
+    norm = np.linalg.norm(np.float64(w))  # of 24 entries; (norm - 1)^2 is not much smaller than norm^2
+    np.testing.assert_allclose(value, OF_NORMS[penalty](np.full(5, norm)), rtol=0, atol=float32(60, size=norm**2))
 
 
 @every
@@ -78,19 +91,19 @@ def test_quadratic_critic(penalty):
 
     def critic(x):
         x = x.reshape(len(x), -1)
-        return jnp.sum(x * (x @ jnp.float32(a)), axis=-1) / 2 + x @ jnp.float32(w)
+        return jnp.sum(x * (x @ jnp.float64(a)), axis=-1) / 2 + x @ jnp.float64(w)
 
     norms = np.linalg.norm(where(penalty, REAL, FAKE, KEY) @ a + w, axis=-1)
-    np.testing.assert_allclose(penalty(critic, REAL, FAKE, KEY), OF_NORMS[penalty](norms), rtol=1e-5)
+    np.testing.assert_allclose(penalty(critic, REAL, FAKE, KEY), OF_NORMS[penalty](norms), rtol=EXACT)
     np.testing.assert_allclose(
-        jax.jit(penalty, static_argnums=0)(critic, REAL, FAKE, KEY), OF_NORMS[penalty](norms), rtol=1e-5
+        jax.jit(penalty, static_argnums=0)(critic, REAL, FAKE, KEY), OF_NORMS[penalty](norms), rtol=EXACT
     )
 
 
 @every
 def test_the_gradient_is_taken_where_the_paper_says(penalty):
     norms = np.linalg.norm(where(penalty, REAL, FAKE, KEY), axis=-1)
-    np.testing.assert_allclose(penalty(halved_square, REAL, FAKE, KEY), OF_NORMS[penalty](norms), rtol=1e-5)
+    np.testing.assert_allclose(penalty(halved_square, REAL, FAKE, KEY), OF_NORMS[penalty](norms), rtol=EXACT)
 
 
 @pytest.mark.parametrize("penalty", [wgan_gp, wgan_lp, zero_centred], ids=lambda fn: fn.__name__)
@@ -98,19 +111,19 @@ def test_interpolates_lie_on_the_segments(penalty):
     # One end of row i's segment is zero, and so are all other rows: the penalty shows how far along it row i was taken.
     # Nothing here knows how u is drawn.
     def share(i, scale_real, scale_fake, spread):
-        row = np.zeros((6, 2, 4), np.float32)
+        row = np.zeros((6, 2, 4))
         row[i] = spread
         total = 6 * float(penalty(lambda x: 1e3 * halved_square(x), scale_real * row, scale_fake * row, KEY))
         rest = 5 if penalty is wgan_gp else 0  # the other rows' norm is 0, which costs (0 - 1)^2 each
         norm = np.sqrt(total) if penalty is zero_centred else 1 + np.sqrt(total - rest)
         return norm / np.linalg.norm(row) / 1e3
 
-    one_entry, whole_row = np.eye(2, 4, dtype=np.float32), np.ones((2, 4), np.float32)
+    one_entry, whole_row = np.eye(2, 4), np.ones((2, 4))
     u = np.array([share(i, 1, 0, one_entry) for i in range(6)])
     assert ((u > 0) & (u < 1)).all() and len(np.unique(u.round(6))) == 6  # one u a row
-    np.testing.assert_allclose([share(i, 1, 0, whole_row) for i in range(6)], u, rtol=1e-4)  # and only one
+    np.testing.assert_allclose([share(i, 1, 0, whole_row) for i in range(6)], u, rtol=1e-9)  # and only one
     np.testing.assert_allclose(
-        [share(i, 0, 1, one_entry) for i in range(6)], 1 - u, rtol=1e-4
+        [share(i, 0, 1, one_entry) for i in range(6)], 1 - u, rtol=1e-9
     )  # the rest of the way is the fake's
 
 
@@ -125,7 +138,7 @@ def test_interpolation_is_uniform():
 
 def test_dragan_perturbs_every_entry_by_up_to_half_a_standard_deviation():
     # D(x) = x_j^2 / 2 shows entry j of the point; entries of 2 and more are on the far side of the norm 1.
-    real = RNG.uniform(2, 9, (1, 8)).astype(np.float32)
+    real = RNG.uniform(2, 9, (1, 8))
 
     def shown(j):
         return 1 + np.sqrt(float(dragan(lambda x: x[:, j] ** 2 / 2, real, jnp.zeros((1, 8)), KEY)))
@@ -136,10 +149,10 @@ def test_dragan_perturbs_every_entry_by_up_to_half_a_standard_deviation():
 
 def test_dragans_spread_is_the_whole_batchs():
     # Two constant rows: each row's own spread is 0, the batch's is 1.
-    real = np.repeat(np.array([[2.0], [4.0]], np.float32), 3, axis=1)
+    real = np.repeat(np.array([[2.0], [4.0]]), 3, axis=1)
     norms = np.linalg.norm(where(dragan, real, real, KEY), axis=-1)
     assert norms[0] > np.linalg.norm(real[0]) + 0.05
-    np.testing.assert_allclose(dragan(halved_square, real, real, KEY), OF_NORMS[dragan](norms), rtol=1e-5)
+    np.testing.assert_allclose(dragan(halved_square, real, real, KEY), OF_NORMS[dragan](norms), rtol=EXACT)
 
 
 @every
@@ -152,10 +165,10 @@ def test_the_key_is_all_there_is_to_chance(penalty):
 @every
 def test_patches(penalty):
     # Logits [b h w], one <w, pixel> each: the gradient of their sum is w at every pixel.
-    w = jnp.float32([0.5, -2.0])
+    w = jnp.float64([0.5, -2.0])
     norm = float(np.sqrt(3 * 4 * (0.25 + 4)))
     value = penalty(lambda x: jnp.einsum("bhwc,c->bhw", x, w), REAL, FAKE, KEY)
-    np.testing.assert_allclose(value, OF_NORMS[penalty](np.full(5, norm)), rtol=1e-5)
+    np.testing.assert_allclose(value, OF_NORMS[penalty](np.full(5, norm)), rtol=EXACT)
 
 
 @every
@@ -164,7 +177,7 @@ def test_finite_at_a_critic_of_zeros(penalty):
     value, slope = jax.value_and_grad(lambda w: penalty(lambda x: jnp.einsum("bhwc,hwc->b", x, w), REAL, FAKE, KEY))(
         jnp.zeros(SHAPE[1:])
     )
-    np.testing.assert_allclose(value, OF_NORMS[penalty](np.zeros(5)), atol=1e-10)
+    np.testing.assert_allclose(value, OF_NORMS[penalty](np.zeros(5)), atol=1e-20)
     np.testing.assert_array_equal(slope, 0)
 
 
@@ -175,9 +188,9 @@ def test_finite_at_a_critic_of_zeros(penalty):
 def test_gradient_for_the_critics_parameters(penalty, weight_slope):
     # For |w| = 3: d|w|^2/dw = 2w, and d(|w| - 1)^2/dw = 2 (|w| - 1) w / |w| = (4/3) w. No 1/2, no weight.
     w = RNG.normal(size=SHAPE[1:])
-    w = jnp.float32(3 * w / np.linalg.norm(w))
+    w = jnp.float64(3 * w / np.linalg.norm(w))
     slope = jax.grad(lambda w: penalty(lambda x: jnp.einsum("bhwc,hwc->b", x, w), REAL, FAKE, KEY))(w)
-    np.testing.assert_allclose(slope, weight_slope * w, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(slope, weight_slope * w, rtol=EXACT, atol=EXACT)
 
 
 @pytest.mark.parametrize("penalty", [wgan_gp, wgan_lp, zero_centred], ids=lambda fn: fn.__name__)
@@ -185,13 +198,13 @@ def test_gradient_for_the_critics_parameters(penalty, weight_slope):
 @pytest.mark.usefixtures("unchecked")
 def test_unequal_shapes_are_named(penalty, other):
     with pytest.raises(ValueError, match=r"real is \(5, 3, 4, 2\) and fake \({}, {}, {}, {}\)".format(*other)):
-        penalty(halved_square, REAL, np.zeros(other, np.float32), KEY)
+        penalty(halved_square, REAL, np.zeros(other), KEY)
 
 
 @pytest.mark.parametrize("penalty", [r1, r2, dragan], ids=lambda fn: fn.__name__)
 @pytest.mark.usefixtures("unchecked")
 def test_the_other_side_is_not_looked_at(penalty):
-    nothing = np.full((1, 1), np.nan, np.float32)
+    nothing = np.full((1, 1), np.nan)
     real, fake = (nothing, FAKE) if penalty is r2 else (REAL, nothing)
     assert np.isfinite(penalty(halved_square, real, fake, KEY))
 
@@ -201,9 +214,9 @@ class Critic(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        x = nn.tanh(self.conv(4, (4, 4), (2, 2), name="one")(x))
-        x = nn.tanh(self.conv(3, (3, 3), name="two")(x))
-        return nn.Dense(1)(x.reshape(len(x), -1))[:, 0]
+        x = nn.tanh(self.conv(4, (4, 4), (2, 2), name="one", param_dtype=jnp.float64)(x))
+        x = nn.tanh(self.conv(3, (3, 3), name="two", param_dtype=jnp.float64)(x))
+        return nn.Dense(1, param_dtype=jnp.float64)(x.reshape(len(x), -1))[:, 0]
 
 
 @every
@@ -216,9 +229,9 @@ def test_second_derivative_through_a_convolution(penalty):
         )
 
     (value, slope), (flax_value, flax_slope) = through(layers.Conv), through(nn.Conv)
-    np.testing.assert_allclose(value, flax_value, rtol=1e-5)
+    np.testing.assert_allclose(value, flax_value, rtol=EXACT)
     for path, leaf in jax.tree.leaves_with_path(slope):
         other = dict(jax.tree.leaves_with_path(flax_slope))[path]
         np.testing.assert_allclose(
-            leaf, other, rtol=1e-4, atol=1e-5 * np.abs(other).max() + 1e-9, err_msg=jax.tree_util.keystr(path)
+            leaf, other, rtol=0, atol=1e-11 * np.abs(other).max() + 1e-14, err_msg=jax.tree_util.keystr(path)
         )

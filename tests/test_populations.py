@@ -143,7 +143,8 @@ def test_what_a_population_leaves(capfd):
     assert "seed7" in page and "&#177;" in page and "<polygon" in page
 
     # The second member is the run of its seed, by its rows and loaded from disk: by their samples of the same noise, which
-    # eight rounds with Adam carry apart by more than their own rounding, but not to where another seed's are.
+    # eight rounds with Adam carry apart by more than their own rounding, but not to where another seed's are. How far in
+    # float64, the tables of devices say.
     run(dataclasses.replace(CONFIG, seeds=1, seed=6, workdir="alone"))
     for row, alone in zip(logged, rows("alone"), strict=True):
         for name in ("disc/loss", "gen/loss", "disc/real"):

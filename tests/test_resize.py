@@ -6,11 +6,14 @@ import jax
 import numpy as np
 import pytest
 from references.resize import HERE, SIZES, entries, image
+from rounding import float32
 
 from gan_jax.evaluation import resize
 from gan_jax.workdir.pictures import to_uint8
 
 KEPT = json.loads((HERE / "resize.json").read_text())
+# Weights of up to eight pixels, twice (rows, columns), of levels up to 255 that become 2; and the packages round as much.
+LEVELS = float32(2 * 16, size=2)
 RESIZERS = {"tensorflow": resize.tensorflow, "pytorch": resize.pytorch, "pillow": resize.pillow}
 
 
@@ -19,8 +22,7 @@ RESIZERS = {"tensorflow": resize.tensorflow, "pytorch": resize.pytorch, "pillow"
 def test_resized_as_the_package_does(name, size):
     out = np.asarray(RESIZERS[name](image(*size)[None]))
     assert out.shape == (1, 299, 299, 3) and out.dtype == np.float32
-    # A level is 1/128 or 2/255; what is left is a few roundings of numbers up to 255.
-    np.testing.assert_allclose(entries(out[0]), KEPT["{} {} {}".format(name, *size)], rtol=0, atol=1.5e-6)
+    np.testing.assert_allclose(entries(out[0]), KEPT["{} {} {}".format(name, *size)], rtol=0, atol=LEVELS)
 
 
 @pytest.mark.parametrize("name", RESIZERS)
@@ -31,9 +33,9 @@ def test_forms_of_the_same_images(name):
     np.testing.assert_array_equal(resized(pixels[1:]), expected[1:])  # an image for itself
     floats = pixels.astype(np.float32) / 127.5 - 1
     np.testing.assert_array_equal(to_uint8(floats), pixels)
-    np.testing.assert_allclose(resized(floats), expected, atol=1e-6)
-    np.testing.assert_allclose(jax.jit(resized)(pixels), expected, atol=1e-6)
-    np.testing.assert_allclose(resized(pixels[..., :1]), resized(pixels[..., [0, 0, 0]]), atol=1e-6)
+    np.testing.assert_allclose(resized(floats), expected, atol=LEVELS)
+    np.testing.assert_allclose(jax.jit(resized)(pixels), expected, atol=LEVELS)
+    np.testing.assert_allclose(resized(pixels[..., :1]), resized(pixels[..., [0, 0, 0]]), atol=LEVELS)
 
 
 @pytest.mark.parametrize(
@@ -43,14 +45,14 @@ def test_forms_of_the_same_images(name):
 def test_black_stays_black_and_white_white(name, black, white, size):
     for level, expected in ((0, black), (255, white)):
         out = RESIZERS[name](np.full((1, *size, 1), level, np.uint8))
-        np.testing.assert_allclose(out, np.full((1, 299, 299, 3), expected), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(out, np.full((1, 299, 299, 3), expected), rtol=0, atol=LEVELS)
 
 
 @pytest.mark.parametrize("name", RESIZERS)
 def test_nothing_is_moved_where_the_size_is_right(name):
     pixels = image(299, 299)[None]
     scale = (lambda x: x / 127.5 - 1) if name == "pytorch" else (lambda x: x / 128 - 1)
-    np.testing.assert_allclose(RESIZERS[name](pixels), scale(pixels.astype(np.float64)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(RESIZERS[name](pixels), scale(pixels.astype(np.float64)), rtol=0, atol=LEVELS)
 
 
 def test_where_pixels_lie():
@@ -58,16 +60,16 @@ def test_where_pixels_lie():
     ramp = np.broadcast_to(np.arange(8, dtype=np.uint8) * 30, (8, 8))[None, ..., None]
     i = np.arange(299)
     at = np.minimum(i * 8 / 299, 7)
-    np.testing.assert_allclose(resize.tensorflow(ramp)[0, 5, :, 0], (30 * at - 128) / 128, atol=1e-6)
+    np.testing.assert_allclose(resize.tensorflow(ramp)[0, 5, :, 0], (30 * at - 128) / 128, atol=LEVELS)
     at = np.clip((i + 0.5) * 8 / 299 - 0.5, 0, 7)
-    np.testing.assert_allclose(resize.pytorch(ramp)[0, 5, :, 0], 2 * 30 * at / 255 - 1, atol=1e-6)
+    np.testing.assert_allclose(resize.pytorch(ramp)[0, 5, :, 0], 2 * 30 * at / 255 - 1, atol=LEVELS)
     inside = slice(80, 220)  # cubics reproduce ramps, away from the border
-    np.testing.assert_allclose(resize.pillow(ramp)[0, 5, inside, 0], ((30 * at - 128) / 128)[inside], atol=1e-6)
+    np.testing.assert_allclose(resize.pillow(ramp)[0, 5, inside, 0], ((30 * at - 128) / 128)[inside], atol=LEVELS)
     # Every second column white, twice as wide: two inputs tell nothing of it, all of them do.
     comb = np.zeros((1, 4, 598, 1), np.uint8)
     comb[:, :, ::2] = 255
-    np.testing.assert_allclose(resize.pillow(comb)[0, :, 20:-20], -0.5 / 128, atol=1e-5)
-    np.testing.assert_allclose(resize.tensorflow(comb), 127 / 128, atol=1e-6)
+    np.testing.assert_allclose(resize.pillow(comb)[0, :, 20:-20], -0.5 / 128, atol=LEVELS)
+    np.testing.assert_allclose(resize.tensorflow(comb), 127 / 128, atol=LEVELS)
 
 
 @pytest.mark.parametrize("name", RESIZERS)

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from comparing import begin
+from rounding import float32
 from sklearn.datasets import load_digits
 
 from gan_jax import data, game, losses
@@ -89,9 +90,9 @@ def test_pixels_are_those_of_a_plain_source():
     real = data.load("digits")
     image = data.stacked(real, 1_000, 0)[0]["image"]
     expected = real.images.astype(np.float64) / 127.5 - 1
-    np.testing.assert_allclose(np.unique(image), np.unique(expected), atol=1e-7)
+    np.testing.assert_allclose(np.unique(image), np.unique(expected), atol=float32(2))
     floats = image_set(expected.astype(np.float32), real.labels, "floats", 10)
-    np.testing.assert_allclose(data.stacked(floats, 1_000, 0)[0]["image"], image, atol=1e-6)
+    np.testing.assert_allclose(data.stacked(floats, 1_000, 0)[0]["image"], image, atol=float32(4))
 
 
 def test_fixed_triples_come_once_an_epoch_and_are_the_same_for_every_seed(digits):
@@ -255,4 +256,6 @@ def test_an_odd_side_is_the_transpose_of_the_convolution_that_halves_it():
         return jax.lax.conv_general_dilated(image, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
     _, back = jax.vjp(halve, jnp.zeros((2, 7, 7, 2)))
-    np.testing.assert_allclose(layer.apply(variables, x)[:, -7:, -7:], back(x)[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        layer.apply(variables, x)[:, -7:, -7:], back(x)[0], rtol=0, atol=float32(2 * 4 * 3, size=4)
+    )  # sums of at most 4 x 3 products

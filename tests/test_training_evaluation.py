@@ -9,6 +9,7 @@ import optax
 import pytest
 import ringrun
 from comparing import begin
+from rounding import float32
 
 from experiments import gan_ring
 from gan_jax import data, game, losses
@@ -118,8 +119,11 @@ def test_norms_are_those_of_the_gradients_and_parameters(every):
                 return np.sqrt(sum(np.sum(np.float64(x) ** 2) for x in jax.tree.leaves(tree)))
 
             moved = jax.tree.map(lambda x, y: (x - y) / 0.1, old, new)
-            np.testing.assert_allclose(metrics[f"monitor/{side}/grad_norm"], norm(moved) * taken, rtol=1e-4)
-            np.testing.assert_allclose(metrics[f"monitor/{side}/param_norm"], norm(new) * taken, rtol=1e-5)
+            lost = float32(4, size=norm(old) / 0.1)  # of a gradient that is read off rounded parameters
+            np.testing.assert_allclose(
+                metrics[f"monitor/{side}/grad_norm"], norm(moved) * taken, rtol=float32(32), atol=lost
+            )
+            np.testing.assert_allclose(metrics[f"monitor/{side}/param_norm"], norm(new) * taken, rtol=float32(32))
 
 
 def test_sigma_is_the_largest_of_spectral_norms():
