@@ -24,7 +24,7 @@ from catalogue import (
     unlisted,
 )
 
-pytestmark = pytest.mark.usefixtures("no_training")
+pytestmark = pytest.mark.usefixtures("no_training", "programs_once")
 
 
 # -- work directories

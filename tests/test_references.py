@@ -1,5 +1,5 @@
 """The metrics on features against the published packages, whose values are kept in references/metrics.json, and on the
-features of a classifier. The table of all is in the README.
+features of a classifier. The table of all is in experiments/README.md.
 """
 
 import json

@@ -58,7 +58,7 @@ def _run(main: Callable[[Config], object], config: type[Config], args: list[str]
         if own_process and isinstance(error, WriteError):
             os._exit(2)  # at a normal exit every background writer would try again, fail, and report it once more
         raise SystemExit(2) from None
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, TimeoutError, ValueError) as error:
         if processes.peer_lost(error):
             _exit_peer_lost(error, own_process=own_process)
         if "RESOURCE_EXHAUSTED" not in str(error):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
@@ -82,8 +83,9 @@ class Program:
             self.rounds_a_call = 1  # the rows of each round are sent to the device
         # One loop for any number of rounds, so that their number does not change a bit of the results.
         self._fused = source.resident
-        # Shapes of a round's results, by tracing one. Errors of the game are raised here, before anything is written.
-        self._metrics, finite = self._trace(lambda: self._round_shapes(one))
+        # A round is traced here: errors of the game are raised before anything is written, and where one recipe and one
+        # member are all there is, `_rounds` takes it from here instead of tracing it again.
+        self._traced, (self._metrics, finite) = self._trace(lambda: self._trace_round(one))
         self._flag_names = [
             prefix + name_of(path)
             for prefix, tree in zip(observe.CHECKED, finite, strict=True)
@@ -187,24 +189,26 @@ class Program:
         fetched = jax.eval_shape(lambda: source.fetch(key, 0)) if source.resident else source.fetch(key, 0)
         values = {name: value[0] for name, value in self._values.items()}
 
-        def play(state: game.State, fetched: PyTree, values: Mapping[str, Any]) -> tuple:
-            return self._round(state, fetched, np.uint32(0), values, 0)
+        def play(state: game.State, fetched: PyTree, seed: Any, values: Mapping[str, Any]) -> tuple:
+            return self._round(state, fetched, seed, values, 0)
 
-        return play, (self._member_like, fetched, values)
+        return play, (self._member_like, fetched, np.uint32(0), values)
 
-    def _round_shapes(self, one: game.State) -> tuple[PyTree, PyTree]:
-        """Shapes of the metrics and flags of a round of one member. Raises ValueError where a round changes the shapes
-        or types of the state.
+    def _trace_round(self, one: game.State) -> tuple[Callable, tuple[PyTree, PyTree]]:
+        """A traced round of one member, and the shapes of its metrics and flags. Raises ValueError where a round changes
+        the shapes or types of the state.
         """
-        play, shapes = self._member_round()
-        after, metrics, finite = jax.eval_shape(play, *shapes)
+        play, arguments = self._member_round()
+        jaxpr, (after, metrics, finite) = jax.make_jaxpr(play, return_shape=True)(*arguments)
         was, became = tensors(one, False), tensors(after, False)
         for name in sorted({*was, *became}):
             if was.get(name) != became.get(name):
                 raise ValueError(
                     f"a round made {name} {became.get(name, 'absent')}, and it began as {was.get(name, 'absent')}: an optimiser must keep its state's types"
                 )
-        return metrics, finite
+        out = jax.tree.structure((after, metrics, finite))
+        flat = jaxpr_as_fun(jaxpr)
+        return lambda *args: jax.tree.unflatten(out, flat(*jax.tree.leaves(args))), (metrics, finite)
 
     def _member_shape(self, x: jax.ShapeDtypeStruct) -> tuple[int, ...]:
         """The shape of one member's part of an array."""
@@ -258,7 +262,10 @@ class Program:
     ) -> tuple[game.State, jax.Array, dict[str, jax.Array], jax.Array | None]:
         def checked_round(carry: tuple, fetched: PyTree, seed: jax.Array, values: Mapping[str, jax.Array]) -> tuple:
             state, first_fault = carry
-            after, metrics, flags = self._round(state, fetched, seed, values, attempt)
+            if self.population or attempt:
+                after, metrics, flags = self._round(state, fetched, seed, values, attempt)
+            else:
+                after, metrics, flags = self._traced(state, fetched, seed, values)
             finite = jnp.stack(jax.tree.leaves(flags))
             fault = jnp.stack([after.step, jnp.argmin(finite).astype(jnp.int32)])
             return (after, jnp.where((first_fault[0] < 0) & ~finite.all(), fault, first_fault)), metrics

@@ -169,7 +169,8 @@ class Log:
             self._bar.set_postfix_str(f"{images:,.0f} images/s  {shown}", refresh=False)
             return
         left = datetime.timedelta(seconds=round((self._steps - step) / rate)) if rate > 0 else "?"
-        self.say(f"step {step:,}/{self._steps:,}  {rate:.1f} steps/s  {images:,.0f} images/s  {left} left  {shown}")
+        speed = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
+        self.say(f"step {step:,}/{self._steps:,}  {speed} steps/s  {images:,.0f} images/s  {left} left  {shown}")
 
     def close(self) -> None:
         if self._bar is not None:
