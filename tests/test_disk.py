@@ -102,18 +102,25 @@ def start(code, *flags):
     )
 
 
-def test_a_disk_that_is_full_for_a_while():
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The run on a disk with room."""
+    workdir = tmp_path_factory.mktemp("disk") / "plain"
+    start(None, "--workdir", workdir)
+    return workdir
+
+
+def test_a_disk_that_is_full_for_a_while(plain):
     done = start(FULL.format(until=9), "--workdir", "full")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert "warning: cannot write to" in done.stderr and "File too large; training goes on" in done.stderr
     assert "can be written to again; nothing is missing there" in done.stderr
-    start(None, "--workdir", "plain")
-    assert rows("full") == rows("plain")
-    pictures = [sorted(path.name for path in Path(name, "samples").iterdir()) for name in ("full", "plain")]
+    assert rows("full") == rows(plain)
+    pictures = [sorted(path.name for path in Path(name, "samples").iterdir()) for name in ("full", plain)]
     assert pictures[0] == pictures[1] and len(pictures[0]) == 4
 
 
-def test_a_disk_that_stays_full():
+def test_a_disk_that_stays_full(plain):
     done = start(FULL.format(until=99), "--workdir", "run")
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     last = done.stderr.splitlines()[-1]
@@ -122,8 +129,7 @@ def test_a_disk_that_stays_full():
     )
     done = start(None, "--workdir", "run")
     assert done.returncode == 0 and "going on at step 2 of 12" in done.stdout, done.stderr
-    start(None, "--workdir", "plain")
-    assert rows("run") == rows("plain")
+    assert rows("run") == rows(plain)
 
 
 @pytest.mark.parametrize("fails", [(4,), (4, 6, 8)])

@@ -156,9 +156,8 @@ def test_the_pool():
 @pytest.mark.parametrize("name", ["InfoGAN, batch norm", "CycleGAN, pool"])
 def test_a_member_is_the_single_run(name):
     many, _, _ = play(name, 1, rounds=3, seeds=2)
-    for i in range(2):
-        alone, _, _ = play(name, 1, rounds=3, seed=i)
-        assert difference(alone, jax.tree.map(lambda x, i=i: x[i], many)) < EXACT
+    second, _, _ = play(name, 1, rounds=3, seed=1)
+    assert difference(second, jax.tree.map(lambda x: x[1], many)) < EXACT
 
 
 def test_the_table_of_games_has_the_new_ones():

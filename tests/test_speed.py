@@ -261,7 +261,7 @@ def test_a_population_uses_every_core(tmp_path):
     program = (
         "from experiments import gan_ring; from gan_jax.training import cli; cli.run(gan_ring.main, gan_ring.Config)"
     )
-    small = ["--gen-blocks", "1", "--disc-blocks", "1", "--seeds", "4", "--steps", "40", "--log-every", "20"]
+    small = ["--gen-blocks", "1", "--disc-blocks", "1", "--seeds", "4", "--steps", "40", "--log-every", "20", "--width", "8"]
     small += ["--precision", "float64"]
     results = []
     for name, flags, settled, devices in [
