@@ -19,7 +19,7 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK} {os
 # experiments is not installed: processes that tests start find it, and this checkout's gan_jax, here.
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.15"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**31)  # with a limit, processes that share it lock it
 
