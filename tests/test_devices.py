@@ -1,4 +1,4 @@
-"""One run on several devices, and in two processes: the same round of every game, by the expected work.
+"""One run on several devices, in two processes and in parts: the same round of every game, by the expected work.
 
 Each game is compared on one device and two; three on eight, with whole and with sharded state, and between processes. The
 other cells of the table take minutes: `pytest -m long tests/test_devices.py --write-results` fills them all, and keeps the
@@ -69,6 +69,35 @@ def test_two_devices_do_what_one_does(name):
 @pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded state"])
 def test_eight_devices_do_what_one_does(name, sharded):
     assert difference(play(name, 1)[0], play(name, 8, shard_state=sharded)[0]) < EXACT
+
+
+# ---- and in parts of a batch, one after another
+
+
+@pytest.mark.parametrize("name", [name for name in GAMES if "batch norm" not in name and "dropout" not in name])
+def test_parts_of_a_batch_give_its_update(name):
+    """Every loss and penalty, those over the whole batch included."""
+    assert difference(play(name, 1)[0], play(name, 1, accumulate=2)[0]) < EXACT
+
+
+@pytest.mark.parametrize(("devices", "parts"), [(1, 16), (2, 2)])
+def test_parts_of_one_row_and_parts_of_what_each_of_two_devices_has(devices, parts):
+    name = "DCGAN, Wasserstein, wgan_gp"
+    assert difference(play(name, 1)[0], play(name, devices, accumulate=parts)[0]) < EXACT
+
+
+def test_running_statistics_are_those_of_all_parts():
+    """The running mean is the whole batch's; the variance is the mean of the parts' own."""
+    (one, _), _, _ = play("DCGAN, batch norm, least squares", 1)
+    (parts, _), _, _ = play("DCGAN, batch norm, least squares", 1, accumulate=2)
+    for side in ("gen", "disc"):
+        stats = [getattr(state, side).stats["batch_stats"]["BatchNorm_0"] for state in (one, parts)]
+        if side == "disc":  # the generator's deeper ones see other inputs
+            np.testing.assert_allclose(stats[1]["mean"], stats[0]["mean"], rtol=0.2, atol=1e-3)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(stats))
+
+
+# ---- in processes, and how
 
 
 def test_two_processes_do_what_one_does(tmp_path):

@@ -116,10 +116,17 @@ def test_the_defaults_learn_so_many_numbers(name):
     assert [sum(x.size for x in jax.tree.leaves(variables["params"])) for variables in init[:2]] == expected
 
 
+@pytest.fixture(scope="module")
+def classifiers(tmp_path_factory):
+    """Where the classifier of the images is kept: four experiments measure by it."""
+    return str(tmp_path_factory.mktemp("classifiers"))
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_two_steps(name, npz, capfd, monkeypatch, request):
+def test_two_steps(name, npz, classifiers, capfd, monkeypatch, request):
     module = importlib.import_module(f"experiments.{name}")
     monkeypatch.setattr(classifier, "STEPS", 20)
+    monkeypatch.setenv("GAN_JAX_CACHE", classifiers)
     default = module.Config()
     flags = ["--steps", 2, "--batch-size", 8, "--log-every", 1, "--devices", 1, "--workdir", "run"]
     flags += SMALL.get(name, ["--width", "4"])

@@ -17,6 +17,8 @@ import json
 import math
 import os
 import resource
+import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -307,6 +309,9 @@ def table_line(game: dict[str, Any] | None = None) -> str:
 def main(settings: Config) -> dict[str, Any]:
     if unknown := set(settings.games) - set(GAMES):
         raise UserError(f"--games {' '.join(sorted(unknown))}: there are {' '.join(GAMES)}")
+    for command in {command for name in settings.games for command in peers_of(name, settings)}:
+        if not shutil.which(shlex.split(command)[0]):  # before minutes are spent
+            raise UserError(f"--peer {command}: there is no program {shlex.split(command)[0]}")
     rate, width = measure.matrix_rate(settings.precision, settings.matmul_precision), measure.bandwidth()
     saved = provenance.environment()
     print(

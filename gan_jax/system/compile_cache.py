@@ -10,7 +10,10 @@ import jaxlib
 
 from gan_jax.system import cache
 
-MOST = 2**30  # bytes; beyond it JAX deletes the least recently used programs
+MOST = 2**28  # bytes; beyond it JAX deletes the least recently used programs
+# Seconds of compilation from which on a program is kept. For each that is kept JAX looks through the whole directory, some
+# tenth of a second where it is full: for the many small ones that costs more than compiling them again.
+WORTH = 0.1
 
 
 def directory() -> Path | None:
@@ -26,7 +29,7 @@ def directory() -> Path | None:
 
 
 def keep() -> Path | None:
-    """Makes JAX cache compiled programs in `directory()`, unless JAX_COMPILATION_CACHE_DIR names another.
+    """Makes JAX cache programs that take long to compile in `directory()`, unless JAX_COMPILATION_CACHE_DIR names another.
 
     Returns the directory, or None where nothing is cached: the directory cannot be written to,
     JAX_ENABLE_COMPILATION_CACHE is false, or GAN_JAX_CACHE is off. To be called only in a process that belongs to
@@ -46,7 +49,7 @@ def keep() -> Path | None:
         return None
     jax.config.update("jax_compilation_cache_dir", str(where))
     jax.config.update("jax_compilation_cache_max_size", MOST)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return where
 
