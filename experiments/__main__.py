@@ -4,6 +4,7 @@ import pkgutil
 
 import experiments
 from gan_jax.commands import first_line
+from gan_jax.system.terminal import say
 
 if __name__ == "__main__":
     names = sorted(
@@ -11,6 +12,6 @@ if __name__ == "__main__":
         for module in pkgutil.iter_modules(experiments.__path__)
         if not module.ispkg and module.name[0] != "_"
     )
-    print("Experiments, each with --help:\n")
+    say("Experiments, each with --help:\n")
     for name in names:
-        print(f"  python -m experiments.{name:<{max(map(len, names))}}  {first_line(f'experiments.{name}')}")
+        say(f"  python -m experiments.{name:<{max(map(len, names))}}  {first_line(f'experiments.{name}')}")

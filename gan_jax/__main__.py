@@ -7,6 +7,7 @@ import pkgutil
 import sys
 
 from gan_jax import __version__, commands
+from gan_jax.system.terminal import say
 
 
 def main(args: list[str] | None = None) -> None:
@@ -16,15 +17,15 @@ def main(args: list[str] | None = None) -> None:
     words = sys.argv[1:] if args is None else args
     names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
     if words[:1] == ["--version"]:
-        print(f"gan-jax {__version__}")
+        say(f"gan-jax {__version__}")
     elif not words or words[0] in ("-h", "--help"):
         width = max(map(len, names))
-        print("Commands, each with --help:\n")
+        say("Commands, each with --help:\n")
         for name in names:
-            print(f"  gan-jax {name:<{width}}  {commands.first_line(f'gan_jax.commands.{name}')}")
-        print("\nTraining is started by an experiment: python -m experiments, in a clone of gan_jax, lists them.")
+            say(f"  gan-jax {name:<{width}}  {commands.first_line(f'gan_jax.commands.{name}')}")
+        say("\nTraining is started by an experiment: python -m experiments, in a clone of gan_jax, lists them.")
     elif words[0] not in names:
-        print(f"error: no command {words[0]!r}: there are {', '.join(names)}", file=sys.stderr)
+        say(f"error: no command {words[0]!r}: there are {', '.join(names)}", error=True)
         raise SystemExit(2)
     else:
         from gan_jax.training import cli  # imported only when needed, as it imports JAX

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -70,6 +70,7 @@ def rows_of(batch: PyTree) -> int:
     return jax.tree.leaves(batch)[0].shape[0]
 
 
+@runtime_checkable
 class Images(Protocol):
     """Images [n h w c], indexed along the first axis: an array, or images on disk that are read when indexed."""
 
@@ -92,6 +93,12 @@ class ImageSet(NamedTuple):
     name: str  # as given by the user
     digest: str  # 16 hex digits of the SHA-256 of images and labels; for a set on disk, of a description of its files
     names: tuple[str, ...] = ()  # names of the classes, where they have names
+    facts: Mapping[str, Any] = MappingProxyType({})  # what was understood of the files, as JSON: `data.understood`
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by which sets are matched: where they have none, their numbers."""
+        return self.names or tuple(map(str, range(self.classes)))
 
     @property
     def spec(self) -> Spec:
@@ -129,6 +136,7 @@ class Source:
     name: str = ""  # of the data, for the user
     digest: str = ""  # distinguishes the data from others of that name
     follow: Callable[..., Iterator[PyTree]] | None = None  # None: `fetch` is fast
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what was understood of the data, as JSON
 
     def __getitem__(self, step: int) -> Batch:
         return self.batch(self.fetch(self.key, step), self.key, jax.numpy.asarray(step))

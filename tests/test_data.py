@@ -180,7 +180,7 @@ FLOATS = UINT8 / np.float64(255)
         ({"images": UINT8, "labels": LABELS[:, None].astype(np.uint8)}, "train", UINT8, 4),
         ({"image": UINT8, "label": LABELS}, "train", UINT8, 4),
         ({"x": UINT8, "y": LABELS}, "train", UINT8, 4),
-        ({"faces": UINT8, "names": LABELS, "x_test": UINT8}, "train", UINT8, 0),
+        ({"faces": UINT8, "names": LABELS, "x_test": UINT8}, "train", UINT8, 4),
         ({"images": FLOATS}, "train", (FLOATS * 2 - 1).astype(np.float32), 0),
         (
             {"images": (FLOATS * 2 - 1).astype(np.float16)},

@@ -9,7 +9,7 @@ from rounding import float32
 
 from gan_jax import data
 from gan_jax.data.validate import image_set
-from gan_jax.evaluation import classifier, evaluators, features
+from gan_jax.evaluation import classifier, evaluators, features, measurement
 from gan_jax.metrics import frechet, inception_score, kid, precision_recall, protocol
 from gan_jax.system import cache
 from gan_jax.types import Record, UserError
@@ -290,3 +290,60 @@ def test_a_protocol_is_completed_by_who_draws_the_samples():
 def test_protocols_are_json():
     found = evaluators.images(DIGITS, features.pixels(), during=50).measure(some)
     assert json.loads(json.dumps({name: record._asdict() for name, record in found.items()}))
+
+
+# ---- classes
+
+
+def test_labels_in_the_shares_of_the_reals():
+    labels = np.array([0] * 90 + [2] * 10)
+    skewed = image_set(DIGITS.images[:100], labels, "skewed", 3)
+    reference = measurement.Reference(skewed, features.pixels(), None, halve=False)
+    for count in (7, 50, 1_000):
+        found = reference.shares(count)
+        assert len(found) == count and set(found) <= {0, 2}
+        assert np.abs(np.bincount(found, minlength=3) / count - [0.9, 0, 0.1]).max() <= 1 / count
+    assert np.abs(np.cumsum(reference.shares(50) == 2) - np.arange(1, 51) / 10).max() <= 1  # spread evenly
+    np.testing.assert_array_equal(reference.turns(5), [0, 2, 0, 2, 0])  # of those that there are
+    balanced = measurement.Reference(
+        image_set(DIGITS.images[:90], np.arange(90) % 3, "b", 3), features.pixels(), None, halve=False
+    )
+    np.testing.assert_array_equal(balanced.shares(12), balanced.turns(12))
+
+
+def test_a_perfect_conditional_sampler_of_skewed_classes_is_as_near_as_real_images():
+    """Of ten times as many images of one class: fakes of all classes in turn would be far from them."""
+
+    def made(y, seed):
+        noise = np.random.default_rng(seed).normal(0, 15, (len(y), 8, 8, 1))
+        return np.clip(np.where(y == 0, 60, 200)[:, None, None, None] + noise, 0, 255).astype(np.uint8)
+
+    y = (np.arange(1_000) % 10 == 0).astype(int)
+    train, test = (image_set(made(y, seed), y, name) for seed, name in ((0, "train"), (1, "test")))
+    asked = []
+
+    def draw(rows):
+        asked.append(rows["label"])
+        return made(rows["label"], 2)
+
+    measures = evaluators.images(train, features.pixels(), test=test, during=500, final=500, labels=evaluators.IN_TURN)
+    found = measures.measure(draw)
+    whole, within = found["frechet_pixels"], found["intra_frechet_pixels"]
+    assert whole.value < 3 * whole.protocol["floor"] < 1 and whole.protocol["labels"] == evaluators.SHARES
+    assert within.protocol["labels"] == evaluators.IN_TURN and within.value < 10
+    assert [np.bincount(labels).tolist() for labels in asked] == [[450, 50], [250, 250]]
+
+
+def test_classes_of_two_sets_are_matched_by_name():
+    def named(names, labels):
+        return image_set(DIGITS.images[: len(labels)], np.array(labels), "set", names=names)
+
+    train = named(("dark", "light"), [0, 1] * 20)
+    part = measurement.renumbered(named(("light",), [0] * 30), train.class_names, "RUN")
+    assert part.labels.tolist() == [1] * 30 and part.classes == 2 and part.names == ("dark", "light")
+    other = named(("light", "mid"), [0, 1] * 20)
+    with pytest.raises(UserError, match="set has the classes mid, which RUN has not: it has dark, light"):
+        measurement.renumbered(other, train.class_names, "RUN")
+    with pytest.raises(UserError, match="set has the classes mid"):
+        measurement.Reference(train, features.pixels(), other)
+    assert measurement.renumbered(train, train.class_names, "RUN") is train

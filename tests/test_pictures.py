@@ -34,7 +34,8 @@ def test_to_uint8_undoes_what_the_data_did():
     ("count", "shape", "columns", "pad", "rows", "across", "scale"),
     [
         (16, (40, 40, 1), None, 2, 4, 4, 1),
-        (10, (48, 64, 3), None, 2, 3, 4, 1),  # the square root of 10, upwards; two cells stay empty
+        (10, (48, 64, 3), None, 2, 4, 3, 1),  # the square root of 10 * 48 / 64, upwards; two cells stay empty
+        (4, (1, 320, 1), None, 2, 4, 1, 2),  # the longer side ends it: 2 * 320 = 640
         (6, (8, 8, 1), 3, 1, 2, 3, 5),  # 5 * 8 = 40
         (3, (28, 28, 3), 5, 0, 1, 5, 2),  # 2 * 28 is the first above 40
         (2, (12, 20, 1), 1, 4, 2, 1, 4),  # the shorter side decides

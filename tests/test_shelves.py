@@ -27,7 +27,7 @@ MAY = {name: set() for name in FREE} | {"config": {"types"}}
 MAY |= {name: {"types"} for name in ("losses", "penalties", "optim", "augment")}
 MAY |= {shelf: FREE | others | {shelf} for shelf, others in SHELVES.items()}
 # The notebook's door opens on load; the program's, on all.
-MAY |= {"": {"workdir", ""}, "__main__": {"commands", "training", ""}}
+MAY |= {"": {"workdir", ""}, "__main__": {"commands", "training", "system", ""}}
 
 
 def name_of(path):

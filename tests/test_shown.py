@@ -61,15 +61,20 @@ def test_what_is_shown_is_kept_under_its_suffix_and_named(suffixes, tmp_path, ca
     assert known[0][0] == 5 and known[0][1]["label"].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_files_of_steps_that_will_be_played_again_are_forgotten_and_no_others(tmp_path):
-    kept = ("00000002.txt", "00000004.jpg", "holiday.png", "1234.png")
+@pytest.mark.parametrize("stems", [set(), {"seed0", "lr0.1_seed1"}], ids=["one", "population"])
+def test_files_of_steps_that_will_be_played_again_are_forgotten_and_no_others(tmp_path, stems):
+    others = ("00000004.jpg", "holiday.png", "1234.png", "20240131120000.png", "00000004_cat.png", "00000004 copy.png")
+    own = (
+        {"00000002", "00000004", "00000010"} if not stems else {f"0000000{i}_{stem}" for i in (2, 4) for stem in stems}
+    )
     (tmp_path / "samples").mkdir()
-    for name in (*kept, "00000004.wav", "00000004_seed1.png", "00000010.gif"):
+    for name in (*others, *(f"{one}.png" for one in own), *(f"{one}.wav" for one in own)):
         (tmp_path / "samples" / name).write_bytes(b"")
     saver = object.__new__(Saver)
     saver.workdir = tmp_path
-    saver.forget_files_after(2)
-    assert {path.name for path in (tmp_path / "samples").iterdir()} == {*kept}
+    saver.forget_files_after(2, 12, stems)
+    kept = {f"{one}{suffix}" for one in own if one.startswith("00000002") for suffix in (".png", ".wav")}
+    assert {path.name for path in (tmp_path / "samples").iterdir()} == {*others} | kept
 
 
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path):

@@ -343,7 +343,7 @@ def main(settings: Config) -> dict[str, Any]:
                 size = ", ".join(f"{key} {value}" for key, value in row.items() if not key.startswith("ms"))
                 print(f"{what:<40}{size:<48}{row['ms']:>9.2f} ms")
     if settings.json:
-        Path(settings.json).write_text(json.dumps(result, indent=2) + "\n")
+        Path(settings.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
 
 

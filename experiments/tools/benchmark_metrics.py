@@ -74,7 +74,7 @@ def main(config: Config) -> dict[str, Any]:
         "metrics": costs,
     }
     if config.json:
-        Path(config.json).write_text(json.dumps(result, indent=2) + "\n")
+        Path(config.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
 
 

@@ -18,7 +18,7 @@ Steps = Sequence[Mapping[str, float]]  # of each step, by metric
 
 
 def read() -> dict[str, Steps]:
-    return json.loads(PATH.read_text())
+    return json.loads(PATH.read_text(encoding="utf-8"))
 
 
 def at(commit: str, name: str) -> Steps:

@@ -80,7 +80,7 @@ def keep(workdir: Path) -> None:
     path = workdir / "result.json"
     if not path.exists():
         raise UserError(f"{workdir} holds no result.json: it is no run's directory, or the run is not finished")
-    result = json.loads(path.read_text())
+    result = json.loads(path.read_text(encoding="utf-8"))
     if result["name"] not in NAMED:
         raise UserError(f"{result['name']} has no row yet: add it to a table of {__file__}")
     commits = {start["commit"] for start in result.get("starts", [result])}
@@ -94,7 +94,7 @@ def keep(workdir: Path) -> None:
     RESULTS.mkdir(exist_ok=True)
     name = kept_as(result)
     result["first_steps"] = golden.at(result["commit"], result["name"])
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     for shown in sorted((workdir / "samples").glob(f"{result['steps']:08d}{member}.*")):
         shutil.copy(shown, RESULTS / f"{name}{shown.suffix}")
     image = RESULTS / f"{name}.png"
@@ -128,7 +128,7 @@ def kept_as(result: dict[str, Any]) -> str:
 
 def read(name: str) -> dict[str, Any] | None:
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _value(metric: dict[str, Any] | None, form: str) -> str:
@@ -357,7 +357,7 @@ def written(text: str) -> str:
 def main(config: Config) -> None:
     for workdir in config.workdirs:
         keep(workdir)
-    PAGE.write_text(written(PAGE.read_text()))
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -54,12 +54,15 @@ def command(config: Config, workdir: Path) -> list[str]:
 def killed(config: Config, workdir: Path, seconds: float) -> str | None:
     """Starts the run and kills it after so many seconds. Returns what it was doing then, or None if it had ended."""
     log = workdir.with_suffix(".said")
-    with log.open("w") as out, subprocess.Popen(command(config, workdir), stdout=out, stderr=out) as process:
+    with (
+        log.open("w", encoding="utf-8") as out,
+        subprocess.Popen(command(config, workdir), stdout=out, stderr=out) as process,
+    ):
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
-    text = log.read_text()
+    text = log.read_text(encoding="utf-8")
     if process.returncode == 0:
         return None
     if process.returncode != -9:
@@ -129,7 +132,7 @@ def main(config: Config) -> dict[str, Any]:
     }
     print(json.dumps(result, indent=2))
     if config.json:
-        Path(config.json).write_text(json.dumps(result, indent=2) + "\n")
+        Path(config.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     if differing:
         raise UserError(
             f"the killed run differs from the one left alone in {len(differing)} places: {', '.join(differing[:5])}"

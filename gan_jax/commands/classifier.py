@@ -15,6 +15,7 @@ import numpy as np
 from gan_jax import data
 from gan_jax.data.validate import image_set
 from gan_jax.evaluation import classifier, evaluators
+from gan_jax.system.terminal import say
 from gan_jax.types import ImageSet, UserError
 
 
@@ -42,7 +43,7 @@ def main(config: Config) -> dict[str, Any]:
     measured = classifier.trained(learnt, config.steps, config.seed)
     used = classifier.trained(images, config.steps, config.seed)
     share = classifier.accuracy(measured, held)
-    print(
+    say(
         f"{images.name}: classifier {used.digest}, {used.steps:,} steps; {share:.2%} of {len(held.images):,} held-out images right"
     )
     return {"data": images.name, "weights": used.digest, "accuracy": share, "held_out": len(held.images)}

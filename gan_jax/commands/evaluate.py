@@ -14,7 +14,6 @@ and names the fields that differ.
 import dataclasses
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,9 +23,10 @@ from tyro.conf import Positional
 from gan_jax import data
 from gan_jax.evaluation import batch_norm, evaluators, resize
 from gan_jax.evaluation.evaluators import ImageMeasures
-from gan_jax.evaluation.measurement import Candidate, Reference, how_read
+from gan_jax.evaluation.measurement import Candidate, Reference, how_read, renumbered
 from gan_jax.evaluation.table import METRICS
 from gan_jax.metrics import protocol
+from gan_jax.system.terminal import say
 from gan_jax.types import Batch, Evaluate, ImageSet, Record, UserError
 from gan_jax.workdir import provenance
 from gan_jax.workdir.load import Saved, load, saved_run
@@ -69,6 +69,7 @@ class Config:
     """File to which the values and their protocols are written as JSON."""
 
 
+FEWEST = 20  # images of which values are told
 # With all of these at their defaults, a run is measured by its experiment.
 OWN = ("metrics", "samples", "data", "split", "size", "fit", "features", "resizer")
 
@@ -82,8 +83,9 @@ def main(config: Config) -> dict[str, Any]:
         raise UserError(
             "nothing is named to be measured: gan-jax evaluate RUN, the directory of a run, or a folder of images"
         )
-    if config.samples and config.samples < 20:
-        raise UserError(f"--samples {config.samples}: at least 20")
+    if config.samples and config.samples < FEWEST:
+        raise UserError(f"--samples {config.samples}: at least {FEWEST}")
+    _require_writable(config.json)
     results = {target: measured(config, target, chosen) for target in config.targets}
     names = list(next(iter(results.values())))
     for target, records in results.items():
@@ -102,7 +104,8 @@ def main(config: Config) -> dict[str, Any]:
         },
     }
     if config.json:
-        Path(config.json).write_text(json.dumps(result, indent=2, default=dict) + "\n")
+        Path(config.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(config.json).write_text(json.dumps(result, indent=2, default=dict) + "\n", encoding="utf-8")
     return result
 
 
@@ -123,10 +126,7 @@ def measured(config: Config, target: str, metrics: tuple[str, ...]) -> dict[str,
             measures, count = _measures(config, run, sampler)
             names = metrics or measures.during(count)
             if not metrics:
-                print(
-                    f"{target}: by metrics of images, {','.join(names)}; without flags by its own measures",
-                    file=sys.stderr,
-                )
+                say(f"{target}: by metrics of images, {','.join(names)}; without flags by its own measures", error=True)
             records = measures.records(names, draw, count, sampler=draw.sampler, seed=config.seed)
     except ValueError as error:
         raise UserError(f"{target}: {error}") from error
@@ -135,6 +135,15 @@ def measured(config: Config, target: str, metrics: tuple[str, ...]) -> dict[str,
         members = run.config.members()
         which["member"] = f"{members[config.member].label}, of {len(members)}"
     return protocol.completed(records, {**draw.how, **which})
+
+
+def _require_writable(path: str) -> None:
+    """Raises UserError for a file of values that could not be written, before anything is measured."""
+    if not path:
+        return
+    above = next(folder for folder in Path(path).absolute().parents if folder.exists())
+    if Path(path).is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"--json {path} cannot be written: name a file in a folder that can")
 
 
 def _require_images(path: Path, target: str) -> None:
@@ -188,7 +197,10 @@ def _measures(config: Config, run: Saved, sampler: Sampler) -> tuple[ImageMeasur
     if not config.data and train.digest != was:
         raise _other_data(run, train.name, was, train.digest)
     features = config.features or getattr(flags, "features", "")
-    labels = evaluators.IN_TURN if sampler.classes and sampler.classes == train.classes else "none"
+    labels = "none"
+    if sampler.classes and train.classes:
+        labels = evaluators.IN_TURN
+        train = renumbered(train, sampler.class_names, str(run.workdir))
     measures = _image_measures(config, name, train, size, fit, features, labels, halve=not config.data, stream=stream)
     _require_shape(measures, sampler.spec.shape, str(run.workdir))
     return measures, config.samples or measures.reference.most(getattr(flags, "final_samples", 10_000))
@@ -203,6 +215,8 @@ def _measured_folder(config: Config, target: str, metrics: tuple[str, ...]) -> d
     images = data.load(target, size=size or None, fit=fit)
     _require_shape(measures, images.spec.shape, target)
     count = min(config.samples or len(images.images), len(images.images))
+    if count < FEWEST:
+        raise UserError(f"{target} has {count} images: at least {FEWEST} are needed to measure anything")
     rows = np.sort(np.random.default_rng(config.seed).permutation(len(images.images))[:count])
     candidate = Candidate(measures.reference, np.asarray(images.images[rows]), None, count, seed=config.seed)
     try:
@@ -231,6 +245,8 @@ def _image_measures(
     test = evaluators.held_out(name, size, fit, stream)
     on_train = config.split == "train"
     real = train if on_train else data.load(name, config.split, size=size or None, fit=fit, stream=stream)
+    if not on_train and real.classes and train.classes:
+        real = renumbered(real, train.class_names, train.name)
     network = evaluators.chosen(features, train, getattr(resize, config.resizer))
     # Against the test images nothing is held out: there are no further images for a floor.
     reference = Reference(
@@ -242,7 +258,9 @@ def _image_measures(
 def _require_shape(measures: ImageMeasures, shape: tuple[int, ...], target: str) -> None:
     real = measures.reference.real
     if real.spec.shape != shape:
-        raise UserError(f"{target} has images {shape} and {real.name} {real.spec.shape}: give --size, or other data")
+        channels = "" if real.spec.shape[-1] == shape[-1] else " (the last are the channels: 1 of grey, 3 of colour)"
+        mend = "give other data" if channels else "give --size, or other data"
+        raise UserError(f"{target} has images {shape} and {real.name} {real.spec.shape}{channels}: {mend}")
 
 
 def _refuse(view: str, /, *inputs: Any) -> Any:
@@ -283,19 +301,21 @@ def _print_values(results: dict[str, dict[str, Record]]) -> None:
     """Prints the values, the fields that all protocols share, and the other fields of each metric's protocol."""
     names = list(next(iter(results.values())))
     width = max(map(len, names))
-    print("".join([" " * width, *(f"  {target[-24:]:>24}" for target in results)]))
+    say("".join([" " * width, *(f"  {target[-24:]:>24}" for target in results)]))
     for name in names:
-        print("".join([f"{name:<{width}}", *(f"  {records[name].value:>24.6g}" for records in results.values())]))
+        say("".join([f"{name:<{width}}", *(f"  {records[name].value:>24.6g}" for records in results.values())]))
     protocols = {name: one.protocol for name, one in next(iter(results.values())).items()}
     shared = [
         key for key, value in protocols[names[0]].items() if all(how.get(key) == value for how in protocols.values())
     ]
-    print("  ".join(f"{key}: {protocols[names[0]][key]}" for key in shared))
+    say("  ".join(f"{key}: {protocols[names[0]][key]}" for key in shared))
     lines: dict[str, list[str]] = {}  # by text, since several values may share it
     for name, how in protocols.items():
         specific = "  ".join(f"{key}: {_short(value)}" for key, value in how.items() if key not in shared)
         lines.setdefault(specific, []).append(name)
-    print(*(f"{', '.join(sharing)}:  {specific}" for specific, sharing in lines.items() if specific), sep="\n")
+    for specific, sharing in lines.items():
+        if specific:
+            say(f"{', '.join(sharing)}:  {specific}")
 
 
 def _short(value: Any) -> str:

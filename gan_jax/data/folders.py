@@ -1,25 +1,27 @@
-"""Images from a folder of PNG, JPEG and WebP files, with or without one sub-folder for each class."""
+"""Images from a folder of picture files, with or without one sub-folder for each class."""
 
+import functools
 import math
 import os
 import struct
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
+from gan_jax.data.ondisk import OnDisk, digest_of, digested, on_disk, too_large
 from gan_jax.data.validate import image_set
 from gan_jax.types import ImageSet, UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 GREY = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B")
 SHOWN = 5  # kinds of files named in a message
 SAMPLED = 64  # files whose contents are in the digest of a folder that stays on disk
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that exchange height and width
 # Exceptions that Pillow raises for damaged files.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 def read(
@@ -33,16 +35,17 @@ def read(
     """Reads all images of a folder, in the order of their names, as uint8 [n h w c].
 
     Sub-folders, in the order of their names, are the classes. Transparent images are composed on white, and the
-    camera's orientation is applied. Hidden files, __MACOSX and files of other kinds are ignored. `channels` is 1 or 3;
-    by default 3, unless every image is grey.
+    camera's orientation is applied; of an animation the first frame is taken. Hidden files and __MACOSX are ignored,
+    and files that are no pictures are left out, which `facts` counts by their kind. `channels` is 1 or 3; by default 3,
+    unless every image is grey.
 
     `size` is the side of the square to which every image is resized, by Lanczos resampling; without it all images must
     have the same size. `fit` is how: "crop" scales the shorter side to `size` and cuts out the centre, "stretch"
     ignores proportions, "pad" adds black bars.
 
     `stream` leaves the images on disk, which is always done where they would take more than half of the machine's
-    memory. Only their headers are read, so that other damage is found when an image is needed. The digest is then one
-    of the options, the names and sizes of all files, and the contents of SAMPLED of them.
+    memory. Of more than `ondisk.PIXELS` bytes only their headers are read, so that other damage is found when an image is
+    needed, and their digest is one of the options, the names and sizes of all files, and the contents of SAMPLED.
 
     Raises UserError where there are no images, damaged ones, images of several sizes, files beside sub-folders, or an
     empty class.
@@ -55,14 +58,15 @@ def read(
         raise UserError(f"channels {channels}: 1 or 3")
 
     root = Path(path)
-    files, labels, names = _list(root)
-    classes = len(names) or None
+    files, labels, names, left_out = _list(root)
+    facts = {"left_out": left_out} if left_out else {}
     if stream or too_large(_at_most(files, size)):
         shape = _headers(root, files, size, channels)
         if stream or too_large(len(files) * math.prod(shape)):
             on_disk_images = OnDisk(_reader(files, shape, size, fit, channels), (len(files), *shape))
-            digest = _digest(root, files, (size, fit if size else "", shape[2]))
-            return on_disk(on_disk_images, labels, os.fspath(path), classes, digest)._replace(names=names)
+            described = functools.partial(_digest, root, files, (size, fit if size else "", shape[2]))
+            found = on_disk(on_disk_images, labels, os.fspath(path), names, described)
+            return found._replace(names=names, facts=facts)
 
     images: np.ndarray | None = None
     broken = []
@@ -81,12 +85,25 @@ def read(
         images[row] = image
     if broken or images is None:
         raise _broken(root, files, broken)
-    return image_set(images, labels, os.fspath(path), classes)._replace(names=names)
+    found = image_set(images, labels, os.fspath(path), names=names)
+    described = functools.partial(_digest, root, files, (size, fit if size else "", images.shape[3]))
+    digest = digested(found.images, found.labels, described)
+    return found._replace(names=names, facts=facts, digest=digest)
+
+
+def _open(file: str | os.PathLike) -> Image.Image:
+    try:
+        return Image.open(file)
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise UserError(
+            f"{file} has more than {most:,} pixels, which is too large to be opened: make it smaller"
+        ) from error
 
 
 def _decode(file: str | os.PathLike, size: int | None, fit: str, channels: int | None) -> np.ndarray:
     """uint8 [h w c]; without `channels`, c is 1 for a grey image, else 3."""
-    with Image.open(file) as opened:
+    with _open(file) as opened:
         image = _upright(opened)
     image = image if channels is None else image.convert("L" if channels == 1 else "RGB")
     array = np.asarray(image if size is None else _resize(image, size, fit))
@@ -101,7 +118,7 @@ def _at_most(files: list[Path], size: int | None) -> int:
     if size is not None:
         return len(files) * size * size * 3
     try:
-        with Image.open(files[0]) as opened:
+        with _open(files[0]) as opened:
             return len(files) * math.prod(opened.size) * 3
     except DAMAGED:
         return 0  # reported when it is read
@@ -113,7 +130,7 @@ def _headers(root: Path, files: list[Path], size: int | None, channels: int | No
     broken, grey = [], True
     for file in files:
         try:
-            with Image.open(file) as opened:
+            with _open(file) as opened:
                 grey = grey and opened.mode in GREY
                 w, h = opened.size
                 # Not PngImageFile.getexif, which decodes the image to find EXIF data behind it.
@@ -179,8 +196,8 @@ def _broken(root: Path, files: list[Path], broken: list[str]) -> UserError:
     )
 
 
-def _list(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
-    """The image files, and their classes where there are sub-folders."""
+def _list(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...], dict[str, int]]:
+    """The image files, their classes where there are sub-folders, and how many files of which kinds are left out."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder ({root.absolute()})")
     flat, folders, others = _entries(root)
@@ -189,9 +206,10 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
             f"{root}: holds images ({flat[0].name}) and sub-folders ({folders[0].name}): either all images lie flat, or all in classes"
         )
     if flat:
-        return flat, None, ()
+        return flat, None, (), _counted(others)
     if not folders:
-        raise UserError(f"{root}: no images: {_kinds(others)}; PNG, JPEG and WebP are read")
+        raise UserError(f"{root}: no images: {_kinds(others)}; {', '.join(SUFFIXES)} are read")
+    left_out = others
 
     files: list[Path] = []
     labels: list[int] = []
@@ -203,9 +221,10 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
             )
         if not inside:
             raise UserError(f"{root}: class {folder.name} has no images: {_kinds(others)}; delete it, or fill it")
+        left_out = left_out + others
         files += inside
         labels += [number] * len(inside)
-    return files, np.array(labels), tuple(folder.name for folder in folders)
+    return files, np.array(labels), tuple(folder.name for folder in folders), _counted(left_out)
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
@@ -216,12 +235,21 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from error
     entries = [entry for entry in paths if not entry.name.startswith((".", "__MACOSX"))]
     folders = [entry for entry in entries if entry.is_dir()]
-    images = [entry for entry in entries if entry.suffix.lower() in SUFFIXES and entry not in folders]
-    return images, folders, [entry for entry in entries if not entry.is_dir() and entry.suffix.lower() not in SUFFIXES]
+    images = [entry for entry in entries if entry.suffix.lower() in SUFFIXES and entry.is_file()]
+    return images, folders, [entry for entry in entries if not entry.is_dir() and entry not in {*images}]
+
+
+def _counted(others: list[Path]) -> dict[str, int]:
+    """How many files of each kind: by suffix, or by name; a link to nothing by name."""
+    return dict(
+        Counter(
+            f"{one.name} (a link to nothing)" if not one.exists() else one.suffix.lower() or one.name for one in others
+        )
+    )
 
 
 def _kinds(others: list[Path]) -> str:
-    kinds = sorted({entry.suffix.lower() or entry.name for entry in others})
+    kinds = sorted(_counted(others))
     if not kinds:
         return "it is empty"
     return f"only {', '.join(kinds[:SHOWN])}{' ...' if len(kinds) > SHOWN else ''} files"

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data.validate import image_set
-from gan_jax.types import ImageSet, PyTree, UserError
+from gan_jax.data.validate import digest, image_set
+from gan_jax.types import Images, ImageSet, PyTree, UserError
 
 _PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = min(_PROCESSORS, 8)  # more do not help small images, which spend much of the time under Python's global lock
 AHEAD = 2 * THREADS + 2  # batches read ahead, which wait in memory
 STEPS = 2**32  # steps are counted in 32 bits
+PIXELS = 2**28  # bytes of images up to which a set is known by its pixels, and above by its files
 
 
 class OnDisk:
@@ -61,10 +62,23 @@ class OnDisk:
         return images if rows.ndim else images[0]
 
 
-def on_disk(images: OnDisk, labels: np.ndarray | None, name: str, classes: int | None, digest: str) -> ImageSet:
-    """Returns an `ImageSet` of images on disk. Labels are in memory, and checked as by `validate.image_set`."""
+def on_disk(
+    images: OnDisk, labels: np.ndarray | None, name: str, names: Sequence[str], files: Callable[[], str]
+) -> ImageSet:
+    """Returns an `ImageSet` of images on disk. Labels are in memory, and checked and named as by `validate.image_set`.
+
+    The digest is `files()`, of a description of the files, where the images would take more than PIXELS bytes.
+    """
     stand_in = np.zeros((len(images), 1, 1, 1), np.uint8)  # only the number of images is checked against the labels
-    return image_set(stand_in, labels, name, classes)._replace(images=images, digest=digest)
+    found = image_set(stand_in, labels, name, names=names)
+    return found._replace(images=images, digest=digested(images, found.labels, files))
+
+
+def digested(images: Images, labels: np.ndarray | None, files: Callable[[], str]) -> str:
+    """Returns the digest of a set, which is the same wherever its images are kept, in memory or on disk: that of the
+    pixels, or where they take more than PIXELS bytes, `files()`.
+    """
+    return digest(images, labels) if images.nbytes <= PIXELS else files()
 
 
 def too_large(nbytes: int) -> bool:

@@ -82,7 +82,17 @@ def source(
 
     key, spec = jax.random.key(seed), images.spec
     return Source(
-        fetch, batch, key, rows, spec, size, resident, images.name, images.digest, follow if on_disk else None
+        fetch,
+        batch,
+        key,
+        rows,
+        spec,
+        size,
+        resident,
+        images.name,
+        images.digest,
+        follow if on_disk else None,
+        images.facts,
     )
 
 

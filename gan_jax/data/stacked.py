@@ -57,7 +57,18 @@ def stacked(digits: ImageSet, rows: int, seed: int, *, count: int = 0) -> Source
 
     name = f"{digits.name}, {f'{count:,} triples' if count else 'fresh triples'}"
     digest = digest_of("stacked", digits.digest, count)
-    return Source(fetch, batch, jax.random.key(seed), rows, spec_of((h, w, 3), 1000), count, True, name, digest)
+    return Source(
+        fetch,
+        batch,
+        jax.random.key(seed),
+        rows,
+        spec_of((h, w, 3), 1000),
+        count,
+        True,
+        name,
+        digest,
+        facts=digits.facts,
+    )
 
 
 def triples(size: int, count: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gan_jax.data.ondisk import OnDisk, digest_of, on_disk, too_large
+from gan_jax.data.ondisk import OnDisk, digest_of, digested, on_disk, too_large
 from gan_jax.data.tfds_prepare import OURS, find, prepare, tfds_module
 from gan_jax.data.validate import image_set
 from gan_jax.system import cache
@@ -33,8 +33,8 @@ def read(
     <data_dir>/downloads/<name>/ or by download. The result has the features "image" and, where there is one, "label".
 
     `split` is in TFDS's notation: "train", "test", "train[:10%]", "train+test". `stream` leaves the images on disk,
-    which is always done where they are uint8 and would take more than half of the machine's memory. The digest is then
-    one of TFDS's description of the set, and of the names and sizes of its files.
+    which is always done where they are uint8 and would take more than half of the machine's memory. The digest of images
+    of more than `ondisk.PIXELS` bytes is one of TFDS's description of the set, and of the names and sizes of its files.
 
     Raises UserError where the set is unknown, not prepared or not reachable, holds no images of one size, a package is
     missing, or with `stream` the images are floats; raises NoSplit, a UserError, where there is no such split.
@@ -60,6 +60,11 @@ def read_directory(path: str | os.PathLike, split: str = "train", *, stream: boo
     if folder is None:
         raise UserError(f"{path}: no prepared TFDS set in it (no dataset_info.json beside a features.json)")
     return _read(folder, split, os.fspath(path), stream)
+
+
+def at_hand(name: str) -> bool:
+    """Returns whether a set of this name is prepared in TFDS's directory, or is prepared on first use."""
+    return name in OURS or find(_root(None) / name) is not None
 
 
 def known(name: str) -> bool:
@@ -114,8 +119,9 @@ def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
 
     dtype, label = features["image"].np_dtype, features.get("label")
     labelled = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
-    classes = getattr(label, "num_classes", None)
-    names = tuple(getattr(label, "names", None) or ()) if labelled else ()
+    # Those that no image has, such as the 11 of the 37 of emnist/letters, are left out.
+    declared = getattr(label, "names", None) or map(str, range(getattr(label, "num_classes", None) or 0))
+    names = tuple(declared) if labelled else ()
     if stream and dtype != np.uint8:
         raise UserError(f"{name}: images are {np.dtype(dtype)}, and only uint8 stays on disk: leave stream out")
     if stream or (dtype == np.uint8 and too_large(count * math.prod(shape))):
@@ -123,8 +129,7 @@ def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
             labels = _labels(tfds, builder, split, count) if labelled else None
             images = _on_disk(tfds, builder, split, (count, *shape), name, folder)
             images[:1]  # TFDS logs its advice with the first image: read it here, not in a thread
-            digest = _digest(builder, split, folder)
-        return on_disk(images, labels, name, classes, digest)._replace(names=names)
+            return on_disk(images, labels, name, names, lambda: _digest(builder, split, folder))
 
     def decoded() -> dict[str, np.ndarray]:
         arrays = {"images": np.empty((count, *shape), dtype)}
@@ -142,7 +147,8 @@ def _read(folder: Path, split: str, name: str, stream: bool) -> ImageSet:
         # Decoding a million small images takes a minute, reading them decoded from the cache a second.
         times = [os.stat(part.filename).st_mtime_ns for part in builder.info.splits[split].file_instructions]
         stored = cache.arrays(digest_of(os.fspath(folder), times, _digest(builder, split, folder)), decoded)
-    return image_set(stored["images"], stored.get("labels"), name, classes)._replace(names=names)
+    found = image_set(stored["images"], stored.get("labels"), name, names=names)
+    return found._replace(digest=digested(found.images, found.labels, lambda: _digest(builder, split, folder)))
 
 
 def _decode(encoded: bytes | None, feature: Any) -> np.ndarray:

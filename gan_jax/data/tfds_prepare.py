@@ -5,7 +5,6 @@ import gzip
 import io
 import os
 import re
-import sys
 import tarfile
 import threading
 import urllib.request
@@ -16,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
+from gan_jax.system.terminal import say
 from gan_jax.types import UserError
 
 OURS = ("mnist", "fashion_mnist", "cifar10")  # TFDS's own code for them needs TensorFlow
@@ -79,11 +79,7 @@ def prepare(name: str, root: Path) -> Path:
             f"{name} is not prepared in {root}, and {absent[0]} cannot be reached ({why}). "
             f"Where it is prepared: TFDS_DATA_DIR=...; as a NumPy file: --data {name}.npz; or put the original files at {files}"
         )
-    print(
-        f"preparing {name} in {root} (once, about 10 s{' after the download' if absent else ''})",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"preparing {name} in {root} (once, about 10 s{' after the download' if absent else ''})", error=True)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS would repeat the message above
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))

@@ -4,7 +4,6 @@ set. The Inception network, trained on photographs of ImageNet's classes, is les
 
 import functools
 import hashlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from gan_jax.data import source
 from gan_jax.evaluation.classifier_net import Classifier
 from gan_jax.system import cache, mesh
+from gan_jax.system.terminal import say
 from gan_jax.types import Array, ImageSet, PyTree, UserError
 
 VERSION = 2  # version of network and training, to be raised when either changes
@@ -58,11 +58,7 @@ def trained(images: ImageSet, steps: int, seed: int = 0) -> Trained:
     name = f"classifier-{VERSION}-{images.digest}-{images.classes}-{steps}-{seed}"
 
     def make() -> dict[str, np.ndarray]:
-        print(
-            f"training a classifier of {images.name} for its metrics, {steps:,} steps, once",
-            file=sys.stderr,
-            flush=True,
-        )
+        say(f"training a classifier of {images.name} for its metrics, {steps:,} steps, once", error=True)
         with mesh.local_mesh(1):
             learnt = flatten_dict(_train(images, steps, seed), sep="/")
             return {key: np.asarray(value, np.float16) for key, value in learnt.items()}

@@ -17,7 +17,10 @@ from gan_jax.evaluation.table import METRICS, NEIGHBOURS, SPLITS, Found
 from gan_jax.metrics import modes as mode_count
 from gan_jax.types import Draw, Evaluate, ImageSet, NoSplit, Record, UserError
 
-IN_TURN = "every class as often, in turn"  # labels of a conditional generator, as protocols describe them
+# Labels of a conditional generator, as protocols describe them: for metrics within classes, and of the whole.
+IN_TURN, SHARES = "every class as often, in turn", "classes in the shares of the real images"
+BY_CLASS = {"intra_frechet", "cas"}
+WIDEST = 8_192  # values of an image up to which their covariance is computed
 COLLAPSED = {"modes": "fewer than half of the modes found", "recall": "recall under a quarter of the floor's"}
 DURING = ("frechet", "kid", "inception_score", "prdc", "intra_frechet")  # metrics of a run, where they can be computed
 
@@ -111,8 +114,14 @@ def chosen(name: str, real: ImageSet, resizer: Callable = resize.tensorflow) -> 
     """Returns the features that --features names: "pixels", "inception", the path of Inception weights, or "".
 
     "" stands for a classifier of the set; for a set without labels, its pixels, or where an image has more than 4,096
-    values, 2,048 random sums of them. Raises UserError for Inception features of images without 1 or 3 channels.
+    values, 2,048 random sums of them. Raises UserError for Inception features of images without 1 or 3 channels, and
+    for pixels of more than WIDEST values where there are more images than that.
     """
+    if name == "pixels" and WIDEST < np.prod(real.spec.shape) < len(real.images):
+        raise UserError(
+            f"--features pixels: {np.prod(real.spec.shape):,} values of an image, of which a covariance takes hours: "
+            "leave it out, and 2,048 random sums of them are taken"
+        )
     if name == "pixels" or (not name and not real.classes):
         project = not name and np.prod(real.spec.shape) > 4_096
         return features_of.projection(2_048) if project else features_of.pixels()
@@ -136,9 +145,9 @@ def held_out(name: str, size: int = 0, fit: str = "crop", stream: bool = False) 
 class ImageMeasures:
     """Computes any metric of the table (`table.METRICS`) against one set of real images.
 
-    `labels` describes the labels of the samples (IN_TURN or "none"), and `how` how the real images were read. `floor`
-    in a protocol is the value of held-out real images in place of the fakes (`Reference`). Raises UserError for a set
-    that is too small.
+    `labels` is IN_TURN for a generator that is given labels, else "none"; metrics of the whole then take classes in the
+    shares of the real images. `how` describes how the real images were read. `floor` in a protocol is the value of
+    held-out real images in place of the fakes (`Reference`). Raises UserError for a set that is too small.
     """
 
     def __init__(self, reference: Reference, labels: str, how: Mapping[str, Any]):
@@ -186,23 +195,34 @@ class ImageMeasures:
         )
 
     def _by_class(self, count: int) -> bool:
-        """Whether fakes have the classes in turn, and there are two real and two held-out images of each class."""
+        """Whether fakes have classes, and there are two real and two held-out images of each that the reals have."""
         real, held = self.reference.labels, self.reference.held
         if self.labels != IN_TURN or real is None or held is None or held.labels is None:
             return False
         others = held.labels[self.reference.held_rows][: min(count, len(real))]
-        return all(np.bincount(x, minlength=self.reference.real.classes).min() >= 2 for x in (real, others))
+        return all(np.bincount(x, minlength=real.max() + 1)[self.reference.present].min() >= 2 for x in (real, others))
 
     def records(
         self, metrics: Iterable[str], draw: Draw, count: int, *, sampler: Any = None, seed: int = 0
     ) -> dict[str, Record]:
-        """Computes metrics of `count` samples, whose labels, if any, are the classes of the real images in turn."""
-        labels = np.arange(count) % self.reference.real.classes if self.labels == IN_TURN else None
-        candidate = Candidate(self.reference, draw(count), labels, count, sampler=sampler, seed=seed)
-        return self.measured(metrics, candidate)
+        """Computes metrics of `count` samples. Their labels, if any, are in the shares of the real images, and for metrics
+        within classes the classes in turn.
+        """
+        metrics = tuple(metrics)
+        candidate = functools.partial(Candidate, self.reference, count=count, sampler=sampler, seed=seed)
+        if self.labels != IN_TURN:
+            return self.measured(metrics, candidate(draw(count), None))
+        turns, shares = self.reference.turns(count), self.reference.shares(count)
+        whole = tuple(metric for metric in metrics if metric not in BY_CLASS)
+        within = tuple(metric for metric in metrics if metric in BY_CLASS)
+        records: dict[str, Record] = {}
+        for part, labels, how in ((whole, shares, SHARES), (within, turns, IN_TURN)):
+            if part:
+                records |= self.measured(part, candidate(draw({"label": labels}), labels), how)
+        return records
 
-    def measured(self, metrics: Iterable[str], candidate: Candidate) -> dict[str, Record]:
-        """Computes metrics of a given set of images. Raises ValueError, with the metric's name, where one cannot be."""
+    def measured(self, metrics: Iterable[str], candidate: Candidate, labels: str = "none") -> dict[str, Record]:
+        """Computes metrics of a given set of images, whose labels are so described. Raises ValueError, with the metric's name, where one cannot be."""
         records = {}
         for metric in metrics:
             try:
@@ -213,7 +233,7 @@ class ImageMeasures:
             network = {} if "features" in result.own else self.features.protocol
             suffix = "" if "features" in result.own else f"_{self.features.kind}"
             split = {"real_split": self.reference.split} if "real" in result.own else {}
-            how = {**network, "fake": candidate.count, **split, "labels": self.labels, **self.how, **result.own}
+            how = {**network, "fake": candidate.count, **split, "labels": labels, **self.how, **result.own}
             for name, (value, higher) in result.values.items():
                 least = {} if floor is None else {"floor": floor.values[name][0]}
                 records[name + suffix] = Record(value, higher, {**how, **least})

@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import os
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,6 +12,7 @@ import filelock
 from gan_jax.evaluation import torchfile
 from gan_jax.evaluation.inception_net import variables
 from gan_jax.system import cache
+from gan_jax.system.terminal import say
 from gan_jax.types import PyTree, UserError
 
 # TensorFlow's weights of 2015-12-05; pytorch-fid and torch-fidelity have published the same file.
@@ -72,7 +72,7 @@ def _published_file() -> Path:
 
 def _download(file: Path) -> None:
     """Downloads to a temporary file, which gets its final name only if its hash is the published one."""
-    print(f"downloading {URL} (96 MB, once) to {file}", file=sys.stderr, flush=True)
+    say(f"downloading {URL} (96 MB, once) to {file}", error=True)
     part = file.with_suffix(".part")
     try:
         # not urlopen, which keeps the proxy settings of its first call in the process

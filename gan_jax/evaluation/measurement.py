@@ -1,14 +1,14 @@
 """The two sides of a measurement: real images as the reference, and the candidate that is compared with them."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gan_jax.evaluation.features import Features
 from gan_jax.metrics import frechet
-from gan_jax.types import ImageSet
+from gan_jax.types import ImageSet, UserError
 
 
 class Reference:
@@ -32,7 +32,10 @@ class Reference:
         halve: bool = True,
         floor: bool = True,
     ):
-        self.real, self.features, self.test, self.train = real, features, test, train or real
+        self.train = train or real
+        if test is not None and test.classes and self.train.classes:
+            test = renumbered(test, self.train.class_names, self.train.name)
+        self.real, self.features, self.test = real, features, test
         order = np.random.default_rng(0).permutation(len(real.images))
         self.held: ImageSet | None = test if floor else None
         if self.held is not None:
@@ -70,6 +73,29 @@ class Reference:
     def labels(self) -> np.ndarray | None:
         """Labels of the reference, [n]; None where there are none."""
         return None if self.real.labels is None else self.real.labels[self.rows]
+
+    @functools.cached_property
+    def present(self) -> np.ndarray:
+        """The classes that real images have, [k]. Raises ValueError for images without labels."""
+        if self.labels is None:
+            raise ValueError(f"{self.real.name} has no labels")
+        return np.unique(self.labels)
+
+    def turns(self, count: int) -> np.ndarray:
+        """Returns labels [count]: the classes of the real images in turn."""
+        return self.present[np.arange(count) % len(self.present)].astype(np.int32)
+
+    def shares(self, count: int) -> np.ndarray:
+        """Returns labels [count] in the shares of the real images: of each class the share times `count`, rounded so that
+        the sum is right, spread evenly.
+        """
+        present = self.present  # raises for images without labels
+        counts = np.bincount(np.asarray(self.labels))[present]
+        exact = counts * (count / counts.sum())
+        quota = np.floor(exact).astype(int)
+        quota[np.argsort(quota - exact, kind="stable")[: count - quota.sum()]] += 1
+        place = np.concatenate([(np.arange(n) + 0.5) / max(n, 1) for n in quota])
+        return np.repeat(present, quota)[np.argsort(place, kind="stable")].astype(np.int32)
 
     def held_out(self, count: int) -> "Candidate | None":
         """Returns the first held-out images as a candidate; None where there are fewer than `count`."""
@@ -126,6 +152,20 @@ class Candidate:
     def logits(self) -> np.ndarray | None:
         """Logits [n classes] of the feature network; None where it has none."""
         return self._both[1]
+
+
+def renumbered(images: ImageSet, names: Sequence[str], other: str) -> ImageSet:
+    """Returns the set with its classes numbered as in `names`, by their own names. Raises UserError where it has classes
+    that are not among them, those of `other`.
+    """
+    if images.class_names == tuple(names):
+        return images
+    if unknown := [name for name in images.class_names if name not in names]:
+        raise UserError(
+            f"{images.name} has the classes {', '.join(unknown[:8])}, which {other} has not: it has {', '.join(names[:8])}"
+        )
+    places = np.array([list(names).index(name) for name in images.class_names], np.int32)
+    return images._replace(labels=places[images.labels], classes=len(names), names=tuple(names))
 
 
 def how_read(data: ImageSet, size: int, fit: str) -> Mapping[str, Any]:

@@ -32,8 +32,12 @@ class Found(NamedTuple):
 
 
 def _frechet(x: Candidate) -> Found:
-    value = frechet.frechet_distance(x.reference.moments, frechet.moments([x.features]))
-    return Found({"frechet": (value, False)}, {"real": len(x.reference.rows)})
+    rows = len(x.reference.rows)
+    if x.features.shape[1] > max(rows, x.count):  # such as pixels: the same value without a matrix [d d]
+        value = frechet.frechet(x.reference.near(rows), x.features)
+    else:
+        value = frechet.frechet_distance(x.reference.moments, frechet.moments([x.features]))
+    return Found({"frechet": (value, False)}, {"real": rows})
 
 
 def _frechet_infinity(x: Candidate) -> Found:

@@ -78,8 +78,10 @@ def interleave(x: Array, y: Array) -> jax.Array:
 def _spread(x: Array) -> jax.Array:
     """[b ...] -> mean squared differences [b/2] of neighbouring rows, which are on one device; 1 for a single row."""
     pairs = x.shape[0] // 2
+    if not pairs:
+        return jnp.ones(1, x.dtype)
     x = x[: 2 * pairs].reshape(pairs, 2, -1)  # [b ...] -> [b/2 2 n]
-    return jnp.mean((x[:, 0] - x[:, 1]) ** 2, axis=1) if pairs else jnp.ones(1)
+    return jnp.mean((x[:, 0] - x[:, 1]) ** 2, axis=1)
 
 
 def _means(a: Array, b: Array) -> jax.Array:

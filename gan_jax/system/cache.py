@@ -14,11 +14,16 @@ OFF = "off"
 
 
 def root() -> Path | None:
-    """Returns GAN_JAX_CACHE, or by default gan_jax in the user's cache directory; None where GAN_JAX_CACHE is "off"."""
+    """Returns GAN_JAX_CACHE, or by default gan_jax in the user's cache directory; None where GAN_JAX_CACHE is "off", and
+    for a user without a home.
+    """
     given = os.environ.get("GAN_JAX_CACHE")
-    if given == OFF:
+    if given and given.lower() == OFF:
         return None
-    return Path(given or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "gan_jax").expanduser()
+    try:
+        return Path(given or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "gan_jax").expanduser()
+    except RuntimeError:  # no HOME, and no entry of the user in the system's list
+        return None
 
 
 def arrays(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -5,11 +5,18 @@ import threading
 from types import FrameType
 from typing import Any
 
+# Ctrl-C; the end of a job; that of the terminal; and what Slurm sends some time before the end.
+STOPPING = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    *(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)),
+)
+
 
 class Stop:
-    """Context manager that records SIGINT and SIGTERM in `asked`, the number of the signal or 0.
+    """Context manager that records SIGINT, SIGTERM, SIGHUP and SIGUSR1 in `asked`, the number of the signal or 0.
 
-    A second signal raises KeyboardInterrupt at once. Does nothing outside the main thread.
+    SIGHUP stays ignored where it is, as under nohup. A second signal raises KeyboardInterrupt at once. Does nothing outside the main thread.
     """
 
     def __init__(self) -> None:
@@ -18,7 +25,8 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         if threading.current_thread() is threading.main_thread():
-            self._old = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            ignored = [number for number in STOPPING[2:] if signal.getsignal(number) == signal.SIG_IGN]
+            self._old = {number: signal.signal(number, self._note) for number in STOPPING if number not in ignored}
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -27,10 +35,10 @@ class Stop:
         self.asked = number
 
     def leave(self, number: int) -> None:
-        """Raises what the signal would have: KeyboardInterrupt, or for SIGTERM SystemExit with the shell's status."""
+        """Raises what the signal would have: KeyboardInterrupt, or SystemExit with the shell's status."""
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + signal.SIGTERM)
+        raise SystemExit(128 + number)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():

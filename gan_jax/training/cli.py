@@ -14,6 +14,7 @@ import tyro
 
 from gan_jax.config import Run
 from gan_jax.system import compile_cache, malloc, mesh, processes
+from gan_jax.system.terminal import say
 from gan_jax.types import UserError, WriteError
 from gan_jax.workdir.provenance import program
 
@@ -51,10 +52,11 @@ def _run(main: Callable[[Config], object], config: type[Config], args: list[str]
             processes.initialize(settings.coordinator, settings.num_processes, settings.process_id)
             if own_process and settings.devices != 1:
                 mesh.core_each(len(settings.members()))
+        _require_devices()
         main(settings)
     except UserError as error:
         if processes.is_main() or not error.shared:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            say(f"error: {error}", error=True)
         if own_process and isinstance(error, WriteError):
             os._exit(2)  # at a normal exit every background writer would try again, fail, and report it once more
         raise SystemExit(2) from None
@@ -63,23 +65,31 @@ def _run(main: Callable[[Config], object], config: type[Config], args: list[str]
             _exit_peer_lost(error, own_process=own_process)
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        print(
-            f"error: out of memory: {str(error).splitlines()[0]}; try a smaller --batch-size or --width",
-            file=sys.stderr,
-        )
+        say(f"error: out of memory: {str(error).splitlines()[0]}; try a smaller --batch-size or --width", error=True)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted", error=True)
         raise SystemExit(130) from None
+
+
+def _require_devices() -> None:
+    """Raises UserError where JAX has no device of the kind that it is told to use."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = jax.config.jax_platforms  # type: ignore[attr-defined]  # as JAX documents it
+        line = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UserError(
+            f"JAX has no device to compute on: {line}; JAX_PLATFORMS is {asked or 'not set'}: leave it out to use what there is, or set cpu"
+        ) from error
 
 
 def _exit_peer_lost(error: Exception, own_process: bool) -> None:
     """Prints that another process of the run has ended, so that this one cannot go on either, and exits."""
     message = str(error).splitlines()[0][:200]
-    print(
+    say(
         f"error: process {jax.process_index()} has lost another one, which has ended ({message}). Start all again to go on after the last checkpoint",
-        file=sys.stderr,
-        flush=True,
+        error=True,
     )
     if own_process:
         os._exit(3)  # at a normal exit JAX would wait for the other processes

@@ -63,6 +63,7 @@ class Trainer:
         self.evaluation = Evaluation(config, program, self.sampler, setup.evaluate, log)
         self.saver = Saver(workdir, log, checkpoints, best_lost=self.evaluation.forget)
         self.rollbacks: list[dict[str, int]] = processes.on_main(lambda: manifest.rollbacks(workdir))
+        self.stems = {member.stem for member in program.members} if program.population else set()
         self.dead: set[int] = set()  # members that have diverged
         self.warned: set[str] = set()  # kinds of warnings that were printed
         self.drawn: list[Path] = []  # the sample files of the last step, of the first member that has not diverged
@@ -75,7 +76,7 @@ class Trainer:
         """
         config, program = self.config, self.program
         records: dict[str, Record] = {}
-        self.saver.forget_files_after(start)
+        self.saver.forget_files_after(start, config.steps, self.stems)
         ended = processes.on_main(lambda: evaluation.stopped(self.rows(), start, config.patience))
         step, end = start, start if ended else config.steps
         if start == 0:
@@ -273,7 +274,7 @@ class Trainer:
         processes.on_main(lambda: self.saver.note_rollback(fault.step, to))
         self.dead.clear()
         self.evaluation.forget()
-        self.saver.forget_files_after(to)
+        self.saver.forget_files_after(to, self.config.steps, self.stems)
         self.log.say(f"{text}: going back to step {to:,}, with new data order and noise ({self.attempt(to)})")
         if not to:
             return self.program.fresh(), self.program.no_fault(), 0
@@ -309,18 +310,20 @@ class Trainer:
 
     def write_report(self, measured: Mapping[str, Any] | None = None) -> None:
         """Writes report.html atomically. `measured` has the values for its tables, by heading."""
-        saved = json.loads((self.workdir / "config.json").read_text())
+        saved = json.loads((self.workdir / "config.json").read_text(encoding="utf-8"))
         name = saved["experiment"].rsplit(".", 1)[-1]
-        text = report.page(name, saved, self.rows(), sample_files(self.workdir), measured or {})
+        files = [path for step, path in sample_files(self.workdir, self.stems) if step <= self.config.steps]
+        text = report.page(name, saved, self.rows(), files, measured or {})
         part = self.workdir / "report.part"
-        part.write_text(text)
+        # File names that the locale cannot read come as single bytes: those of UTF-8 make characters again.
+        part.write_bytes(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode("utf-8"))
         part.replace(self.workdir / "report.html")
 
     def finish(self, step: int, records: dict[str, Record], final: dict[str, Any]) -> None:
         """Writes result.json and the report, and prints where they are. Raises WriteError if they cannot be written."""
         config, source, members = self.config, self.setup.source, self.program.members
         # Provenance is what was recorded at each start, since the checkout may have changed in the meantime.
-        saved = json.loads((self.workdir / "config.json").read_text())
+        saved = json.loads((self.workdir / "config.json").read_text(encoding="utf-8"))
         starts = saved["starts"]
         labels = [(member.label, member.group) for member in members] if self.program.population else []
         result = {

@@ -14,8 +14,10 @@ from gan_jax.config import PLACE, Run
 from gan_jax.system import mesh, processes
 from gan_jax.system.numerics import arithmetic
 from gan_jax.system.signals import Stop
+from gan_jax.system.terminal import say
 from gan_jax.training import evaluation
 from gan_jax.training.evaluation import samplers
+from gan_jax.training.greeting import folders, told
 from gan_jax.training.loop import INFLIGHT, Trainer, show
 from gan_jax.training.program import Program
 from gan_jax.training.recipe import Build, Recipe, Setup
@@ -48,6 +50,7 @@ def _run(config: Run, build: Build, setup: Setup) -> game.State:
     source, evaluate = setup.source, setup.evaluate
     name = provenance.module_name(type(config)).rsplit(".", 1)[-1]
     workdir = Path(config.workdir or f"runs/{name}").expanduser().absolute()
+    _require_apart(source, workdir)
     recipe = build(config, source.spec)
     _require_fitting(config, recipe, setup)
     grid = mesh.make(config.devices, config.batch_size, len(config.members()))
@@ -70,7 +73,7 @@ def _run(config: Run, build: Build, setup: Setup) -> game.State:
                 return state
             if start:
                 _require_length(config, build, source, grid, program, workdir)
-            changed = processes.on_main(lambda: manifest.begin(workdir, config, start))
+            changed = processes.on_main(lambda: manifest.begin(workdir, config, start, source.facts))
             _greet(name, config, source, program, state, start, workdir)
             if changed:
                 _print(f"note: the file of the experiment, {name}, has changed since the run was last started")
@@ -81,6 +84,14 @@ def _run(config: Run, build: Build, setup: Setup) -> game.State:
                 inflight = max(1, INFLIGHT // program.rounds_a_call)
                 state = trainer.play(state, first_fault, start, Stopper(stop, grid, inflight))
     return state
+
+
+def _require_apart(source: Source, workdir: Path) -> None:
+    """Raises UserError where the work directory is, or lies in, a folder of the data, which would then be other data."""
+    inside = workdir.resolve()
+    for folder in folders(source.facts):
+        if folder.resolve() in (inside, *inside.parents):
+            raise UserError(f"--workdir {workdir} is in the folder of the data, {folder}: name another")
 
 
 def _require_fitting(config: Run, recipe: Recipe, setup: Setup) -> None:
@@ -140,7 +151,7 @@ def _finished(workdir: Path, config: Run, start: int) -> bool:
 
 def _print(text: str) -> None:
     if processes.is_main():
-        print(text, flush=True)
+        say(text)
 
 
 def _greet(
@@ -156,6 +167,8 @@ def _greet(
     _print(
         f"{name} on {where}: {members}{networks}; data {source.name}, {source.size or 'endless'} examples of {source.spec.shape}"
     )
+    for line in told(source.facts):
+        _print(line)
     has_batch_norm = any("BatchNorm" in name for name in program.tensors)
     if config.accumulate > 1 and has_batch_norm:
         rows = config.batch_size // config.accumulate

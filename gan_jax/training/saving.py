@@ -4,7 +4,7 @@ disk is full for a while.
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,13 @@ class Saver:
         except OSError as error:
             raise WriteError(f"cannot write to {self.workdir}: {error.strerror or error}") from error
 
-    def forget_files_after(self, step: int) -> None:
-        """Removes the files in samples/ of later steps, which will be played again."""
-        for path in (self.workdir / "samples").glob("*.*") if processes.is_main() else ():
-            if (number := step_of(path)) is not None and number > step:
+    def forget_files_after(self, step: int, last: int, stems: Collection[str]) -> None:
+        """Removes the files in samples/ of steps after `step`, up to the `last` of the run, which will be played again.
+
+        `stems` are those of the members of a population; any other file is not the run's.
+        """
+        for number, path in sample_files(self.workdir, stems) if processes.is_main() else ():
+            if step < number <= last:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
@@ -127,13 +130,14 @@ class Saver:
 SUFFIXES = ("png", "gif", "wav", "txt")  # of the files that a recipe's `show` may return
 
 
-def step_of(path: Path) -> int | None:
-    """Returns the step of a file that a run has written to samples/; None for any other file."""
-    name = re.fullmatch(r"(\d{8,})(_.*)?", path.stem)
-    return int(name[1]) if name and path.suffix[1:] in SUFFIXES else None
+def sample_files(workdir: Path, stems: Collection[str]) -> list[tuple[int, Path]]:
+    """Returns the steps and the paths of the files that a run has written to samples/, in the order of the steps.
 
-
-def sample_files(workdir: Path) -> list[Path]:
-    """Returns the files that a run has written to samples/, in the order of their steps."""
-    files = [(step, path) for path in (workdir / "samples").glob("*.*") if (step := step_of(path)) is not None]
-    return [path for _, path in sorted(files)]
+    They are called STEP.suffix, or of a population, whose members have `stems`, STEP_stem.suffix.
+    """
+    files = []
+    for path in (workdir / "samples").glob("*.*"):
+        name = re.fullmatch(r"(\d{8,})(?:_(.*))?", path.stem)
+        if name and path.suffix[1:] in SUFFIXES and (name[2] in stems if stems else name[2] is None):
+            files.append((int(name[1]), path))
+    return sorted(files)

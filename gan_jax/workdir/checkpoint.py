@@ -89,7 +89,7 @@ class Checkpoints:
     def best(self) -> int | None:
         """The step of the checkpoint marked as best; None if none is marked, or it is missing."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            step = json.loads((self._directory / BEST).read_text())["step"]
+            step = json.loads((self._directory / BEST).read_text(encoding="utf-8"))["step"]
             return step if step in self.steps() else None
         return None
 
@@ -152,7 +152,7 @@ class Checkpoints:
     def _mark_best(self) -> None:
         if self._best is not None and jax.process_index() == 0 and self._best["step"] in self.steps():
             part, mark = self._directory / f"{BEST}.part", json.dumps(self._best) + "\n"
-            self._guard(lambda: (part.write_text(mark), part.replace(self._directory / BEST)))
+            self._guard(lambda: (part.write_text(mark, encoding="utf-8"), part.replace(self._directory / BEST)))
             self._best = None
 
     def poll(self) -> None:
@@ -218,13 +218,13 @@ class Checkpoints:
 def _write_sums(path: Path, leave_out: frozenset[str]) -> None:
     """Adds checksums of the files that have none yet."""
     sums = path / SUMS
-    lines = sums.read_text().splitlines() if sums.exists() else []
+    lines = sums.read_text(encoding="utf-8").splitlines() if sums.exists() else []
     known = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     names = (
         {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()} - leave_out - {SUMS, f"{SUMS}.part"}
     )
     part = path / f"{SUMS}.part"
-    with part.open("w") as file:
+    with part.open("w", encoding="utf-8") as file:
         file.write("".join(f"{known.get(name) or _sha256(path / name)}  {name}\n" for name in sorted(names)))
         file.flush()
         os.fsync(file.fileno())
@@ -238,7 +238,7 @@ def _sha256(path: Path) -> str:
 
 def _fault(path: Path) -> str | None:
     try:
-        lines = [line.partition("  ") for line in (path / SUMS).read_text().splitlines()]
+        lines = [line.partition("  ") for line in (path / SUMS).read_text(encoding="utf-8").splitlines()]
         if not lines or not all(len(digest) == 64 and name for digest, _, name in lines):
             return f"{SUMS} is not what was written"
         for digest, _, name in lines:

@@ -17,6 +17,7 @@ import numpy as np
 
 from gan_jax import game
 from gan_jax.system.numerics import arithmetic
+from gan_jax.system.terminal import say
 from gan_jax.types import Spec, UserError
 from gan_jax.workdir.checkpoint import Checkpoints, template, tensors
 from gan_jax.workdir.manifest import spec_from
@@ -48,7 +49,7 @@ def saved_run(workdir: str | Path) -> Saved:
     if not path.exists():
         raise UserError(f"{workdir.absolute()} is no run's directory: it has no config.json")
     try:
-        saved = json.loads(path.read_text())
+        saved = json.loads(path.read_text(encoding="utf-8"))
         name, flags, identity = saved["experiment"], saved["config"], saved["identity"]
         if "arrays" not in identity:
             raise UserError(
@@ -116,7 +117,7 @@ def _imported(name: str, file: str, digest: str) -> ModuleType:
 
 
 def _say_changed(file: str) -> None:
-    print(f"warning: {file} has changed since the run was made by it", file=sys.stderr)
+    say(f"warning: {file} has changed since the run was made by it", error=True)
 
 
 def _sha256(file: str) -> str:
@@ -186,7 +187,7 @@ def _restored(workdir: Path, best: bool, like: Any, check: Callable[[game.State]
             if step is not None and (fault := checkpoints.fault(step)):
                 raise UserError(f"the best checkpoint of {workdir.absolute()}, of step {step}, is damaged: {fault}")
         else:
-            step = checkpoints.sound(lambda text: print(text, file=sys.stderr), set_aside=False)
+            step = checkpoints.sound(lambda text: say(text, error=True), set_aside=False)
         if step is None:
             raise UserError(f"{workdir.absolute()} {NO_BEST if best else NONE_YET}")
         check(like[0])

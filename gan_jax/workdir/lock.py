@@ -4,10 +4,10 @@ import contextlib
 import fcntl
 import os
 import platform
-import sys
 from pathlib import Path
 from types import TracebackType
 
+from gan_jax.system.terminal import say
 from gan_jax.types import UserError
 
 
@@ -37,7 +37,7 @@ class Lock:
             ) from None
         except OSError as error:  # a file system without locks
             warning = f"warning: {self._path} cannot be locked ({error.strerror}): see to it that no other process works there"
-            print(warning, file=sys.stderr, flush=True)
+            say(warning, error=True)
             return self
         self.held = True
         with contextlib.suppress(OSError):  # a full disk: the lock is held, but does not name its process

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import tqdm
 
 from gan_jax.system import processes
+from gan_jax.system.terminal import drop, say
 from gan_jax.types import UserError
 from gan_jax.workdir.members import mean_std
 
@@ -99,7 +100,7 @@ class Log:
             return 0.0
         rows = [row for row in read_rows(self._path) if row["step"] <= step]
         part = self._path.with_suffix(".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         part.replace(self._path)
         if self._file >= 0:
             os.close(self._file)
@@ -120,9 +121,19 @@ class Log:
         if self._silent:
             return
         if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
+            with self._best_effort():
+                self._bar.write(text, file=sys.stderr)
         else:
-            print(text, file=sys.stderr, flush=True)
+            say(text, error=True)
+
+    @contextlib.contextmanager
+    def _best_effort(self) -> Iterator[None]:
+        """Gives the bar up where the terminal is gone."""
+        try:
+            yield
+        except (OSError, ValueError):
+            self._bar = None
+            drop(sys.stderr)
 
     def tick(self, step: int) -> None:
         """Moves the progress bar to `step`. To be called after every step: the first call starts the clock for the
@@ -131,7 +142,8 @@ class Log:
         if self._mark_step == self._start:
             self._mark, self._mark_step = time.perf_counter(), step
         if self._bar is not None:
-            self._bar.update(step - self._bar.n)
+            with self._best_effort():
+                self._bar.update(step - self._bar.n)
 
     def entry(self, step: int, values: Mapping[str, Value]) -> dict[str, Any]:
         """Returns the row to be written: step, images, seconds, then `values`, with None for those not finite."""
@@ -166,7 +178,8 @@ class Log:
         images = rate * self._images * max(1, len(self._members))
         shown = "  ".join(f"{name} {_shown(value)}" for name, value in values.items())
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{images:,.0f} images/s  {shown}", refresh=False)
+            with self._best_effort():
+                self._bar.set_postfix_str(f"{images:,.0f} images/s  {shown}", refresh=False)
             return
         left = datetime.timedelta(seconds=round((self._steps - step) / rate)) if rate > 0 else "?"
         speed = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
@@ -174,7 +187,8 @@ class Log:
 
     def close(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with self._best_effort():
+                self._bar.close()
         self._close_events()
         if self._file >= 0:
             os.close(self._file)

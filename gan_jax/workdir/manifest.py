@@ -18,7 +18,7 @@ from gan_jax.workdir.provenance import environment, module_name
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON file atomically."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=2) + "\n")
+    part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
 
 
@@ -35,12 +35,12 @@ def check_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_d
         if workdir.exists() and not workdir.is_dir():
             raise UserError(f"--workdir {workdir} is a file; name a directory")
         entries = sorted(workdir.iterdir()) if workdir.is_dir() else []
-        leftovers = [entry.name for entry in entries if entry.name == "metrics.jsonl" or _holds_checkpoints(entry)]
+        others = [entry.name for entry in entries if not _left_by_a_start(entry)]
     except OSError as error:
         raise UserError(f"cannot read --workdir {error.filename or workdir}: {error.strerror or error}") from error
     if exists:
         try:
-            saved = json.loads(path.read_text())
+            saved = json.loads(path.read_text(encoding="utf-8"))
             differ = _differences(saved, _described(config, identity), may_differ)
             if not (isinstance(saved["starts"], list) and isinstance(saved["rollbacks"], list)):
                 raise TypeError("starts and rollbacks are lists")
@@ -56,13 +56,19 @@ def check_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_d
                 f"{workdir} belongs to another run:\n  {differing}\nGive the old values to go on with it, or another --workdir to begin anew"
             )
         return True
-    if leftovers:
+    if "metrics.jsonl" in others or "checkpoints" in others:
         raise UserError(f"{workdir} holds a run without its config.json; name another --workdir")
+    if others:
+        listed = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        raise UserError(f"--workdir {workdir} is not empty, and no run's: it holds {listed}; name a new directory")
     return False
 
 
-def _holds_checkpoints(entry: Path) -> bool:
-    return entry.name == "checkpoints" and (not entry.is_dir() or any(entry.iterdir()))
+def _left_by_a_start(entry: Path) -> bool:
+    """Whether it may stand in a new directory: hidden, or what a start leaves that ended before it began."""
+    if entry.name == "checkpoints":
+        return entry.is_dir() and not any(entry.iterdir())
+    return entry.name.startswith(".") or entry.name == "config.part"
 
 
 def make_workdir(workdir: Path) -> None:
@@ -83,18 +89,19 @@ def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_di
         raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
 
 
-def begin(workdir: Path, config: Any, step: int) -> bool:
+def begin(workdir: Path, config: Any, step: int, data: Mapping[str, Any]) -> bool:
     """Records in config.json that the run starts or continues after `step`; returns whether its experiment has changed.
 
     That is whether the experiment's file is another than at the start before. Writes the current configuration and adds
-    an entry to `starts`, with step, commit, versions and hardware. Removes result.json, which a shorter run may have
-    left. Raises UserError where the directory cannot be written to.
+    an entry to `starts`, with step, commit, versions and hardware, and `data`, what was understood of the data. Removes
+    result.json, which a shorter run may have left. Raises UserError where the directory cannot be written to.
     """
     path = workdir / "config.json"
-    saved = json.loads(path.read_text())
+    saved = json.loads(path.read_text(encoding="utf-8"))
     starts = [start for start in saved["starts"] if start["step"] < step]  # later steps were lost, and are played again
     now = {
         **_described(config, saved["identity"]),
+        "data": dict(data),
         "experiment_file": _experiment_file(config),
         "starts": [*starts, {"step": step, **environment()}],
         "rollbacks": saved["rollbacks"],
@@ -110,18 +117,18 @@ def begin(workdir: Path, config: Any, step: int) -> bool:
 
 def steps(workdir: Path) -> int:
     """Returns the number of steps that the run was last started with."""
-    return json.loads((workdir / "config.json").read_text())["config"]["steps"]
+    return json.loads((workdir / "config.json").read_text(encoding="utf-8"))["config"]["steps"]
 
 
 def rollbacks(workdir: Path) -> list[dict[str, int]]:
     """Returns the steps at which the run diverged, and those to which it went back: {"step": ..., "to": ...} each."""
-    return json.loads((workdir / "config.json").read_text())["rollbacks"]
+    return json.loads((workdir / "config.json").read_text(encoding="utf-8"))["rollbacks"]
 
 
 def note_rollback(workdir: Path, step: int, to: int) -> None:
     """Records in config.json that the run diverged at `step` and went back to step `to`."""
     path = workdir / "config.json"
-    saved = json.loads(path.read_text())
+    saved = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**saved, "rollbacks": [*saved["rollbacks"], {"step": step, "to": to}]})
 
 

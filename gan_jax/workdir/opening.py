@@ -2,13 +2,13 @@
 
 import contextlib
 import functools
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gan_jax.config import MAY_DIFFER
 from gan_jax.system import processes
+from gan_jax.system.terminal import say
 from gan_jax.types import UserError
 from gan_jax.workdir import manifest
 from gan_jax.workdir.checkpoint import Checkpoints
@@ -55,4 +55,4 @@ def _write_manifest(workdir: Path, config: Any, identity: Mapping[str, Any]) -> 
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say(text, error=True)

@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw
 
 from gan_jax.types import Batch
 
+WIDE = 640  # pixels to which small images are enlarged at most
+
 
 def to_uint8(images: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
     """Converts values in [-1, 1] to 0..255, rounded; values outside are clipped, NaN becomes 0."""
@@ -22,20 +24,20 @@ def to_uint8(images: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
 def grid(
     images: Float[np.ndarray, "b h w c"], columns: int | None = None, pad: int = 2
 ) -> UInt8[np.ndarray, "hh ww shown"]:
-    """Returns one picture of all images, row by row; by default in about as many columns as rows.
+    """Returns one picture of all images, row by row; by default about as wide as it is high.
 
-    Small images are enlarged by a whole factor to at least 40 pixels, smoothly (bicubic), since 8x8 digits are hard to
-    read as squares. Of 2 channels the first is shown, of more than 3 the first three. Raises ValueError for another
+    Small images are enlarged by a whole factor to at least 40 pixels, their longer side to at most WIDE, smoothly
+    (bicubic), since 8x8 digits are hard to read as squares. Of 2 channels the first is shown, of more than 3 the first three. Raises ValueError for another
     rank, or where there is nothing to show.
     """
     if np.ndim(images) != 4 or 0 in np.shape(images):
         raise ValueError(f"a grid is made of images [b h w c], none of them 0; got {np.shape(images)}")
     pixels = to_uint8(images)[..., : 3 if np.shape(images)[-1] >= 3 else 1]
     count, height, width, channels = pixels.shape
-    scale = max(1, math.ceil(40 / min(height, width)))
+    scale = max(1, min(math.ceil(40 / min(height, width)), WIDE // max(height, width)))
     if scale > 1:
         pixels = np.stack([_enlarge(image, scale) for image in pixels])
-    columns = columns or math.ceil(math.sqrt(count))
+    columns = columns or min(count, math.ceil(math.sqrt(count * height / width)))
     rows = math.ceil(count / columns)
     cell = (height * scale + pad, width * scale + pad)
     sheet = np.full((rows * cell[0] + pad, columns * cell[1] + pad, channels), 255, np.uint8)

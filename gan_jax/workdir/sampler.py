@@ -295,7 +295,7 @@ class Sampler:
     def _labels(self, labels: Any) -> np.ndarray:
         labels, count = np.asarray(labels), self.spec.classes
         if labels.dtype.kind in "US":
-            names = list(self.spec.meta.get("class_names", ())) or [str(i) for i in range(count)]
+            names = list(self.class_names)
             if unknown := sorted({*labels.ravel().tolist()} - {*names}):
                 raise ValueError(
                     f"no class is called {', '.join(map(repr, unknown[:8]))}: there are {', '.join(names)}"
