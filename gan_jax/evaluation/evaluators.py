@@ -95,8 +95,12 @@ def stacked(digits: ImageSet, count: int = 26_000) -> Evaluate:
     return Evaluate(evaluate, ("reverse_kl", "modes", "collapsed"), None, network.ready)
 
 
-def for_run(config: Flags, real: ImageSet, labels: str = "none") -> Evaluate:
-    """Returns the measures of a run against its training images; its flags choose features and numbers of samples."""
+def for_run(config: Flags, real: ImageSet, labels: str = "none") -> Evaluate | None:
+    """Returns the measures of a run against its training images; its flags choose features and numbers of samples. None
+    with --features none.
+    """
+    if config.features == "none":
+        return None
     measures = measures_of(config, real, labels)
     return measures.evaluate(config.evaluate_samples, config.final_samples)
 
@@ -117,6 +121,7 @@ def chosen(name: str, real: ImageSet, resizer: Callable = resize.tensorflow) -> 
     values, 2,048 random sums of them. Raises UserError for Inception features of images without 1 or 3 channels, and
     for pixels of more than WIDEST values where there are more images than that.
     """
+    name = "" if name == "none" else name  # of a run that measures nothing, asked for metrics
     if name == "pixels" and WIDEST < np.prod(real.spec.shape) < len(real.images):
         raise UserError(
             f"--features pixels: {np.prod(real.spec.shape):,} values of an image, of which a covariance takes hours: "

@@ -2,23 +2,27 @@
 with a short message and exit status 2.
 """
 
+import dataclasses
+import json
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import tyro
 
-from gan_jax.config import Run
+from gan_jax.config import PLACE, Run
 from gan_jax.system import compile_cache, malloc, mesh, processes
 from gan_jax.system.terminal import say
 from gan_jax.types import UserError, WriteError
-from gan_jax.workdir.provenance import program
+from gan_jax.workdir.provenance import module_name, program
 
 Config = TypeVar("Config")
+LIKE = "--config RUN/config.json"
 
 
 def run(main: Callable[[Config], object], config: type[Config], args: list[str] | None = None) -> None:
@@ -42,8 +46,11 @@ def run_in_process(main: Callable[[Config], object], config: type[Config], args:
 
 def _run(main: Callable[[Config], object], config: type[Config], args: list[str] | None, own_process: bool) -> None:
     description = sys.modules[main.__module__].__doc__ or ""
+    if issubclass(config, Run):
+        description += f"\n\n{LIKE} takes the flags of another run, but for its directory and where it ran; flags beside it change them."
     try:
-        settings = tyro.cli(config, args=args, description=description, prog=program(main))
+        words, default = _like(config, sys.argv[1:] if args is None else args)
+        settings = tyro.cli(config, args=words, default=default, description=description, prog=program(main))
         if own_process and getattr(settings, "compile_cache", True):
             compile_cache.keep()
         if own_process:
@@ -70,6 +77,34 @@ def _run(main: Callable[[Config], object], config: type[Config], args: list[str]
     except KeyboardInterrupt:
         say("interrupted", error=True)
         raise SystemExit(130) from None
+
+
+def _like(config: type[Config], words: list[str]) -> tuple[list[str], Config | None]:
+    """The words without --config FILE, and the configuration that FILE, config.json of a run, holds; None without one.
+
+    Raises UserError for a file that cannot be read, or is another experiment's.
+    """
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    if "--config" not in words or not issubclass(config, Run):
+        return words, None
+    place = words.index("--config")
+    if place + 1 == len(words):
+        raise UserError(f"--config needs a file: {LIKE}")
+    path = Path(words[place + 1]).expanduser()
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        experiment, flags = saved["experiment"], dict(saved["config"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"--config {path} is not the config.json of a run ({error!r})") from error
+    if experiment != module_name(config):
+        raise UserError(f"--config {path} is of {experiment}, and this is {module_name(config)}")
+    known = {field.name for field in dataclasses.fields(config)}
+    if unknown := sorted({*flags} - known):
+        raise UserError(f"--config {path} has {', '.join(unknown)}, which {module_name(config)} no longer has")
+    kept: dict[str, Any] = {
+        name: tuple(x) if isinstance(x, list) else x for name, x in flags.items() if name not in PLACE
+    }
+    return words[:place] + words[place + 2 :], config(**kept)
 
 
 def _require_devices() -> None:

@@ -1,0 +1,152 @@
+"""Writes samples of a saved run to a folder of pictures, or to an .npz file.
+
+    gan-jax sample runs/dcgan_mnist --count 10000 --out pictures/
+    gan-jax sample runs/cgan_mnist --count 500 --label 7 --seed 3 --out sevens.npz
+    gan-jax sample runs/dcgan_fashion --truncation 0.7 --out typical/
+
+Sample i of a seed is the same whatever --count is, and has the same noise in every class. Pictures are called
+SEED_NUMBER.png, with a folder for each class where the generator is conditional; an .npz has `images`, uint8, and
+`labels`, as --data of an experiment reads them. What is there already is never written over.
+"""
+
+import dataclasses
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.special
+from numpy.lib import format as npy
+from tyro.conf import Positional
+
+from gan_jax.system.terminal import say
+from gan_jax.types import UserError
+from gan_jax.workdir import pictures
+from gan_jax.workdir.load import load
+from gan_jax.workdir.sampler import CHUNK, Sampler
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    run: Positional[str] = ""
+    """Directory of the run."""
+    out: str = ""
+    """New folder of PNG files, or a new .npz file."""
+    count: int = 64
+    """Number of samples."""
+    label: str = ""
+    """Name of the only class. Default: the classes in turn."""
+    seed: int = 0
+    """Seed of the noise."""
+    truncation: float = 0.0
+    """Noise from N(0, 1) cut off beyond this distance from 0, as in BigGAN: nearer to 0, more typical and less varied. 0: not cut off."""
+    raw: bool = False
+    """Sample the trained generator instead of its average."""
+    best: bool = False
+    """Sample the best checkpoint instead of the last."""
+    member: int = 0
+    """Index of the member of a population, from 0."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Runs the command; returns where and how many samples were written. Raises UserError for what cannot be sampled, and
+    where `out` exists.
+    """
+    out = Path(config.out).expanduser()
+    if not config.run or not config.out:
+        raise UserError("name a run and where its samples go: gan-jax sample RUN --out DIR, or FILE.npz")
+    if config.count < 1 or not 0 <= config.seed < 2**32 or config.truncation < 0:
+        raise UserError(
+            f"--count {config.count} --seed {config.seed} --truncation {config.truncation:g}: at least 1, a seed below 2**32, and no negative truncation"
+        )
+    if out.exists() and (out.is_file() or any(out.iterdir())):
+        raise UserError(f"--out {config.out} exists: name a new folder, or a new .npz file")
+    sampler = load(config.run, raw=config.raw, member=config.member, best=config.best)
+    shape = sampler.spec.shape
+    if out.suffix != ".npz" and (len(shape) != 3 or shape[-1] not in (1, 3)):
+        raise UserError(f"samples of shape {list(shape)} are no pictures: name an .npz file, --out {config.out}.npz")
+    labels = labels_of(sampler, config)
+    parts = drawn(sampler, config, labels)
+    if out.suffix == ".npz":
+        _write_npz(out, parts, labels, config.count)
+    else:
+        _write_pictures(out, parts, labels, sampler, config)
+    say(
+        f"{config.count:,} samples of {config.run} at step {sampler.step:,}, {sampler.how['weights']}, seed {config.seed}: {out}"
+    )
+    return {"out": str(out), "count": config.count, "step": sampler.step}
+
+
+def labels_of(sampler: Sampler, config: Config) -> np.ndarray | None:
+    """Returns the labels [count], None for a generator without. Raises UserError for an unknown class."""
+    if config.label and not sampler.classes:
+        raise UserError(f"--label {config.label}: the generator of {config.run} is not conditional: leave it out")
+    if not sampler.classes:
+        return None
+    if config.label and config.label not in sampler.class_names:
+        raise UserError(f"--label {config.label}: the classes are {', '.join(sampler.class_names)}")
+    if config.label:
+        return np.full(config.count, sampler.class_names.index(config.label), np.int32)
+    return np.arange(config.count, dtype=np.int32) % sampler.classes
+
+
+def drawn(sampler: Sampler, config: Config, labels: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Yields the samples, images as uint8, CHUNK at a time. Raises UserError for a generator that is not given noise."""
+    kinds = sampler.programs.kinds
+    if kinds.needs:
+        raise UserError(
+            f"the generator of {config.run} is given {' and '.join(kinds.needs)}, not noise: gan_jax.load(run)(images) in a program"
+        )
+    inputs = [np.asarray(x) for x in sampler.inputs(config.count, config.seed)]
+    if kinds.label is not None and labels is not None:
+        inputs[kinds.label] = labels
+    if config.truncation:
+        inputs[0] = truncated(inputs[0], config.truncation)
+    size = min(CHUNK, config.count)
+    for start in range(0, config.count, size):
+        part = [x[start : start + size] for x in inputs]
+        rows = len(part[0])
+        filled = [np.concatenate([x, np.repeat(x[-1:], size - rows, 0)]) for x in part]  # one program is compiled
+        made = np.asarray(sampler(*filled))[:rows]
+        yield pictures.to_uint8(made) if made.ndim == 4 else made
+
+
+def truncated(z: np.ndarray, limit: float) -> np.ndarray:
+    """Returns noise from N(0, 1) as noise from N(0, 1) conditioned on |z| <= limit, in the same order, by the quantiles:
+    F^-1(F(-t) + F(z) (F(t) - F(-t))) for the normal distribution F (Brock et al. 2019, arXiv:1809.11096, section 3.1).
+    """
+    low, high = scipy.special.ndtr([-limit, limit])
+    moved = scipy.special.ndtri(low + scipy.special.ndtr(z.astype(np.float64)) * (high - low))
+    return np.clip(moved, -limit, limit).astype(z.dtype)
+
+
+def _write_pictures(
+    out: Path, parts: Iterator[np.ndarray], labels: np.ndarray | None, sampler: Sampler, config: Config
+) -> None:
+    number = 0
+    for part in parts:
+        for image in part:
+            folder = out
+            if labels is not None:
+                folder = out / re.sub(r"[^\w.-]+", "_", sampler.class_names[labels[number]])
+            pictures.save(folder / f"{config.seed}_{number:06d}.png", pictures.png(image))
+            number += 1
+
+
+def _write_npz(out: Path, parts: Iterator[np.ndarray], labels: np.ndarray | None, count: int) -> None:
+    """Writes the parts one after another, so that they are never all in memory."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_suffix(".part")
+    with zipfile.ZipFile(unfinished, "w") as archive:
+        with archive.open("images.npy", "w", force_zip64=True) as file:
+            for i, part in enumerate(parts):
+                if i == 0:
+                    shape = (count, *part.shape[1:])
+                    npy.write_array_header_1_0(file, {**npy.header_data_from_array_1_0(part), "shape": shape})
+                file.write(np.ascontiguousarray(part).tobytes())
+        if labels is not None:
+            with archive.open("labels.npy", "w") as file:
+                npy.write_array(file, labels)
+    unfinished.replace(out)
