@@ -245,7 +245,8 @@ class Measured:
     final_samples: int = 10_000
     """Fakes with which the last and the best checkpoint are measured when the run is over."""
     features: str = ""
-    """What metrics are computed on: none (nothing is measured); pixels; inception, or a path of its weights. Default: a classifier of the data, if it has labels."""
+    """What metrics are computed on: none (nothing is measured); pixels; inception, or a path of its weights. Default: a
+    classifier of the data, if it has labels."""
 
 
 # Where a run is stored and computed. These make no difference to its results, except for rounding.

@@ -96,7 +96,7 @@ def spoilt(tmp_path_factory):
     for name, arrays in {
         "short": {"x_train": uint8, "y_train": labels[:19]}, "onehot": {"x_train": uint8, "y_train": np.eye(20)[:, :10]},
         "halves": {"x_train": uint8, "y_train": labels / 2}, "below": {"x_train": uint8, "y_train": labels - 1},
-        "far": {"x_train": uint8, "y_train": labels * 99}, "words": {"x_train": uint8, "y_train": np.full(20, "cat")},
+        "far": {"x_train": uint8, "y_train": np.arange(20) * 99}, "words": {"x_train": uint8, "y_train": np.full(20, "cat")},
         "one": {"x_train": uint8, "y_train": labels * 0}, "stuff": {"stuff": labels}, "nothing": {},
         "test": {"x_test": uint8}, "objects": {"x_train": np.array([None])},
     }.items():  # fmt: skip
@@ -127,7 +127,7 @@ def spoilt(tmp_path_factory):
     for i in range(20):
         picture.save(home / f"ten/{i}.png")
     (home / "damaged/b.png").write_bytes((home / "damaged/b.png").read_bytes()[:60])
-    (home / "gifs/a.gif").write_bytes(b"GIF89a")
+    (home / "gifs/a.mp4").write_bytes(b"film")
     for folder in ("sets/a/1.0.0", "sets/b/1.0.0", "mangled/1.0.0"):
         (home / folder).mkdir(parents=True)
         (home / folder / "features.json").write_text("{")

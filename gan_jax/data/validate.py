@@ -61,7 +61,7 @@ def require_layout(shape: Sequence[int], name: str) -> None:
         raise UserError(f"{name}: images must be [n h w c] or [n h w], and these are {shape}")
     if 0 in shape:
         raise UserError(f"{name}: there are no images: the shape is {shape}")
-    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4:
+    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) >= 16:
         raise UserError(
             f"{name}: {shape} is one image [h w c], or {shape[0]} images of {shape[1]}x{shape[2]}: "
             "store images[None] for the one, images[..., None] for the others"

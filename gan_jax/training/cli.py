@@ -50,7 +50,8 @@ def _run(main: Callable[[Config], object], config: type[Config], args: list[str]
         description += f"\n\n{LIKE} takes the flags of another run, but for its directory and where it ran; flags beside it change them."
     try:
         words, default = _like(config, sys.argv[1:] if args is None else args)
-        settings = tyro.cli(config, args=words, default=default, description=description, prog=program(main))
+        more: dict[str, Any] = {} if default is None else {"default": default}
+        settings = tyro.cli(config, args=words, description=description, prog=program(main), **more)
         if own_process and getattr(settings, "compile_cache", True):
             compile_cache.keep()
         if own_process:
