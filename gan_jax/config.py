@@ -59,6 +59,8 @@ class Run:
 
     workdir: str = ""
     """Directory of the run (default: runs/NAME of the experiment). Started again with the same one, a run continues."""
+    start_from: str = ""
+    """Begin with the weights and averages of the run in this directory, as far as their shapes fit; optimisers are fresh."""
     seed: Natural = 0
     """Seed of weights, data order and noise, which are all functions of (seed, step)."""
     seeds: int = 1

@@ -107,6 +107,8 @@ def test_labels_by_name_and_left_out(runs):
     np.testing.assert_array_equal(sample(z), sample(z, np.arange(12) % 10))
     np.testing.assert_array_equal(sample(z, ["7"] * 12), sample(z, np.full(12, 7)))
     assert sample.class_names == tuple("0123456789")
+    labelled = sample.draw({"label": np.int32([7, 7, 3])})  # a batch of labels alone: the noise is the sampler's
+    assert labelled.shape == (3, 8, 8, 1) and (labelled[0] != labelled[1]).any()
     for labels, said in (
         (["seven"] * 12, "no class is called 'seven': there are 0, 1, 2"),
         (np.full(12, 10), r"labels are \[b\] in \[0, 10\); got \(12,\), \[10, "),

@@ -15,7 +15,7 @@ from gan_jax.system import mesh, processes
 from gan_jax.system.numerics import arithmetic
 from gan_jax.system.signals import Stop
 from gan_jax.system.terminal import say
-from gan_jax.training import evaluation
+from gan_jax.training import evaluation, starting
 from gan_jax.training.evaluation import samplers
 from gan_jax.training.greeting import folders, told
 from gan_jax.training.loop import INFLIGHT, Trainer, show
@@ -59,12 +59,18 @@ def _run(config: Run, build: Build, setup: Setup) -> game.State:
         program = Program(config, build, source, grid, recipe)
         _require_shown(config, recipe, setup, program)
         identity = _identity(source, program)
+        given: starting.Weights | None = None
+        if config.start_from and not (workdir / "config.json").exists():  # errors come before anything is written
+            given = starting.weights_of(config.start_from, program.like, program.population)
         processes.require_equal("configuration, networks or data", manifest.comparable(config, identity, PLACE))
         with opened(workdir, config, identity) as (checkpoints, start):
             if start:
                 state, first_fault = checkpoints.restore(start, (program.like, program.like_first_fault))
             else:
                 state, first_fault = program.fresh(), program.no_fault()
+                if config.start_from:
+                    given = given or starting.weights_of(config.start_from, program.like, program.population)
+                    state = given.into(state)
             if start > config.steps or _finished(workdir, config, start):
                 _print(
                     f"{workdir} has played its {start:,} steps: nothing to do; see {workdir}/report.html. "
@@ -73,8 +79,11 @@ def _run(config: Run, build: Build, setup: Setup) -> game.State:
                 return state
             if start:
                 _require_length(config, build, source, grid, program, workdir)
-            changed = processes.on_main(lambda: manifest.begin(workdir, config, start, source.facts))
+            note = given.note if given else {}
+            changed = processes.on_main(lambda: manifest.begin(workdir, config, start, source.facts, note))
             _greet(name, config, source, program, state, start, workdir)
+            if note:
+                _print(starting.told(note))
             if changed:
                 _print(f"note: the file of the experiment, {name}, has changed since the run was last started")
             if evaluate is not None and evaluate.prepare is not None:

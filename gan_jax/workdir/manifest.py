@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -89,12 +90,19 @@ def open_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_di
         raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
 
 
-def begin(workdir: Path, config: Any, step: int, data: Mapping[str, Any]) -> bool:
+def begin(
+    workdir: Path,
+    config: Any,
+    step: int,
+    data: Mapping[str, Any],
+    started_from: Mapping[str, Any] = MappingProxyType({}),
+) -> bool:
     """Records in config.json that the run starts or continues after `step`; returns whether its experiment has changed.
 
     That is whether the experiment's file is another than at the start before. Writes the current configuration and adds
-    an entry to `starts`, with step, commit, versions and hardware, and `data`, what was understood of the data. Removes
-    result.json, which a shorter run may have left. Raises UserError where the directory cannot be written to.
+    an entry to `starts`, with step, commit, versions and hardware; `data`, what was understood of the data; and
+    `started_from`, the run whose weights this one began with. Removes result.json, which a shorter run may have left.
+    Raises UserError where the directory cannot be written to.
     """
     path = workdir / "config.json"
     saved = json.loads(path.read_text(encoding="utf-8"))
@@ -102,6 +110,11 @@ def begin(workdir: Path, config: Any, step: int, data: Mapping[str, Any]) -> boo
     now = {
         **_described(config, saved["identity"]),
         "data": dict(data),
+        **(
+            {"started_from": dict(started_from or saved["started_from"])}
+            if started_from or "started_from" in saved
+            else {}
+        ),
         "experiment_file": _experiment_file(config),
         "starts": [*starts, {"step": step, **environment()}],
         "rollbacks": saved["rollbacks"],

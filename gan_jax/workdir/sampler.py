@@ -262,9 +262,13 @@ class Sampler:
         batch = rows
         for name, x in batch.items():
             kind = self.spec.arrays.get(name)
-            if kind and jnp.issubdtype(kind.dtype, jnp.floating) and not jnp.issubdtype(x.dtype, jnp.floating):
+            if (
+                kind is not None
+                and jnp.issubdtype(kind.dtype, jnp.floating)
+                and not jnp.issubdtype(x.dtype, jnp.floating)
+            ):
                 raise ValueError(f"{name} is {x.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1")
-            if kind:
+            if kind is not None:
                 _require_range(name, x)
         return batch
 
