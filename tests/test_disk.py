@@ -16,6 +16,7 @@ from ringrun import play, rows, same
 import experiments
 from experiments import gan_ring
 from gan_jax.types import Evaluate, Record, WriteError
+from gan_jax.workdir import manifest
 from gan_jax.workdir.checkpoint import Checkpoints
 from gan_jax.workdir.log import Log
 from gan_jax.workdir.retry import Retry
@@ -179,10 +180,15 @@ def test_no_checkpoint_points_beyond_the_rows(monkeypatch):
     assert [row["step"] for row in rows()] == [2, 4, 6, 8]
 
 
-def test_a_picture_that_cannot_be_drawn_stops_no_row(capfd):
-    Path("run").mkdir()
-    Path("run/samples").write_text("in the way")
-    with pytest.raises(WriteError, match="cannot write to .*run/samples: "):
+def test_a_picture_that_cannot_be_drawn_stops_no_row(capfd, monkeypatch):
+    begin = manifest.begin
+
+    def begun(workdir, *rest):
+        (workdir / "samples").write_text("in the way")
+        return begin(workdir, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(WriteError, match="cannot write to .*run/samples: "):
+        patch.setattr(manifest, "begin", begun)
         run()
     assert [row["step"] for row in rows()] == [2, 4, 6, 8]
     assert capfd.readouterr().err.count("warning: cannot write to") == 1

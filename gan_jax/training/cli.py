@@ -47,7 +47,7 @@ def run_in_process(main: Callable[[Config], object], config: type[Config], args:
 def _run(main: Callable[[Config], object], config: type[Config], args: list[str] | None, own_process: bool) -> None:
     description = sys.modules[main.__module__].__doc__ or ""
     if issubclass(config, Run):
-        description += f"\n\n{LIKE} takes the flags of another run, but for its directory and where it ran; flags beside it change them."
+        description = f"{description.strip()}\n\n{LIKE} takes the flags of another run, but for its directory and where it ran; flags beside it change them."
     try:
         words, default = _like(config, sys.argv[1:] if args is None else args)
         more: dict[str, Any] = {} if default is None else {"default": default}
