@@ -333,6 +333,29 @@ class _Slope(nn.Module):
         return self.param("psi", lambda key: jnp.float32(0.01)) * x[:, 0]
 
 
+class _Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x, label=None, *, train):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+        return self.param("psi", lambda key: jnp.float32(0.01)) * x[:, 0]
+
+
+@pytest.mark.parametrize("n_disc", [1, 2])
+def test_the_discriminators_statistics_are_of_real_and_of_fake_images(n_disc):
+    """Of each of its steps first the real batch's, then the fakes'; G's step leaves them as they are."""
+    g = adversarial(_Shift(), _Normed(), losses.hinge(), z_dim=1)
+    real = jnp.arange(4.0 * n_disc)[:, None]
+    state, _ = play(g, optax.sgd(0.0), {"image": real}, n_disc=n_disc)
+    mean, var = 0.0, 1.0
+    for i in range(n_disc):
+        rows = np.asarray(real)[i::n_disc]
+        for one_mean, one_var in ((rows.mean(), rows.var()), (0.02, 0.0)):
+            mean, var = 0.9 * mean + 0.1 * one_mean, 0.9 * var + 0.1 * one_var
+    found = state.disc.stats["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(found["mean"], [mean], rtol=0, atol=float32(20, size=8))
+    np.testing.assert_allclose(found["var"], [var], rtol=0, atol=float32(40, size=50))
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.4, 1.0, 2.0])
 @pytest.mark.parametrize("simultaneous", [True, False])
 def test_dirac_gan(gamma, simultaneous):
