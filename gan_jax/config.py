@@ -59,6 +59,8 @@ class Run:
 
     workdir: str = ""
     """Directory of the run (default: runs/NAME of the experiment). Started again with the same one, a run continues."""
+    change: tuple[str, ...] = ()
+    """Names of flags that may have other values than at the start before: --change lr. The record notes old and new."""
     start_from: str = ""
     """Begin with the weights and averages of the run in this directory, as far as their shapes fit; optimisers are fresh."""
     seed: Natural = 0
@@ -116,6 +118,9 @@ class Run:
                 raise UserError(f"--{field.name.replace('_', '-')} {value}: {fault}")
         if self.seeds > MOST:
             raise UserError(f"--seeds {self.seeds}: at most {MOST:,}")
+        names = {field.name for field in dataclasses.fields(self)}
+        if unknown := [name for name in self.change if name.replace("-", "_") not in names]:
+            raise UserError(f"--change {' '.join(unknown)}: there is no such flag")
         if self.seed + self.seeds > 2**32:
             raise UserError(f"--seed {self.seed} and --seeds {self.seeds}: the last seed must be less than 2^32")
         if self.batch_size % self.accumulate:
@@ -255,6 +260,7 @@ class Measured:
 PLACE = frozenset({"workdir", "compile_cache", "devices", "shard_state", "coordinator", "num_processes", "process_id"})
 # A run may be continued with other values of these; all other fields identify the run.
 MAY_DIFFER = PLACE | {
+    "change",
     "steps",
     "steps_per_call",
     "log_every",

@@ -246,3 +246,27 @@ def test_only_what_is_out_of_memory_is_told_so(monkeypatch):
     main.__module__ = __name__
     with pytest.raises(jax.errors.JaxRuntimeError, match="illegal memory access"):
         cli.run_in_process(main, gan_ring.Config, [])
+
+
+# ---- flags that change on the way
+
+
+def test_a_flag_is_changed_where_it_is_named_and_noted():
+    """The run goes on with its state, and the record says from which step on which flag had another value."""
+    gan_ring.main(gan_ring.Config(workdir="run", steps=4, lr=1e-3, **SMALL))
+    state = gan_jax.load("run").state
+    with pytest.raises(UserError, match="lr: 0.001 there, 0.002 now"):
+        gan_ring.main(gan_ring.Config(workdir="run", steps=6, lr=2e-3, change=("steps",), **SMALL))
+    gan_ring.main(gan_ring.Config(workdir="run", steps=6, lr=1e-30, change=("steps", "lr"), **SMALL))
+    after = gan_jax.load("run").state
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-20), state.gen.params, after.gen.params)
+    starts = json.loads(Path("run/config.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0, 4] and "changed" not in starts[0]
+    assert starts[1]["changed"] == {"steps": [4, 6], "lr": [1e-3, 1e-30]}
+    assert json.loads(Path("run/result.json").read_text())["starts"][1]["changed"]["lr"] == [1e-3, 1e-30]
+    gan_ring.main(gan_ring.Config(workdir="run", steps=8, lr=1e-30, change=("steps",), **SMALL))  # and stays so
+
+
+def test_a_flag_that_is_none_cannot_be_changed():
+    with pytest.raises(UserError, match="--change speed: there is no such flag"):
+        gan_ring.Config(change=("lr", "speed"))

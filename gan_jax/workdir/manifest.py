@@ -54,7 +54,7 @@ def check_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_d
         if differ:
             differing = "\n  ".join(differ[:12] + ([f"and {len(differ) - 12} more"] if len(differ) > 12 else []))
             raise UserError(
-                f"{workdir} belongs to another run:\n  {differing}\nGive the old values to go on with it, or another --workdir to begin anew"
+                f"{workdir} belongs to another run:\n  {differing}\nGive the old values to go on with it, or name in --change what may differ, or another --workdir to begin anew"
             )
         return True
     if "metrics.jsonl" in others or "checkpoints" in others:
@@ -116,7 +116,7 @@ def begin(
             else {}
         ),
         "experiment_file": _experiment_file(config),
-        "starts": [*starts, {"step": step, **environment()}],
+        "starts": [*starts, {"step": step, **environment(), **_changed(saved["config"], config)}],
         "rollbacks": saved["rollbacks"],
     }
     try:
@@ -126,6 +126,14 @@ def begin(
         raise UserError(f"cannot write to --workdir {workdir}: {error.strerror}") from error
     before, file = saved.get("experiment_file", {}), now["experiment_file"]
     return bool(starts) and before.get("sha256", "") != file.get("sha256", "")
+
+
+def _changed(before: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """The flags that --change names and that have other values now: {"changed": {flag: [old, new]}}; {} for none."""
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    names = [name.replace("-", "_") for name in config.change]
+    changed = {name: [before.get(name), now[name]] for name in names if before.get(name) != now[name]}
+    return {"changed": changed} if changed else {}
 
 
 def steps(workdir: Path) -> int:

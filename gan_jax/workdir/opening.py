@@ -24,7 +24,8 @@ def opened(workdir: Path, config: Any, identity: Mapping[str, Any]) -> Iterator[
     all. Raises UserError for a directory that is in use or belongs to another run, a damaged log, or a finished run
     without its checkpoints.
     """
-    check = functools.partial(manifest.check_workdir, workdir, config, identity, MAY_DIFFER)
+    may_differ = MAY_DIFFER | {name.replace("-", "_") for name in config.change}
+    check = functools.partial(manifest.check_workdir, workdir, config, identity, may_differ)
     with contextlib.ExitStack() as stack:
 
         def prepare() -> None:
@@ -36,7 +37,7 @@ def opened(workdir: Path, config: Any, identity: Mapping[str, Any]) -> Iterator[
 
         processes.on_main(prepare)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints"))
-        processes.on_main(functools.partial(_write_manifest, workdir, config, identity))
+        processes.on_main(functools.partial(_write_manifest, workdir, config, identity, may_differ))
         start = processes.on_main(lambda: checkpoints.sound(_say)) or 0
         if processes.broadcast(not start and (workdir / "result.json").exists()):
             raise UserError(
@@ -45,9 +46,9 @@ def opened(workdir: Path, config: Any, identity: Mapping[str, Any]) -> Iterator[
         yield checkpoints, start
 
 
-def _write_manifest(workdir: Path, config: Any, identity: Mapping[str, Any]) -> None:
+def _write_manifest(workdir: Path, config: Any, identity: Mapping[str, Any], may_differ: frozenset[str]) -> None:
     try:
-        manifest.open_workdir(workdir, config, identity, MAY_DIFFER)
+        manifest.open_workdir(workdir, config, identity, may_differ)
     except UserError:
         with contextlib.suppress(OSError):
             (workdir / "checkpoints").rmdir()  # created just now; one with content is not removed
