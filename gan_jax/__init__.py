@@ -7,7 +7,11 @@ A notebook samples from a trained generator in three lines:
     images = sample(z)  # [16 h w c], in [-1, 1]
 """
 
+import sys
 from typing import TYPE_CHECKING
+
+if sys.platform == "win32":
+    raise ImportError("gan_jax runs on Linux and macOS, and not on Windows: use the Windows Subsystem for Linux (WSL)")
 
 if TYPE_CHECKING:
     from gan_jax.workdir.load import Sampler

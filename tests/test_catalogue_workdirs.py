@@ -56,7 +56,11 @@ pytestmark = pytest.mark.usefixtures("no_training", "programs_once")
         (edit(rollbacks=[{}]), "", NO_RUN),
         (gone("ring/config.json"), "", "ring holds a run without its config.json; name another --workdir"),
         (edit(experiment="other.thing"), "", "experiment: 'other.thing' there, 'experiments.gan_ring' now"),
-        (config(lr=3), "", "ring belongs to another run: lr: 3 there, 0.001 now Give the old values"),
+        (
+            config(lr=3),
+            "",
+            "ring belongs to another run: lr: 3 there, 0.001 now Give the old values to go on with it, name in --change",
+        ),
         (config(momentum=0.9), "", "belongs to another run: momentum: 0.9 there, 'absent' now"),
         (NOTHING, "--seed 7", "ring belongs to another run: seed: 0 there, 7 now .*or another --workdir"),
         (NOTHING, "--width 9 --lr 1", "belongs to another run: lr: 0.001 there, 1.0 now width: 8 there, 9 now"),

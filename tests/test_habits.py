@@ -248,6 +248,70 @@ def test_only_what_is_out_of_memory_is_told_so(monkeypatch):
         cli.run_in_process(main, gan_ring.Config, [])
 
 
+# ---- settings of JAX that change numbers
+
+
+def rows(workdir):
+    """Without the times."""
+    lines = Path(workdir, "metrics.jsonl").read_text().splitlines()
+    return [{name: x for name, x in json.loads(line).items() if name != "seconds"} for line in lines]
+
+
+def test_numbers_do_not_hang_on_the_environment():
+    """In a process of its own: 64-bit types, another generator of random numbers, other draws of it, strict promotion."""
+    env = {**os.environ, "PYTHONPATH": ROOT}
+    other = {
+        "JAX_ENABLE_X64": "1", "JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_THREEFRY_PARTITIONABLE": "0", "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    }  # fmt: skip
+    for name, more in (("plain", {}), ("other", other)):
+        words = [
+            sys.executable,
+            "-m",
+            "experiments.gan_ring",
+            *FLAGS,
+            "--steps",
+            "4",
+            "--log-every",
+            "1",
+            "--workdir",
+            name,
+        ]
+        done = subprocess.run(words, env={**env, **more}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert rows("plain") == rows("other")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [jax.enable_x64(True), jax.default_prng_impl("rbg"), jax.threefry_partitionable(False)],
+    ids=["x64", "rbg", "draws"],
+)
+def test_samples_do_not_hang_on_settings_around_them(setting):
+    gan_ring.main(gan_ring.Config(workdir="run", steps=1, **SMALL))
+    plain = gan_jax.load("run")
+    expected = plain(plain.latents(4, seed=1))
+    with setting:
+        sample = gan_jax.load("run")
+        np.testing.assert_array_equal(sample(sample.latents(4, seed=1)), expected)
+
+
+def test_a_source_of_other_random_numbers_is_refused():
+    with (
+        jax.default_prng_impl("rbg"),
+        pytest.raises(UserError, match="the source's key is of .*rbg.*, and runs draw by threefry2x32"),
+    ):
+        gan_ring.main(gan_ring.Config(workdir="run", steps=1, **SMALL))
+    assert not Path("run").exists()
+
+
+def test_windows_is_told_so():
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.platform = 'win32'; import gan_jax"],
+        env={**os.environ, "PYTHONPATH": ROOT}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "gan_jax runs on Linux and macOS, and not on Windows: use the Windows Subsystem" in done.stderr
+
+
 # ---- flags that change on the way
 
 

@@ -16,7 +16,7 @@ import jax
 import tyro
 
 from gan_jax.config import PLACE, Run
-from gan_jax.system import compile_cache, malloc, mesh, processes
+from gan_jax.system import compile_cache, malloc, mesh, numerics, processes
 from gan_jax.system.terminal import say
 from gan_jax.types import UserError, WriteError
 from gan_jax.workdir.provenance import module_name, program
@@ -55,7 +55,7 @@ def _run(main: Callable[[Config], object], config: type[Config], args: list[str]
         if own_process and getattr(settings, "compile_cache", True):
             compile_cache.keep()
         if own_process:
-            jax.config.update("jax_enable_x64", False)  # whatever the environment sets; a float64 run turns it on
+            numerics.pin()
         if isinstance(settings, Run):
             processes.initialize(settings.coordinator, settings.num_processes, settings.process_id)
             if own_process and settings.devices != 1:

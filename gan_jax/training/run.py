@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from gan_jax import game
 from gan_jax.config import PLACE, Run
 from gan_jax.system import mesh, processes
-from gan_jax.system.numerics import arithmetic
+from gan_jax.system.numerics import PRNG, arithmetic
 from gan_jax.system.signals import Stop
 from gan_jax.system.terminal import say
 from gan_jax.training import evaluation, starting
@@ -109,6 +109,10 @@ def _require_fitting(config: Run, recipe: Recipe, setup: Setup) -> None:
         raise ValueError(
             f"the source gives {source.rows} rows a step; batch_size x packing x n_disc = "
             f"{config.batch_size} x {recipe.packing} x {recipe.n_disc} are needed"
+        )
+    if str(jax.random.key_impl(source.key)) != PRNG:
+        raise UserError(
+            f"the source's key is of {jax.random.key_impl(source.key)}, and runs draw by {PRNG}: set jax_default_prng_impl to it before the source is made"
         )
     if (jax.random.key_data(source.key) != jax.random.key_data(jax.random.key(config.seed))).any():
         raise ValueError(f"the source's key is not that of the run's seed, {config.seed}")

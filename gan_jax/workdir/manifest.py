@@ -54,7 +54,8 @@ def check_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_d
         if differ:
             differing = "\n  ".join(differ[:12] + ([f"and {len(differ) - 12} more"] if len(differ) > 12 else []))
             raise UserError(
-                f"{workdir} belongs to another run:\n  {differing}\nGive the old values to go on with it, or name in --change what may differ, or another --workdir to begin anew"
+                f"{workdir} belongs to another run:\n  {differing}\n"
+                "Give the old values to go on with it, name in --change what may differ, or give another --workdir"
             )
         return True
     if "metrics.jsonl" in others or "checkpoints" in others:
