@@ -63,6 +63,8 @@ class Run:
     """Names of flags that may have other values than at the start before: --change lr. The record notes old and new."""
     start_from: str = ""
     """Begin with the weights and averages of the run in this directory, as far as their shapes fit; optimisers are fresh."""
+    freeze_disc: Natural = 0
+    """Leave the first layers of D, so many, as they begin, such as those of --start-from (FreezeD)."""
     seed: Natural = 0
     """Seed of weights, data order and noise, which are all functions of (seed, step)."""
     seeds: int = 1

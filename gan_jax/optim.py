@@ -1,5 +1,7 @@
 """Optimiser components for GANs that optax lacks, as optax transforms, so that the update step has no special cases."""
 
+from collections.abc import Collection
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,3 +25,17 @@ def clip_weights(limit: float | jax.Array) -> optax.GradientTransformation:
         return jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def frozen(tx: optax.GradientTransformation, layers: Collection[str]) -> optax.GradientTransformation:
+    """Returns `tx` with no update of the parameters under these names of the first level; its state is that of `tx`.
+
+    For D's first layers it is FreezeD: Mo et al. 2020, arXiv:2002.10964, section 3.
+    """
+
+    def update(updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None) -> tuple:
+        moved, state = tx.update(updates, state, params)
+        still = {name: jax.tree.map(jnp.zeros_like, x) if name in layers else x for name, x in moved.items()}
+        return still, state
+
+    return optax.GradientTransformation(tx.init, update)

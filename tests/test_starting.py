@@ -94,3 +94,29 @@ def test_refusals_before_anything_is_written(before):
     with pytest.raises(UserError, match="--start-from .*: none of its arrays fits: "):
         gan_ring.main(gan_ring.Config(**ring, batch_size=8, devices=1))
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_first_layers_of_the_discriminator_stay(before, count):
+    """As they begin, over a stop as well; all others learn."""
+    flags = {"workdir": "run", "start_from": str(before), "freeze_disc": count, "width": 4, **COMMON}
+    dcgan_digits.main(dcgan_digits.Config(steps=2, **flags))
+    dcgan_digits.main(dcgan_digits.Config(steps=4, **flags))
+    old, new = (gan_jax.load(run).state.disc.params for run in (before, "run"))
+    same = {
+        name: all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), old[name], new[name])))
+        for name in old
+    }
+    assert {name for name, still in same.items() if still} == {f"Conv_{i}" for i in range(count)}
+    gen = jax.tree.map(
+        lambda a, b: bool((a == b).all()), *(gan_jax.load(run).state.gen.params for run in (before, "run"))
+    )
+    assert not any(jax.tree.leaves(gen))
+
+
+def test_one_layer_must_learn(before):
+    with pytest.raises(
+        UserError, match="--freeze-disc 3: D has 3 layers, Conv_0, Conv_1, Dense_0, and one at least must"
+    ):
+        dcgan_digits.main(dcgan_digits.Config(workdir="run", freeze_disc=3, steps=1, width=4, **COMMON))
+    assert not Path("run").exists()

@@ -48,6 +48,7 @@ def run(config: Run, build: Build, setup: Setup) -> game.State:
 
 def _run(config: Run, build: Build, setup: Setup) -> game.State:
     source, evaluate = setup.source, setup.evaluate
+    build = starting.freezing(build) if config.freeze_disc else build
     name = provenance.module_name(type(config)).rsplit(".", 1)[-1]
     workdir = Path(config.workdir or f"runs/{name}").expanduser().absolute()
     _require_apart(source, workdir)

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import game
-from gan_jax.types import PyTree, UserError
+from gan_jax import game, optim
+from gan_jax.training.recipe import Build, Recipe
+from gan_jax.types import PyTree, Spec, UserError
 from gan_jax.workdir.checkpoint import name_of
 from gan_jax.workdir.load import load
 
@@ -56,6 +57,39 @@ def weights_of(run: str, like: game.State, population: bool) -> Weights:
         "run": str(run), "step": sampler.step, "data_digest": sampler.data_digest, "taken": len(taken), "not_taken": left,
     }  # fmt: skip
     return Weights(taken, note)
+
+
+def freezing(build: Build) -> Build:
+    """Returns `build` with D's optimiser leaving the first --freeze-disc layers as they are."""
+
+    def frozen(config: Any, spec: Spec) -> Recipe:
+        recipe = build(config, spec)
+        return recipe._replace(
+            disc_tx=optim.frozen(recipe.disc_tx, first_layers(recipe.game, spec, config.freeze_disc))
+        )
+
+    return frozen
+
+
+def first_layers(this_game: game.Game, spec: Spec, count: int) -> list[str]:
+    """Returns the names of D's modules up to the one with its `count`-th kernel, in the order in which they are applied.
+
+    Raises UserError where D has not more layers than that.
+    """
+    order: list[tuple[str, bool]] = []
+
+    def look(key: jax.Array) -> None:
+        params = this_game.init(key, spec.blank(2))[1]["params"]  # in the order of their making: a pytree would sort it
+        order.extend((name, any(x.ndim > 1 for x in jax.tree.leaves(part))) for name, part in params.items())
+
+    jax.eval_shape(look, jax.random.key(0))
+    kernels = [name for name, kernel in order if kernel]
+    if count >= len(kernels):
+        raise UserError(
+            f"--freeze-disc {count}: D has {len(kernels)} layers, {', '.join(kernels)}, and one at least must learn"
+        )
+    names = [name for name, _ in order]
+    return names[: names.index(kernels[count - 1]) + 1]
 
 
 def told(note: Mapping[str, Any]) -> str:
