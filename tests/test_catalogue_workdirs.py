@@ -62,7 +62,7 @@ pytestmark = pytest.mark.usefixtures("no_training", "programs_once")
             "ring belongs to another run: lr: 3 there, 0.001 now Give the old values to go on with it, name in --change",
         ),
         (config(momentum=0.9), "", "belongs to another run: momentum: 0.9 there, 'absent' now"),
-        (NOTHING, "--seed 7", "ring belongs to another run: seed: 0 there, 7 now .*or another --workdir"),
+        (NOTHING, "--seed 7", "ring belongs to another run: seed: 0 there, 7 now .*or give another --workdir"),
         (NOTHING, "--width 9 --lr 1", "belongs to another run: lr: 0.001 there, 1.0 now width: 8 there, 9 now"),
         (NOTHING, "--seeds 2", "belongs to another run: seeds: 1 there, 2 now"),
         (NOTHING, "--sweep lr=1,2", r"belongs to another run: sweep: \[\] there, \['lr=1,2'\] now"),
