@@ -228,10 +228,11 @@ def test_off_is_off(monkeypatch, word):
     "error", [AssertionError(), RuntimeError("Unable to initialize backend 'tpu': no device\nmore")]
 )
 def test_a_device_that_is_not_there(monkeypatch, capsys, error):
-    def devices():
+    def devices(*_):
         raise error
 
-    monkeypatch.setattr(jax, "devices", devices)
+    for name in ("devices", "process_index"):
+        monkeypatch.setattr(jax, name, devices)
     with pytest.raises(SystemExit) as exit_:
         cli.run_in_process(gan_ring.main, gan_ring.Config, ["--workdir", "run"])
     said = capsys.readouterr().err

@@ -63,7 +63,7 @@ def _run(main: Callable[[Config], object], config: type[Config], args: list[str]
         _require_devices()
         main(settings)
     except UserError as error:
-        if processes.is_main() or not error.shared:
+        if not error.shared or processes.is_main():  # where there is no device, nothing can be asked of processes
             say(f"error: {error}", error=True)
         if own_process and isinstance(error, WriteError):
             os._exit(2)  # at a normal exit every background writer would try again, fail, and report it once more
