@@ -34,4 +34,6 @@ def test_the_ring_finds_all_eight_modes():
 
 def test_digits_come_near_the_data():
     """Eight seeds had a Fréchet distance of 5.8 with a deviation of 0.4; other real digits have 2.2."""
-    assert trained("dcgan_digits")["final"]["frechet_classifier"]["last"] < 5.8 + 5 * 0.4
+    assert (
+        trained("dcgan_digits")["metrics"]["frechet_classifier"]["last"] < 5.8 + 5 * 0.4
+    )  # already of all 898 held out
