@@ -121,8 +121,10 @@ def test_a_translator_is_not_sampled():
     cyclegan_digits.main(
         cyclegan_digits.Config(workdir="run", data="digits", steps=1, batch_size=4, width=4, devices=1)
     )
-    with pytest.raises(UserError, match="is given a, not noise"):
-        start("run", "--out", "made")
+    for out in ("made", "made.npz"):
+        with pytest.raises(UserError, match="is given a, not noise"):
+            start("run", "--out", out)
+    assert [path.name for path in Path(".").iterdir()] == ["run"]
 
 
 def test_a_run_that_measures_nothing(runs):

@@ -183,3 +183,43 @@ def test_a_picture_that_is_too_large_is_no_damage(tmp_path, monkeypatch):
         UserError, match="a.png has more than 8,000 pixels, which is too large to be opened: make it smaller"
     ):
         folders.read(tmp_path, size=8)
+
+
+def test_a_fault_in_one_split_does_not_change_how_another_is_read(tmp_path):
+    train, test = np.linspace(0, 1, 4 * 64).reshape(4, 8, 8), np.full((2, 8, 8), 0.5)
+    test[0, 0, 0] = np.nan
+    np.savez(tmp_path / "f.npz", x_train=train, x_test=test)
+    np.testing.assert_allclose(data.load(str(tmp_path / "f.npz")).images[..., 0], 2 * train - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("facts", "lines"),
+    [
+        ({}, []),
+        ({"left_out": {".txt": 1}}, ["left out: .txt 1"]),  # of a reader that is called by itself
+        ({"arrays": "x_train"}, ["arrays x_train"]),
+        (
+            {"sources": {"a": {"arrays": "x"}, "b": {"left_out": {"folder": 2}}}},
+            ["a: arrays x", "b: left out: folder 2"],
+        ),
+    ],
+)
+def test_any_facts_can_be_told(facts, lines):
+    assert greeting.told(facts) == lines and list(greeting.folders(facts)) == []
+
+
+def test_a_class_may_be_called_as_a_fact(tmp_path):
+    for name in ("folder", "values", "sources"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8), 99).save(tmp_path / name / "0.png")
+    facts = data.load(str(tmp_path)).facts
+    assert greeting.told(facts) == ["values 99 to 99 of 255; 3 classes: folder 1, sources 1, values 1"]
+    assert list(greeting.folders(facts)) == [tmp_path]
+
+
+def test_a_file_that_is_called_as_a_set_is_not_the_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").write_text("notes")
+    assert len(data.load("digits").images) == 1797
+    with pytest.raises(UserError, match=r"./digits: neither .npz nor .npy nor a folder"):
+        data.load("./digits")

@@ -1,5 +1,6 @@
 """What people do with a run: its directory, its output, its signals, the machine that it runs on."""
 
+import errno
 import io
 import json
 import os
@@ -18,7 +19,7 @@ import gan_jax
 from experiments import dcgan_digits, gan_ring
 from gan_jax.system import cache, terminal
 from gan_jax.system.signals import Stop
-from gan_jax.training import cli
+from gan_jax.training import cli, loop
 from gan_jax.types import UserError
 
 ROOT = str(Path(experiments.__file__).parents[1])
@@ -155,6 +156,23 @@ def test_what_the_terminal_cannot_show_is_escaped_and_what_is_closed_is_dropped(
     terminal.say("more", error=True)
 
 
+def test_a_full_disk_under_the_log_does_not_silence_the_run(monkeypatch):
+    class Disk(io.StringIO):
+        full = True
+
+        def write(self, text):
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(text)
+
+    monkeypatch.setattr(sys, "stderr", disk := Disk())
+    monkeypatch.setattr(terminal, "drop", lambda stream: pytest.fail("the stream was given up"))
+    terminal.say("lost", error=True)
+    disk.full = False
+    terminal.say("there again", error=True)
+    assert disk.getvalue() == "there again\n"
+
+
 def test_text_files_are_utf_8_whatever_the_locale():
     Path("é").mkdir()
     np.save("é/s.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8))
@@ -194,6 +212,21 @@ def test_signals_that_end_a_job_stop_a_run(number):
     finally:
         signal.signal(number, old)
     assert exit_.value.code == 128 + number
+
+
+def test_other_signals_that_follow_do_not_end_the_saving():
+    """As where a job's end sends several; the same one again, or Ctrl-C, does."""
+    old = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        for again in (signal.SIGUSR1, signal.SIGINT):
+            with Stop() as stop:
+                for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM):
+                    os.kill(os.getpid(), number)
+                assert stop.asked == signal.SIGUSR1
+                with pytest.raises(KeyboardInterrupt):
+                    os.kill(os.getpid(), again)
+    finally:
+        signal.signal(signal.SIGHUP, old)
 
 
 def test_a_hangup_that_is_ignored_stays_so():
@@ -330,6 +363,37 @@ def test_a_flag_is_changed_where_it_is_named_and_noted():
     assert starts[1]["changed"] == {"steps": [4, 6], "lr": [1e-3, 1e-30]}
     assert json.loads(Path("run/result.json").read_text())["starts"][1]["changed"]["lr"] == [1e-3, 1e-30]
     gan_ring.main(gan_ring.Config(workdir="run", steps=8, lr=1e-30, change=("steps",), **SMALL))  # and stays so
+
+
+def test_a_change_is_noted_also_where_its_first_steps_were_lost():
+    """Another start at the same step, whose config.json has the new value already."""
+    gan_ring.main(gan_ring.Config(workdir="run", steps=4, lr=1e-3, **SMALL))
+    flags = {"workdir": "run", "steps": 6, "lr": 2e-3, "change": ("steps", "lr")}
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop.Trainer, "play", dies)
+        gan_ring.main(gan_ring.Config(**flags, **SMALL))
+    gan_ring.main(gan_ring.Config(**flags, **SMALL))
+    starts = json.loads(Path("run/config.json").read_text())["starts"]
+    assert [(start["step"], start.get("changed")) for start in starts] == [
+        (0, None), (4, {"steps": [4, 6], "lr": [1e-3, 2e-3]}),
+    ]  # fmt: skip
+
+
+def dies(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_run_from_before_a_flag_was_there_goes_on():
+    gan_ring.main(gan_ring.Config(workdir="run", steps=2, **SMALL))
+    path = Path("run/config.json")
+    kept = json.loads(path.read_text())
+    for name in ("change", "start_from", "freeze_disc"):
+        del kept["config"][name]
+    path.write_text(json.dumps(kept))
+    with pytest.raises(UserError, match="freeze_disc: 0 there, 1 now"):
+        gan_ring.main(gan_ring.Config(workdir="run", steps=2, freeze_disc=1, **SMALL))
+    gan_ring.main(gan_ring.Config(workdir="run", steps=4, change=("steps",), **SMALL))
+    assert gan_jax.load("run").step == 4
 
 
 def test_a_flag_that_is_none_cannot_be_changed():

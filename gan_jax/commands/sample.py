@@ -67,6 +67,10 @@ def main(config: Config) -> dict[str, Any]:
     shape = sampler.spec.shape
     if out.suffix != ".npz" and (len(shape) != 3 or shape[-1] not in (1, 3)):
         raise UserError(f"samples of shape {list(shape)} are no pictures: name an .npz file, --out {config.out}.npz")
+    if needs := sampler.programs.kinds.needs:
+        raise UserError(
+            f"the generator of {config.run} is given {' and '.join(needs)}, not noise: gan_jax.load(run)(images) in a program"
+        )
     labels = labels_of(sampler, config)
     parts = drawn(sampler, config, labels)
     if out.suffix == ".npz":
@@ -93,12 +97,8 @@ def labels_of(sampler: Sampler, config: Config) -> np.ndarray | None:
 
 
 def drawn(sampler: Sampler, config: Config, labels: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Yields the samples, images as uint8, CHUNK at a time. Raises UserError for a generator that is not given noise."""
+    """Yields the samples, images as uint8, CHUNK at a time."""
     kinds = sampler.programs.kinds
-    if kinds.needs:
-        raise UserError(
-            f"the generator of {config.run} is given {' and '.join(kinds.needs)}, not noise: gan_jax.load(run)(images) in a program"
-        )
     inputs = [np.asarray(x) for x in sampler.inputs(config.count, config.seed)]
     if kinds.label is not None and labels is not None:
         inputs[kinds.label] = labels
@@ -138,7 +138,7 @@ def _write_pictures(
 def _write_npz(out: Path, parts: Iterator[np.ndarray], labels: np.ndarray | None, count: int) -> None:
     """Writes the parts one after another, so that they are never all in memory."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_suffix(".part")
+    unfinished = out.with_name(f"{out.name}.part")
     with zipfile.ZipFile(unfinished, "w") as archive:
         with archive.open("images.npy", "w", force_zip64=True) as file:
             for i, part in enumerate(parts):

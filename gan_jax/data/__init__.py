@@ -54,12 +54,13 @@ def load(
     """
     if not data:
         raise UserError("--data is empty: digits, an .npz file, a folder of images, or a TFDS name such as mnist")
-    path, named = os.path.expanduser(data), data == "digits"
+    path = os.path.expanduser(data)
+    named = os.path.exists(path) and is_name(data)
     if data == "digits":
         images = digits.read(split)
     elif path.endswith((".npz", ".npy")):
         images = arrays.read(path, split, stream=stream)
-    elif os.path.isdir(path) and not (named := is_name(data)):
+    elif os.path.isdir(path) and not named:
         if find(path) is None:
             if split != "train":
                 raise NoSplit(f"{data}: a folder of images has no split {split!r}: name the folder of those images")
@@ -75,7 +76,7 @@ def load(
     else:
         images = tfds.read(data, split, stream=stream)
 
-    if named and os.path.exists(path):
+    if named:
         images = images._replace(facts={**images.facts, "name": f"the set of that name; what lies here is ./{data}"})
     h, w = images.spec.shape[:2]
     if size is not None and (h, w) != (size, size):

@@ -65,7 +65,7 @@ def together(**sources: Source) -> Source:
         fetch, batch, first.key, first.rows, Spec(arrays, 0, meta), max(one.size for one in sources.values()),
         first.resident, description, digest,
         follow if any(one.follow for one in sources.values()) else None,
-        {name: one.facts for name, one in sources.items() if one.facts},
+        {"sources": {name: one.facts for name, one in sources.items() if one.facts}},
     )  # fmt: skip
 
 

@@ -45,8 +45,9 @@ def image_set(
 
 
 def span_of(arrays: Iterable[np.ndarray]) -> tuple[float, float] | None:
-    """Returns the lowest and the highest value of the arrays of floats among these; None where there is none."""
-    floats = [array for array in arrays if array.dtype.kind == "f" and array.size]
+    """Returns the lowest and the highest finite value of the arrays of floats among these; None where there is none."""
+    floats = [array[np.isfinite(array)] for array in arrays if array.dtype.kind == "f"]
+    floats = [array for array in floats if array.size]
     if not floats:
         return None
     return min(float(array.min()) for array in floats), max(float(array.max()) for array in floats)

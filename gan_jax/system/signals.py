@@ -16,7 +16,8 @@ STOPPING = (
 class Stop:
     """Context manager that records SIGINT, SIGTERM, SIGHUP and SIGUSR1 in `asked`, the number of the signal or 0.
 
-    SIGHUP stays ignored where it is, as under nohup. A second signal raises KeyboardInterrupt at once. Does nothing outside the main thread.
+    SIGHUP stays ignored where it is, as under nohup. The same signal again, or Ctrl-C, raises KeyboardInterrupt at once;
+    others that follow, as where a job ends, do not. Does nothing outside the main thread.
     """
 
     def __init__(self) -> None:
@@ -30,9 +31,9 @@ class Stop:
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number in (self.asked, signal.SIGINT):
             raise KeyboardInterrupt
-        self.asked = number
+        self.asked = self.asked or number
 
     def leave(self, number: int) -> None:
         """Raises what the signal would have: KeyboardInterrupt, or SystemExit with the shell's status."""

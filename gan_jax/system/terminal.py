@@ -1,13 +1,16 @@
 """Telling a person something. Telling is best effort: no closed pipe, dead terminal or narrow encoding ends a run."""
 
 import contextlib
+import errno
 import os
 import sys
+
+GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # a closed pipe, a dead terminal, a closed file
 
 
 def say(text: str = "", *, error: bool = False) -> None:
     """Prints a line to standard output, or to standard error. A character that the terminal's encoding lacks is escaped;
-    what cannot be printed is dropped, and so is all that follows it on that stream.
+    what cannot be printed is dropped, and where nobody can read any more, so is all that follows it on that stream.
     """
     stream = sys.stderr if error else sys.stdout
     if stream is None:  # a process without a terminal
@@ -18,8 +21,9 @@ def say(text: str = "", *, error: bool = False) -> None:
         except UnicodeEncodeError:
             encoding = stream.encoding or "ascii"
             print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
-    except (OSError, ValueError):  # ValueError: the stream is closed
-        drop(stream)
+    except (OSError, ValueError) as error:  # ValueError: the stream is closed
+        if not isinstance(error, OSError) or error.errno in GONE:  # not where the disk of a log is full for a while
+            drop(stream)
 
 
 def drop(stream: object) -> None:

@@ -10,12 +10,14 @@ SHOWN = 10  # classes, or kinds of files, in one line
 
 def told(facts: Mapping[str, Any]) -> list[str]:
     """Returns the lines that say what was understood of the data (`data.understood`); none where there are no facts."""
-    if "values" not in facts:  # several sets in one source
-        return [f"{name}: {line}" for name, one in facts.items() for line in told(one)]
-    low, high = facts["values"]
-    lines = [f"values {low:g} to {high:g} of 255" if facts["levels"] else f"values {low:.3g} to {high:.3g} of [-1, 1]"]
-    if "classes" in facts:
-        lines[0] += f"; {len(facts['classes'])} classes: {_listed(facts['classes'])}"
+    lines = []
+    if "values" in facts:
+        low, high = facts["values"]
+        lines.append(
+            f"values {low:g} to {high:g} of 255" if facts["levels"] else f"values {low:.3g} to {high:.3g} of [-1, 1]"
+        )
+        if "classes" in facts:
+            lines[0] += f"; {len(facts['classes'])} classes: {_listed(facts['classes'])}"
     if "arrays" in facts:
         lines.append(f"arrays {facts['arrays']}")
     if "left_out" in facts:
@@ -23,11 +25,11 @@ def told(facts: Mapping[str, Any]) -> list[str]:
     for key in ("layout", "name"):
         if key in facts:
             lines.append(f"read as {facts[key]}")
-    if facts["levels"] and high <= DARK:
+    if "values" in facts and facts["levels"] and high <= DARK:
         lines.append(
             f"warning: no value is above {high:g} of 255, so that all images are nearly black: masks and levels are stored from 0 to 255"
         )
-    return lines
+    return lines + [f"{name}: {line}" for name, one in facts.get("sources", {}).items() for line in told(one)]
 
 
 def _listed(counts: Mapping[str, int]) -> str:
@@ -39,6 +41,5 @@ def folders(facts: Mapping[str, Any]) -> Iterator[Path]:
     """Yields the folders that the data were read from."""
     if "folder" in facts:
         yield Path(facts["folder"])
-    for one in facts.values():
-        if isinstance(one, Mapping):
-            yield from folders(one)
+    for one in facts.get("sources", {}).values():
+        yield from folders(one)

@@ -42,6 +42,8 @@ def check_workdir(workdir: Path, config: Any, identity: Mapping[str, Any], may_d
     if exists:
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
+            # A flag that an earlier version did not have was what is its default now.
+            saved["config"] = {**_defaults(config), **saved["config"]}
             differ = _differences(saved, _described(config, identity), may_differ)
             if not (isinstance(saved["starts"], list) and isinstance(saved["rollbacks"], list)):
                 raise TypeError("starts and rollbacks are lists")
@@ -117,7 +119,7 @@ def begin(
             else {}
         ),
         "experiment_file": _experiment_file(config),
-        "starts": [*starts, {"step": step, **environment(), **_changed(saved["config"], config)}],
+        "starts": [*starts, {"step": step, **environment(), **_changed(saved, step, config)}],
         "rollbacks": saved["rollbacks"],
     }
     try:
@@ -129,11 +131,16 @@ def begin(
     return bool(starts) and before.get("sha256", "") != file.get("sha256", "")
 
 
-def _changed(before: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """The flags that --change names and that have other values now: {"changed": {flag: [old, new]}}; {} for none."""
+def _changed(saved: Mapping[str, Any], step: int, config: Any) -> dict[str, Any]:
+    """The flags that --change names and that have other values from `step` on: {"changed": {flag: [old, new]}}; {} for
+    none. Of starts whose steps were lost the old values still hold.
+    """
     now = json.loads(json.dumps(dataclasses.asdict(config)))
-    names = [name.replace("-", "_") for name in config.change]
-    changed = {name: [before.get(name), now[name]] for name in names if before.get(name) != now[name]}
+    lost = [start.get("changed", {}) for start in saved["starts"] if start["step"] >= step]
+    before = {name: pair[0] for changed in reversed(lost) for name, pair in changed.items()}
+    for name in (name.replace("-", "_") for name in config.change):
+        before.setdefault(name, saved["config"].get(name))
+    changed = {name: [old, now[name]] for name, old in before.items() if old != now[name]}
     return {"changed": changed} if changed else {}
 
 
@@ -180,6 +187,13 @@ def spec_from(identity: Mapping[str, Any]) -> Spec:
 def _described(config: Any, identity: Mapping[str, Any]) -> dict[str, Any]:
     described = {"experiment": module_name(type(config)), "config": dataclasses.asdict(config), "identity": identity}
     return json.loads(json.dumps(described))  # as it will be read again: JSON turns tuples into lists
+
+
+def _defaults(config: Any) -> dict[str, Any]:
+    held = {
+        field.name: field.default for field in dataclasses.fields(config) if field.default is not dataclasses.MISSING
+    }
+    return json.loads(json.dumps(held))
 
 
 def _experiment_file(config: Any) -> dict[str, str]:
