@@ -137,6 +137,8 @@ class Source:
     digest: str = ""  # distinguishes the data from others of that name
     follow: Callable[..., Iterator[PyTree]] | None = None  # None: `fetch` is fast
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what was understood of the data, as JSON
+    # Of indices [k] below `size`: a batch of these examples on the host, as they are. None: there is no such set.
+    examples: Callable[[np.ndarray], Batch] | None = None
 
     def __getitem__(self, step: int) -> Batch:
         return self.batch(self.fetch(self.key, step), self.key, jax.numpy.asarray(step))

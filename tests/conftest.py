@@ -27,7 +27,7 @@ import jax
 import jaxtyping
 import pytest
 
-pytest_plugins = ["catalogue", "remembered"]  # their fixtures
+pytest_plugins = ["browser", "catalogue", "remembered"]  # their fixtures
 
 # Where shapes are; not the state's classes, which also hold shapes and shardings in the place of arrays.
 SHAPED = [

@@ -1,14 +1,20 @@
-"""The page about a run: everything in it, well formed, nothing fetched from elsewhere."""
+"""The page about a run: everything in it, well formed, nothing fetched from elsewhere, thinned to its size."""
 
+import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
+from PIL import Image
 
-from gan_jax.workdir import pictures, report
+from gan_jax.training import monitors
+from gan_jax.workdir import curves, frames, pictures, report
+from gan_jax.workdir.report import Shown
 
 CONFIG = {
     "experiment": "experiments.gan_ring",
-    "config": {"lr": 0.1, "data": "<b>&"},
+    "config": {"lr": 0.1, "data": "<b>&</script>"},
     "identity": {"shape": [2]},
     "starts": [{"step": 0, "versions": {"jax": "0.10"}, "hardware": "a machine", "commit": "abc"}],
 }
@@ -22,14 +28,17 @@ ROWS = [
         "gen/loss": 2.5,
         "disc/real": 2.0,
         "disc/fake": -3.0,
+        "monitor/gen/diversity": 0.05,
         "eval/kl": None,
         "eval/modes": 8.0,
+        "final/modes": 7.0,
     },
 ]
 METRICS = {
-    "modes": {"last": 8.0, "best": 8.0, "best_step": 20, "protocol": {"fake": 2500}},
-    "kl": {"last": None, "best": None, "best_step": 20, "protocol": {"floor": 1 / 3}},
+    "modes": {"last": 8.0, "best": 8.0, "best_step": 20, "higher_is_better": True, "protocol": {"fake": 2500}},
+    "kl": {"last": None, "best": None, "best_step": 20, "higher_is_better": False, "protocol": {"floor": 1 / 3}},
 }
+SIZE = 3_000_000
 
 
 class Reader(HTMLParser):
@@ -46,59 +55,167 @@ class Reader(HTMLParser):
         self.text += data
 
 
+def held(text):
+    """What the script of a page is given."""
+    return json.loads(re.search(r"<script type=application/json id=data>(.*?)</script>", text, re.S)[1])
+
+
+def picture(path, side=8, rng=None):
+    pixels = np.zeros((side, side, 3), np.uint8) if rng is None else rng.integers(0, 256, (side, side, 3), np.uint8)
+    pictures.save(path, pictures.png(pixels))
+    return path
+
+
 def test_page(tmp_path):
-    for step in (0, 10, 20):
-        pictures.save(tmp_path / f"{step:08d}.png", pictures.png(np.zeros((8, 8, 1), np.uint8)))
-    read = Reader(
-        report.page(
-            "gan_ring",
-            CONFIG,
-            ROWS,
-            sorted(tmp_path.glob("*.png")),
-            {"when it was over": METRICS, "on the way": METRICS},
-        )
-    )
+    files = [picture(tmp_path / f"{step:08d}.png") for step in (0, 10, 20)]
+    events = monitors.episodes(ROWS)
+    run = Shown("gan_ring", CONFIG, ROWS, files, [], {"when it was over": METRICS, "on the way": METRICS}, events)
+    text = report.page(run)
+    read = Reader(text)
     assert read.text.count("Measured when it was over") == read.text.count("Measured on the way") == 1
-    assert (
-        "script" not in read.tags
-        and all(link.startswith("data:image/png;base64,") for link in read.links)
-        and len(read.links) == 2
-    )
     for words in (
         "20 steps, 1,280 real images, 2 seconds, on a machine",
-        "step 0",
-        "step 20",
-        "fake: 2500",
-        "floor: 0.3333",
+        "fake2,500",
+        "floor0.3333",
         "infinite",
-        "<b>&",
+        "<b>&</script>",
         "abc",
-        "eval/modes",
+        "modes ↑",
+        "kl ↓",
+        "step 20: the fakes of a batch vary 0.05 times",
     ):
         assert words in read.text, words
-    assert read.tags.count("svg") == 4  # losses, real, fake, modes; nothing to draw of kl
-    assert read.tags.count("polyline") == 5
-
-
-def test_files_are_embedded_by_what_they_are(tmp_path):
-    """Those of the first and of the last step; text is escaped."""
-    for step, marked in ((0, b"first"), (10, b"between"), (20, b"<last> & co")):
-        for suffix in ("png", "gif", "wav", "txt"):
-            (tmp_path / f"{step:08d}.{suffix}").write_bytes(marked)
-    text = report.page("gan_ring", CONFIG, ROWS, sorted(tmp_path.iterdir()), {})
-    read = Reader(text)
-    kinds = [link.split(";")[0] for link in read.links]
-    assert kinds == ["data:image/gif", "data:image/png", "data:audio/wav"] * 2
-    assert read.tags.count("audio") == 2 and "<audio controls" in text
-    assert read.tags.count("pre") == 2 and "<pre>&lt;last&gt; &amp; co</pre>" in text and "between" not in text
+    assert read.text.index("Measured") < read.text.index("Samples") < read.text.index("Curves")
+    # Nothing is fetched, whatever a name in the page says, and no text ends the script early.
+    assert "default-src 'none'" in text and all(link.startswith("data:") for link in read.links)
+    assert read.tags.count("script") == 3 and "http-equiv=Content-Security-Policy" in text
+    data = held(text)
+    assert [frame["step"] for frame in data["runs"][0]["frames"][""]] == [0, 10, 20]
+    titles = {curve["title"]: [line["name"] for line in curve["lines"]] for curve in data["curves"]}
+    assert titles == {
+        "modes": ["modes"],
+        "losses": ["disc/loss", "gen/loss"],
+        "output of D": ["disc/real", "disc/fake"],
+        "diversity": ["gen/diversity"],
+    }  # nothing to draw of kl, and values of the end are in the table
 
 
 def test_page_of_a_run_that_has_just_begun():
-    read = Reader(report.page("gan_ring", CONFIG, [], [], {}))
-    assert "0 steps" in read.text and "Measured" not in read.text
+    read = Reader(report.page(Shown("gan_ring", CONFIG, [])))
+    assert "0 steps" in read.text and "Measured" not in read.text and "Samples" not in read.text
 
 
-def test_curve_ends():
-    """Highest value at the top, lowest at the bottom, first step at the left."""
-    text = report._curve("x", {"a": [(0, 1.0, 0.0), (10, 3.0, 0.0)]})
-    assert f'points="{report.LEFT}.0,{report.HEIGHT - report.BOTTOM}.0 {report.WIDTH - 8}.0,8.0"' in text
+def test_files_are_embedded_by_what_they_are(tmp_path):
+    kinds = {"png": "data:image/png;", "gif": "data:image/gif;", "wav": "data:audio/wav;", "txt": "<b>&"}
+    for suffix in kinds:
+        (tmp_path / f"00000020.{suffix}").write_bytes(b"<b>&")
+    found = frames.frames(sorted(tmp_path.iterdir())).members[""][0]["files"]
+    assert [file["src"].startswith(kinds[suffix]) for suffix, file in zip(sorted(kinds), found, strict=True)] == [
+        True
+    ] * 4
+    page = report.page(Shown("gan_ring", CONFIG, ROWS, sorted(tmp_path.iterdir())))
+    assert "<pre>&lt;b&gt;&amp;</pre>" in page
+
+
+@pytest.mark.parametrize(("count", "side", "members"), [(200, 64, 1), (30, 700, 1), (40, 200, 12), (3, 2_500, 1)])
+def test_the_page_stays_small(tmp_path, count, side, members):
+    """Noise, which no format makes smaller: many steps, large pictures, many members."""
+    rng = np.random.default_rng(0)
+    content = picture(tmp_path / "one.png", side, rng).read_bytes()
+    (tmp_path / "one.png").unlink()
+    for step in range(count):
+        for member in range(members):
+            stem = f"{step * 10:08d}_seed{member}" if members > 1 else f"{step * 10:08d}"
+            (tmp_path / f"{stem}.png").write_bytes(content)
+    rows = [{"step": i, "images": i, "seconds": 1.0, **{f"x/{j}": 1 / 3 for j in range(20)}} for i in range(20_000)]
+    text = report.page(Shown("gan_ring", CONFIG, rows, sorted(tmp_path.iterdir())))
+    assert len(text.encode()) < SIZE
+    found = held(text)["runs"][0]["frames"]
+    assert len(found) == min(members, 8)
+    for each in found.values():
+        steps = [frame["step"] for frame in each]
+        assert steps[-1] == (count - 1) * 10 and steps == sorted({*steps})
+        assert len(steps) < 2 or steps[0] == 0
+    assert (len(steps) < count) == ("This page has" in text)
+    assert "all are in samples/" in text or len(steps) == count
+
+
+def test_a_sound_that_is_too_large_is_named(tmp_path):
+    (tmp_path / "00000010.wav").write_bytes(bytes(2_000_000))
+    assert frames.embedded(tmp_path / "00000010.wav")["kind"] == "name"
+    assert len(report.page(Shown("x", CONFIG, ROWS, [tmp_path / "00000010.wav"]))) < SIZE
+
+
+@pytest.mark.parametrize(
+    ("values", "count", "expected"),
+    [([0, 1, 2], 5, [0, 1, 2]), (range(11), 3, [0, 5, 10]), (range(5), 1, [4]), (range(10), 2, [0, 9])],
+)
+def test_spread(values, count, expected):
+    assert frames.spread([*values], count) == expected
+
+
+def test_thinned_curves_keep_their_spikes():
+    points = [(i, np.sin(i / 500), 0.0) for i in range(10_000)]
+    points[1234] = (1234, 99.0, 0.0)
+    points[7777] = (7777, -99.0, 0.0)
+    found = curves.thinned(points, 200)
+    assert len(found) <= 200 and {points[0], points[1234], points[7777], points[-1]} <= {*found}
+    assert found == sorted(found)
+
+
+def test_a_population_has_a_band_and_a_measure_its_floor():
+    rows = [
+        {"step": i, "images": 1, "seconds": 1, "eval/kl": [1.0, 3.0, None], "gen/loss": [1.0, 1.0, 1.0]} for i in (5, 6)
+    ]
+    measure, loss = curves.curves(rows, METRICS)
+    assert measure["better"] == "lower is better" and not loss["better"]
+    assert measure["lines"][0] == {"name": "kl", "x": [5, 6], "y": [2.0, 2.0], "std": [1.41421] * 2, "floor": 1 / 3}
+    assert loss["lines"][0]["std"] == [0.0, 0.0] and loss["lines"][0]["floor"] is None
+
+
+def test_values_that_are_not_finite_leave_no_trace():
+    rows = [{"step": 1, "images": 1, "seconds": 1, "gen/loss": None, "disc/loss": float("nan")}]
+    assert curves.curves(rows, {}) == []
+
+
+class TestEpisodes:
+    def rows(self, values):
+        return [{"step": 10 * (i + 1), "monitor/gen/diversity": value} for i, value in enumerate(values)]
+
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ([1, 1], []),
+            ([0.05, 0.01, 1], [(10, 20)]),
+            ([1, 0.05, 1, 0.05], [(20, 20), (40, 40)]),
+            ([0.05] * 3, [(10, 30)]),
+        ],
+    )
+    def test_a_warning_lasts_as_long_as_its_rows(self, values, expected):
+        assert [(one["from"], one["to"]) for one in monitors.episodes(self.rows(values))] == expected
+
+    def test_rows_without_monitors_do_not_end_it(self):
+        first, last = self.rows([0.05, 0.05])
+        (one,) = monitors.episodes([first, {"step": 15, "eval/kl": 1.0}, last])
+        assert (one["from"], one["to"]) == (10, 20)
+
+    def test_members_starts_and_returns(self):
+        rows = [
+            {"step": 10, "monitor/x": [1.0, None]},
+            {"step": 20, "monitor/x": [None, None], "run/rollbacks": 1},
+            {"step": 30, "monitor/x": [None, None], "run/rollbacks": 1},
+        ]
+        found = monitors.episodes(rows, [0, 15])
+        assert [(one["from"], one["text"]) for one in found] == [
+            (10, "1 of the members diverged"),
+            (15, "stopped, and went on"),
+            (20, "went back and on with other noise (1)"),
+            (20, "1 of the members diverged"),
+        ]
+
+
+def test_pictures_carry_their_description(tmp_path):
+    with Image.open(picture(tmp_path / "x.png")) as image:
+        assert "Description" not in image.info
+    run = Shown("x", CONFIG, ROWS, [], [picture(tmp_path / "real.png")])
+    assert "<figcaption>real images</figcaption>" in report.page(run)

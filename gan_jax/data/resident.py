@@ -80,6 +80,9 @@ def source(
             image = jnp.where(mirrored, image[:, :, ::-1], image)
         return {**fetched, "image": image}
 
+    def examples(which: np.ndarray) -> Batch:
+        return {"image": images.scaled(which)} | ({} if images.labels is None else {"label": images.labels[which]})
+
     key, spec = jax.random.key(seed), images.spec
     return Source(
         fetch,
@@ -93,6 +96,7 @@ def source(
         images.digest,
         follow if on_disk else None,
         images.facts,
+        examples,
     )
 
 

@@ -55,6 +55,11 @@ def stacked(digits: ImageSet, rows: int, seed: int, *, count: int = 0) -> Source
         a, b, c = jnp.asarray(fetched["label"])[chosen].T
         return {"image": image, "label": 100 * a + 10 * b + c}
 
+    def examples(which: np.ndarray) -> Batch:
+        chosen = triples(size, count or int(which.max()) + 1)[which]
+        image = np.moveaxis(digits.scaled(chosen.ravel())[..., 0].reshape(*chosen.shape, h, w), 1, -1)
+        return {"image": image, "label": np.asarray(digits.labels)[chosen] @ np.array([100, 10, 1], np.int32)}
+
     name = f"{digits.name}, {f'{count:,} triples' if count else 'fresh triples'}"
     digest = digest_of("stacked", digits.digest, count)
     return Source(
@@ -68,6 +73,7 @@ def stacked(digits: ImageSet, rows: int, seed: int, *, count: int = 0) -> Source
         name,
         digest,
         facts=digits.facts,
+        examples=examples,
     )
 
 

@@ -13,13 +13,14 @@ import numpy as np
 from gan_jax import game
 from gan_jax.config import PLACE, Run
 from gan_jax.system import processes
-from gan_jax.training import evaluation, monitors
+from gan_jax.training import beside, evaluation, monitors
 from gan_jax.training.evaluation import Evaluation, samplers
 from gan_jax.training.program import Fault, Program
 from gan_jax.training.recipe import Recipe, Setup
-from gan_jax.training.saving import SUFFIXES, Saved, Saver, sample_files
+from gan_jax.training.saving import SUFFIXES, Saved, Saver
+from gan_jax.training.shown import shown_of
 from gan_jax.training.stopping import Stopper
-from gan_jax.types import Batch, PyTree, Record, UserError, WriteError
+from gan_jax.types import Batch, PyTree, Record, UserError, WriteError, rows_of
 from gan_jax.workdir import manifest, pictures, provenance, report, results
 from gan_jax.workdir.checkpoint import Checkpoints
 from gan_jax.workdir.log import Log, Value, read_rows
@@ -66,7 +67,10 @@ class Trainer:
         self.stems = {member.stem for member in program.members} if program.population else set()
         self.dead: set[int] = set()  # members that have diverged
         self.warned: set[str] = set()  # kinds of warnings that were printed
-        self.drawn: list[Path] = []  # the sample files of the last step, of the first member that has not diverged
+        self.records: dict[str, Record] = {}  # of the last evaluation
+        # Of the first member that has not diverged, at the last step: the sample files, and the samples.
+        self.drawn: list[Path] = []
+        self.samples: PyTree = None
 
     def play(self, state: game.State, first_fault: jax.Array, start: int, stopper: Stopper) -> game.State:
         """Trains from step `start` to the end of the run, and returns the final state.
@@ -75,7 +79,6 @@ class Trainer:
         and the run cannot go back, or an evaluation fails; WriteError where the end of the run cannot be saved.
         """
         config, program = self.config, self.program
-        records: dict[str, Record] = {}
         self.saver.forget_files_after(start, config.steps, self.stems)
         ended = processes.on_main(lambda: evaluation.stopped(self.rows(), start, config.patience))
         step, end = start, start if ended else config.steps
@@ -102,9 +105,9 @@ class Trainer:
             row = self.log_metrics(step, metrics) if actions.log else {}
             better = None
             if actions.measure:
-                records = self.measure(step, saved, row)
-                better = self.improved(step, records, row)
-                if not last and self.evaluation.over([*processes.on_main(self.rows), row], records):
+                self.records = self.measure(step, saved, row)
+                better = self.improved(step, self.records, row)
+                if not last and self.evaluation.over([*processes.on_main(self.rows), row], self.records):
                     end, row[evaluation.EARLY] = step, float(config.patience)
                     last, actions = True, due(config, step, True)
                     self.log.say(
@@ -123,11 +126,11 @@ class Trainer:
             if leaving:
                 self.leave(step, saved, stopper)
         if start == end:
-            records = self.write_missing(start, (state, first_fault))
+            self.write_missing(start, (state, first_fault))
         self.saver.settle(step, (state, first_fault))
         final = self.last_measures(step, state)
         if processes.is_main():
-            self.finish(step, records, final)
+            self.finish(step, final)
         return state
 
     def attempt(self, step: int) -> int:
@@ -143,18 +146,15 @@ class Trainer:
         self.log.say(f"stopped at step {step:,} of {self.config.steps:,}, saved. To go on: {command}")
         stopper.leave()
 
-    def write_missing(self, step: int, saved: Saved) -> dict[str, Record]:
-        """Evaluates, draws and saves at the last step once more, for a run that ended before its result was written;
-        returns the records.
-        """
+    def write_missing(self, step: int, saved: Saved) -> None:
+        """Evaluates, draws and saves at the last step once more, for a run that ended before its result was written."""
         self.diverged(self.program.faults(saved[1]))
         row: dict[str, Value] = {}
-        records = self.measure(step, saved, row)
+        self.records = self.measure(step, saved, row)
         if row and not any(old["step"] == step and row.keys() <= old.keys() for old in self.rows()):
             self.write_row(step, row)
         self.draw(saved[0], step)
-        self.saver.save(step, saved, self.improved(step, records, row))
-        return records
+        self.saver.save(step, saved, self.improved(step, self.records, row))
 
     # -- values
 
@@ -293,12 +293,24 @@ class Trainer:
                 continue
             samples = self.sampler(state, i).draw(self.setup.shown, member.seed, SHOWN)
             if processes.is_main():
+                first = i == min({*range(len(self.program.members))} - self.dead)
                 stem = f"{step:08d}_{member.stem}" if self.program.population else f"{step:08d}"
                 for suffix, content in show(recipe, samples, self.setup).items():
                     path = self.workdir / "samples" / f"{stem}.{suffix}"
                     self.saver.files.write(functools.partial(pictures.save, path, content))
-                    if i == min({*range(len(self.program.members))} - self.dead):
+                    if first:
                         self.drawn.append(path)
+                if first:
+                    self.samples = samples
+                    self.draw_real(recipe)
+
+    def draw_real(self, recipe: Recipe) -> None:
+        """Writes real.*, real images as samples are shown, where it is not there and samples are such images."""
+        like = (rows_of(self.samples), *self.setup.source.spec.shape)
+        if not any(self.workdir.glob("real.*")) and getattr(self.samples, "shape", None) == like:
+            conditional = self.sampler(self.program.like, 0).classes > 0
+            for suffix, content in beside.real(recipe, self.setup, known(self.setup), conditional).items():
+                self.saver.files.write(functools.partial(pictures.save, self.workdir / f"real.{suffix}", content))
 
     def try_report(self) -> None:
         """Writes the report if possible. It is made from the files of the run, so a later call can make up for this
@@ -309,23 +321,28 @@ class Trainer:
                 self.write_report()
 
     def write_report(self, measured: Mapping[str, Any] | None = None) -> None:
-        """Writes report.html atomically. `measured` has the values for its tables, by heading."""
-        saved = json.loads((self.workdir / "config.json").read_text(encoding="utf-8"))
-        name = saved["experiment"].rsplit(".", 1)[-1]
-        files = [path for step, path in sample_files(self.workdir, self.stems) if step <= self.config.steps]
-        text = report.page(name, saved, self.rows(), files, measured or {})
+        """Writes report.html atomically. `measured` has the values for its tables, by heading; without, they are those of
+        the rows so far.
+        """
+        measured = measured or {"so far": self.summary()}
+        text = report.page(shown_of(self.workdir, self.rows(), measured, self.stems, self.config.steps))
         part = self.workdir / "report.part"
         # File names that the locale cannot read come as single bytes: those of UTF-8 make characters again.
         part.write_bytes(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode("utf-8"))
         part.replace(self.workdir / "report.html")
 
-    def finish(self, step: int, records: dict[str, Record], final: dict[str, Any]) -> None:
+    def summary(self) -> dict[str, Any]:
+        """Returns the metrics of result.json, of the rows so far."""
+        labels = [(member.label, member.group) for member in self.program.members] if self.program.population else []
+        return results.summary(self.rows(), self.records, labels)
+
+    def finish(self, step: int, final: dict[str, Any]) -> None:
         """Writes result.json and the report, and prints where they are. Raises WriteError if they cannot be written."""
         config, source, members = self.config, self.setup.source, self.program.members
         # Provenance is what was recorded at each start, since the checkout may have changed in the meantime.
         saved = json.loads((self.workdir / "config.json").read_text(encoding="utf-8"))
         starts = saved["starts"]
-        labels = [(member.label, member.group) for member in members] if self.program.population else []
+        labels = [member.label for member in members] if self.program.population else []
         result = {
             "name": provenance.module_name(type(config)).rsplit(".", 1)[-1],
             "command": provenance.command(config, PLACE),
@@ -337,15 +354,17 @@ class Trainer:
             **({"stopped_early": f"--patience {config.patience}"} if step < config.steps else {}),
             "images": step * source.rows,
             "seeds": list(dict.fromkeys(member.seed for member in members)),
-            **({"members": [label for label, _ in labels]} if labels else {}),
+            **({"members": labels} if labels else {}),
             **({"diverged": [members[i].label for i in sorted(self.dead)]} if self.dead else {}),
             "precision": {"networks": config.precision, "matrix products": config.matmul_precision},
             "data": {"name": source.name, "digest": source.digest, "examples": source.size, "shape": source.spec.shape},
-            "metrics": results.summary(self.rows(), records, labels),
+            "metrics": self.summary(),
             **({"final": final} if final else {}),
         }
         try:
             manifest.write_json(self.workdir / "result.json", result)
+            if near := beside.nearest(self.samples, source):
+                pictures.save(self.workdir / "neighbours.png", near)
             self.write_report({"when it was over": final, "on the way": result["metrics"]})
         except OSError as error:
             raise WriteError(
@@ -360,15 +379,17 @@ class Trainer:
 def show(recipe: Recipe, samples: PyTree, setup: Setup) -> Mapping[str, bytes]:
     """Returns the files that show samples, {suffix: bytes}, by the recipe's `show`.
 
-    That is given what is known of the rows: the batch `setup.shown` or, where it is a number of rows, the labels, which
-    are the classes in turn. Raises ValueError for a suffix that is not in SUFFIXES.
+    That is given what is known of the rows (`known`): the batch `setup.shown` or, where it is a number of rows, the
+    labels, which are the classes in turn. Raises ValueError for a suffix that is not in SUFFIXES.
     """
-    known: Batch = (
-        {name: np.asarray(x) for name, x in setup.source.spec.blank(setup.shown).items() if name == "label"}
-        if isinstance(setup.shown, int)
-        else setup.shown
-    )
-    files = recipe.show(samples, known)
+    files = recipe.show(samples, known(setup))
     if unknown := {*files} - {*SUFFIXES}:
         raise ValueError(f"show gave a file .{min(unknown)}: there are {', '.join(SUFFIXES)}")
     return files
+
+
+def known(setup: Setup) -> Batch:
+    """Returns what is known of the rows that are shown."""
+    if not isinstance(setup.shown, int):
+        return setup.shown
+    return {name: np.asarray(x) for name, x in setup.source.spec.blank(setup.shown).items() if name == "label"}

@@ -2,7 +2,7 @@
 to warnings. Nothing else depends on the name of a metric.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 PREFIX = "monitor/"  # of metrics that are only in the rows of the log, and that may be non-finite
@@ -41,3 +41,31 @@ def warnings(row: Mapping[str, Any]) -> dict[str, str]:
             "it may have learnt the images by heart, or the generator has fallen behind"
         )
     return texts
+
+
+def episodes(rows: Iterable[Mapping[str, Any]], starts: Sequence[int] = ()) -> list[dict[str, Any]]:
+    """Returns what happened on the way of a run: {"from", "to", "text"} for every stretch of rows with a kind of warning,
+    with its first text; where it went on after a stop (`starts`: the step of each start); and where members diverged.
+    """
+    rows = list(rows)
+    found = [{"from": step, "to": step, "text": "stopped, and went on"} for step in starts if step]
+    for at in sorted({row["run/rollbacks"]: row["step"] for row in reversed(rows) if "run/rollbacks" in row}.items()):
+        found.append({"from": at[1], "to": at[1], "text": f"went back and on with other noise ({at[0]:g})"})
+    open_now: dict[str, dict[str, Any]] = {}
+    dead = 0
+    for row in rows:
+        if not any(name.startswith(PREFIX) for name in row):
+            continue
+        now = warnings(row)
+        open_now = {kind: one for kind, one in open_now.items() if kind in now}
+        for kind, text in now.items():
+            if kind not in open_now:
+                open_now[kind] = {"from": row["step"], "text": text}
+                found.append(open_now[kind])
+            open_now[kind]["to"] = row["step"]
+        lost = max((value.count(None) for value in row.values() if isinstance(value, list)), default=0)
+        if lost > dead:
+            text = f"{lost - dead} of the members diverged"
+            found.append({"from": row["step"], "to": row["step"], "text": text})
+        dead = max(dead, lost)
+    return sorted(found, key=lambda one: one["from"])

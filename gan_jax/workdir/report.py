@@ -1,112 +1,145 @@
-"""A self-contained HTML report of a run: samples, curves, measured values with their protocols, and the configuration.
-It has no scripts and loads nothing.
+"""A self-contained HTML page about a run: its numbers, samples behind a slider beside real images, curves that tell their
+values, and the configuration. It loads nothing; curves are drawn by uPlot (MIT), which is in it.
 """
 
-import base64
 import html
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from gan_jax.workdir.members import mean_std
+from PIL import Image
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 380, 200, 62, 22  # of a curve, in pixels
-COLOURS = ("#1f5fbf", "#c2491d", "#2c8a4b", "#8a3fa8", "#7a6a00", "#00808a")
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}
-figure{display:inline-block;margin:0 1.5em 1.5em 0;vertical-align:top}figcaption{font-size:.85em;color:#555}
-img{max-width:100%;image-rendering:pixelated}
-table{border-collapse:collapse}td,th{border-bottom:1px solid #ddd;padding:.25em .8em;text-align:left;vertical-align:top}
-td.n{font-variant-numeric:tabular-nums;text-align:right}"""
+from gan_jax.workdir import curves
+from gan_jax.workdir.frames import BUDGET, embedded, frames
+
+# Nothing is fetched, also where a name in the page would have it otherwise.
+POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+CAPTIONS = {"real": "real images", "neighbours": "nearest real images"}
 
 
-def _curve(title: str, series: Mapping[str, Sequence[tuple[int, float, float]]]) -> str:
-    """SVG of values over steps: one line for each name, both ends of both axes labelled. For a population the line is
-    the mean, in a band of one standard deviation to either side.
-    """
-    points = [(x, end) for line in series.values() for x, y, std in line for end in (y - std, y + std)]
-    (x0, x1), (y0, y1) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
-    span_x, span_y = (x1 - x0) or 1.0, (y1 - y0) or 1.0
-    plot_w, plot_h = WIDTH - LEFT - 8, HEIGHT - BOTTOM - 8
+class Shown(NamedTuple):
+    """What a page shows of a run, from the files of its work directory."""
 
-    def place(pairs: Iterable[tuple[float, float]]) -> str:
-        return " ".join(
-            f"{LEFT + (x - x0) / span_x * plot_w:.1f},{8 + (y1 - y) / span_y * plot_h:.1f}" for x, y in pairs
-        )
+    name: str
+    config: Mapping[str, Any]  # content of config.json
+    rows: Sequence[Mapping[str, Any]]  # of metrics.jsonl
+    samples: Sequence[Path] = ()  # files of samples/, in the order of the steps
+    beside: Sequence[Path] = ()  # real.* and neighbours.png
+    measured: Mapping[
+        str, Mapping[str, Any]
+    ] = {}  # metrics as in result.json, by when they were measured; first those to read first
+    events: Sequence[Mapping[str, Any]] = ()  # on the time axis: {"from", "to": steps, "text"}
 
-    lines, legend = [], []
-    for colour, (name, line) in zip(COLOURS * len(series), series.items(), strict=False):
-        if any(std for _, _, std in line):
-            edge = place([(x, y + std) for x, y, std in line] + [(x, y - std) for x, y, std in reversed(line)])
-            lines.append(f'<polygon fill="{colour}" fill-opacity="0.18" points="{edge}"/>')
-        at = place((x, y) for x, y, _ in line)
-        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{at}"/>')
-        if len(line) == 1:
-            x, y = at.split(",")
-            lines.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>')
-        legend.append(f'<span style="color:{colour}">&#9632; {html.escape(name)}</span>')
-    frame = f'<path d="M{LEFT} 8V{HEIGHT - BOTTOM}H{WIDTH - 8}" fill="none" stroke="#999"/>'
-    label = '<text x="{}" y="{}" font-size="11" fill="#555" text-anchor="{}">{}</text>'
-    texts = [
-        label.format(LEFT - 5, 16, "end", f"{y1:.4g}"),
-        label.format(LEFT - 5, HEIGHT - BOTTOM, "end", f"{y0:.4g}"),
-        label.format(LEFT, HEIGHT - 7, "start", f"{x0:,.0f}"),
-        label.format(WIDTH - 8, HEIGHT - 7, "end", f"step {x1:,.0f}"),
+
+def page(run: Shown) -> str:
+    """Returns the HTML of the report. Raises OSError for a sample file that cannot be read."""
+    metrics: dict[str, Any] = {}
+    for each in run.measured.values():
+        metrics = {**each, **metrics}
+    drawn = curves.curves(run.rows, metrics)
+    for curve in drawn:
+        curve["events"] = run.events
+        curve["lines"] = [{**line, "hue": hue} for hue, line in enumerate(curve["lines"])]
+    moving = frames(run.samples, BUDGET - sum(path.stat().st_size for path in run.beside))
+    body = [
+        f"<h1>{html.escape(run.name)}</h1><p class=soft>{effort(run)}</p>",
+        *(f"<h2>Measured {html.escape(when)}</h2>{_measured(each)}" for when, each in run.measured.items() if each),
+        _events(run.events),
+        samples([run], [moving.note]) if moving.members or run.beside else "",
+        curves_html(drawn),
+        folded("Configuration", table(run.config["config"])),
+        folded("Made by", table(made_by(run.config))),
     ]
-    svg = f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{html.escape(title)}">{frame}{"".join(lines)}{"".join(texts)}</svg>'
-    return f"<figure>{svg}<figcaption>{' '.join(legend)}</figcaption></figure>"
+    return document(run.name, body, {"runs": [{"name": run.name, "frames": moving.members}], "curves": drawn})
 
 
-def _table(pairs: Mapping[str, Any]) -> str:
-    return (
-        "<table>"
-        + "".join(
-            f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>"
-            for name, value in pairs.items()
-        )
-        + "</table>"
+def document(title: str, body: Sequence[str], data: Mapping[str, Any]) -> str:
+    """Returns a page that loads nothing: style, body, the data of its script as JSON, and the script."""
+    held = json.dumps(data).replace("<", "\\u003c")  # no text of a run ends the script that holds it
+    return "\n".join(
+        [
+            "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
+            f'<meta http-equiv=Content-Security-Policy content="{POLICY}">',
+            f"<title>{html.escape(title)}</title><style>{web('uplot.css')}{web('page.css')}</style>",
+            *body,
+            f"<script type=application/json id=data>{held}</script>",
+            f"<script>{web('uplot.js')}</script><script>{web('page.js')}</script></html>\n",
+        ]
     )
 
 
-def _sample(path: Path) -> str:
-    """HTML of one file of samples/: text, sound or picture, by its suffix."""
-    number, _, member = path.stem.partition("_")
-    step = f"step {int(number):,}" + (f", {html.escape(member)}" if member else "")
-    data = base64.b64encode(path.read_bytes()).decode()
-    if path.suffix == ".txt":
-        shown = f"<pre>{html.escape(path.read_text(encoding='utf-8', errors='replace'))}</pre>"
-    elif path.suffix == ".wav":
-        shown = f'<audio controls src="data:audio/wav;base64,{data}"></audio>'
-    else:
-        shown = f'<img alt="samples at {step}" src="data:image/{path.suffix[1:]};base64,{data}">'
-    return f"<figure>{shown}<figcaption>{step}</figcaption></figure>"
+def web(name: str) -> str:
+    """Returns the text of a file of `gan_jax/workdir/web`."""
+    return (resources.files("gan_jax.workdir") / "web" / name).read_text(encoding="utf-8")
 
 
-def _short(value: Any) -> str:
+def effort(run: Shown) -> str:
+    """HTML that says how long a run has trained, and where."""
+    last = run.rows[-1] if run.rows else {"step": 0, "images": 0, "seconds": 0.0}
+    each = " for each member" if any(isinstance(value, list) for value in last.values()) else ""
+    hardware = html.escape(run.config["starts"][-1]["hardware"])
+    return (
+        f"{last['step']:,} steps, {last['images']:,} real images{each}, {last['seconds']:,.0f} seconds, on {hardware}."
+    )
+
+
+def made_by(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The experiment, its data and the versions of the last start."""
+    start = config["starts"][-1]
+    identity = {key: value for key, value in config["identity"].items() if key != "tensor"}
+    return {"experiment": config["experiment"], "commit": start["commit"], **identity, **start["versions"]}
+
+
+def folded(title: str, content: str) -> str:
+    """HTML of a part that opens at a click."""
+    return f"<details class=part><summary>{html.escape(title)}</summary><div class=wide>{content}</div></details>"
+
+
+def table(pairs: Mapping[str, Any]) -> str:
+    """HTML of names and values."""
+    rows = (
+        f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(str(value))}</td></tr>" for key, value in pairs.items()
+    )
+    return f"<table>{''.join(rows)}</table>"
+
+
+def short(value: Any) -> str:
+    """A value as a person reads it."""
     if value is None:
         return "infinite"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def spread(metric: Mapping[str, Any], key: str) -> str:
+    """HTML of a metric's "last" or "best", of a population with the standard deviation over the members."""
+    return short(metric[key]) + (f" ± {metric[key + '_std']:.2g}" if f"{key}_std" in metric else "")
+
+
+def how(metric: Mapping[str, Any]) -> str:
+    """HTML of a metric's protocol, folded."""
+    return (
+        f"<details><summary>protocol</summary>{table({k: short(v) for k, v in metric['protocol'].items()})}</details>"
+    )
 
 
 def _measured(metrics: Mapping[str, Any]) -> str:
-    """HTML table of the last and best value of every metric, for a population with the standard deviation. Fields of
-    the protocols that all metrics share are written once.
+    """HTML table of the last and best value of every metric, with the floor and the protocol; for a population also the
+    members.
     """
-    protocols = [metric["protocol"] for metric in metrics.values()]
-    common = {key: value for key, value in protocols[0].items() if all(one.get(key) == value for one in protocols)}
     rows = []
     for name, metric in metrics.items():
-        specific = {key: value for key, value in metric["protocol"].items() if key not in common}
-        cells = [
-            _short(metric[key]) + (f" &#177; {_short(metric[key + '_std'])}" if f"{key}_std" in metric else "")
-            for key in ("last", "best")
-        ]
-        cells.append(_short(metric["best_step"]))
+        higher = metric.get("higher_is_better")
+        arrow = "" if higher is None else " ↑" if higher else " ↓"
+        floor = metric["protocol"].get("floor")
+        cells = [spread(metric, "last"), spread(metric, "best"), short(metric["best_step"])]
+        cells.append("" if floor is None else short(floor))
         numbers = "".join(f"<td class=n>{cell}</td>" for cell in cells)
-        rows.append(f"<tr><th>{html.escape(name)}</th>{numbers}<td>{html.escape(_listed(specific))}</td></tr>")
-    head = "<table><tr><th>metric<th>last<th>best<th>at step<th></tr>"
-    return f"{head}{''.join(rows)}</table><p>Protocol of all: {html.escape(_listed(common))}.</p>{_members(metrics)}"
+        rows.append(f"<tr><th>{html.escape(name)}{arrow}</th>{numbers}<td>{how(metric)}</td></tr>")
+    head = "<tr><th>metric<th class=n>last<th class=n>best<th class=n>at step<th class=n>floor<th></tr>"
+    note = "<p class=soft>↓ lower is better, ↑ higher is better. Floor: what other real images score in the fakes' place.</p>"
+    return f"<div class=wide><table>{head}{''.join(rows)}</table></div>{note}{_members(metrics)}"
 
 
 def _members(metrics: Mapping[str, Any]) -> str:
@@ -116,62 +149,92 @@ def _members(metrics: Mapping[str, Any]) -> str:
         return ""
     rows = [
         f"<tr><th>{html.escape(label)}</th>"
-        + "".join(f"<td class=n>{_short(metric['members'][label]['last'])}</td>" for metric in metrics.values())
+        + "".join(f"<td class=n>{short(metric['members'][label]['last'])}</td>" for metric in metrics.values())
         + "</tr>"
         for label in members
     ]
     names = "".join(f"<th>{html.escape(name)}" for name in metrics)
-    return f"<h2>Members, last</h2><table><tr><th>{names}</tr>{''.join(rows)}</table>"
+    return folded("Members, last", f"<table><tr><th>{names}</tr>{''.join(rows)}</table>")
 
 
-def _listed(protocol: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}: {_short(value)}" for key, value in protocol.items())
+def _events(events: Sequence[Mapping[str, Any]]) -> str:
+    if not events:
+        return ""
+    lines = "".join(f"<li>{html.escape(when(event))}: {html.escape(event['text'])}</li>" for event in events)
+    return f"<h2>On the way</h2><ul class=warn>{lines}</ul>"
 
 
-def page(
-    name: str,
-    config: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
-    samples: Sequence[Path],
-    measured: Mapping[str, Mapping[str, Any]],
-) -> str:
-    """Returns the HTML of the report.
+def when(event: Mapping[str, Any]) -> str:
+    """The steps of an event."""
+    first, last = event["from"], event["to"]
+    return f"step {first:,}" if first == last else f"steps {first:,} to {last:,}"
 
-    `config` is the content of config.json, `rows` the rows of metrics.jsonl, `samples` the files of samples/ in order;
-    those of the first and the last step are shown: pictures, sounds with controls, text. `measured` has metrics as in
-    result.json, by when they were measured.
+
+def samples(runs: Sequence[Shown], notes: Sequence[str]) -> str:
+    """HTML of the samples of runs: a slider, and for each run a place for the frames, which the script fills, beside its
+    real images. Without scripts the last frames are there.
     """
-    series: dict[str, dict[str, list[tuple[int, float, float]]]] = {}
-    for row in rows:
-        for key, values in row.items():
-            value, std = mean_std(values)
-            if key not in ("step", "images", "seconds") and value is not None:
-                # The losses of both players share a curve.
-                group = key if key.startswith("eval/") else key.rsplit("/", 1)[-1]
-                series.setdefault(group, {}).setdefault(key, []).append((row["step"], value, std))
-    step_of = [path.stem.partition("_")[0] for path in samples]
-    # One member's samples of the first step, and every member's of the last.
-    shown = [
-        path for path, at in zip(samples, step_of, strict=True) if path.stem == samples[0].stem or at == step_of[-1]
-    ]
-    last = rows[-1] if rows else {"step": 0, "images": 0, "seconds": 0.0}
-    start = config["starts"][-1]
-    title, hardware = html.escape(name), html.escape(start["hardware"])
-    each = " for each member" if any(isinstance(value, list) for value in last.values()) else ""
-    effort = (
-        f"{last['step']:,} steps, {last['images']:,} real images{each}, {last['seconds']:,.0f} seconds, on {hardware}."
-    )
-    identity = {key: value for key, value in config["identity"].items() if key != "tensor"}
-    made_by = {"experiment": config["experiment"], "commit": start["commit"], **identity, **start["versions"]}
-    backs = [f"diverged at step {back['step']:,}, went back to {back['to']:,}" for back in config.get("rollbacks", ())]
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1><p>{effort}</p>",
-        *(f"<p>{html.escape(back)}</p>" for back in backs),
-        "<h2>Samples</h2>", *map(_sample, shown),
-        *(f"<h2>Measured {when}</h2>{_measured(metrics)}" for when, metrics in measured.items() if metrics),
-        "<h2>Curves</h2>", *(_curve(title, lines) for title, lines in series.items()),
-        "<h2>Configuration</h2>", _table(config["config"]),
-        "<h2>Made by</h2>", _table(made_by),
-    ]  # fmt: skip
-    return "\n".join(parts) + "</html>\n"
+        "<h2>Samples</h2><p class=soft>The same inputs at every step.</p><div class=slider id=slider></div><div class=side>"
+    ]
+    broad = ""
+    for i, (run, note) in enumerate(zip(runs, notes, strict=True)):
+        heading = f"<h3>{html.escape(run.name)}</h3>" if len(runs) > 1 else ""
+        if run.samples:
+            stem = next(path.stem for path in run.samples if path.stem[:8] == run.samples[-1].stem[:8])
+            last = "".join(_file(embedded(path)) for path in run.samples if path.stem == stem)
+            remark = f"<p class=soft>{html.escape(note)}</p>" if note else ""
+            parts.append(f"<div>{heading}<figure id=samples{i}><noscript>{last}</noscript></figure>{remark}</div>")
+        for path in run.beside:
+            caption = CAPTIONS.get(path.stem, path.stem)
+            text = f"{caption}. {html.escape(_described(path))}" if _described(path) else caption
+            kind = "broad" if path.stem == "neighbours" else "real"
+            figure = f"<figure class={kind}>{_file(embedded(path))}<figcaption>{text}</figcaption></figure>"
+            if kind == "broad":
+                broad += (
+                    f"<h2>Nearest real images{' of ' + html.escape(run.name) if len(runs) > 1 else ''}</h2>{figure}"
+                )
+            else:
+                parts.append(f"<div>{heading and '<h3>&nbsp;</h3>'}{figure}</div>")
+    return "".join(parts) + f"</div>{broad}"
+
+
+def _file(file: Mapping[str, Any]) -> str:
+    source = html.escape(file["src"])
+    return {
+        "img": f'<img alt="" src="{source}">',
+        "audio": f'<audio controls src="{source}"></audio>',
+        "text": f"<pre>{source}</pre>",
+        "name": f"<p class=soft>too large for this page: {source}</p>",
+    }[file["kind"]]
+
+
+def _described(path: Path) -> str:
+    """The description that a picture carries."""
+    if path.suffix != ".png":
+        return ""
+    with Image.open(path) as picture:
+        return str(picture.info.get("Description", ""))
+
+
+def curves_html(drawn: Sequence[Mapping[str, Any]]) -> str:
+    """HTML with a place for each curve, which the script fills; those that are hidden are folded."""
+    if not drawn:
+        return ""
+    places = {False: "", True: ""}
+    for i, curve in enumerate(drawn):
+        better = f" <span class=soft>{curve['better']}</span>" if curve["better"] else ""
+        title = html.escape(curve["title"])
+        places[curve["hidden"]] += (
+            f'<div class=curve><h3>{title}{better}</h3><div id=curve{i} role=img aria-label="{title} over the steps"></div></div>'
+        )
+    note = (
+        "<p class=soft>Point at a curve for its values; drag to zoom, double click to go back. Dashed: the floor. "
+        "Band: one standard deviation over the members. Orange on the axis: a warning.</p>"
+    )
+    hidden = (
+        f"<details class=curvebox><summary>Monitors</summary><div class=curves>{places[True]}</div></details>"
+        if places[True]
+        else ""
+    )
+    return f"<h2>Curves</h2>{note}<div class=curves>{places[False]}</div>{hidden}"
