@@ -20,24 +20,26 @@ def chromium():
 
 @pytest.fixture
 def opened(chromium):
-    """Opens an address; a page that asks for anything from elsewhere, or whose script fails, fails the test."""
-    faults, pages = [], []
+    """Opens an address; a page that asks for anything from elsewhere, or whose script fails, fails the test (with
+    faults=False: whose requests fail on purpose, does not).
+    """
+    found, pages = [], []
 
-    def opened(address, width=1200, scheme="light"):
+    def opened(address, width=1200, scheme="light", faults=True):
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page = context.new_page()
         pages.append(context)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: found.append(str(error)))
+        page.on("console", lambda message: found.append(message.text) if faults and message.type == "error" else None)
         own = address.split("/")[2] if address.startswith("http") else ""
-        page.on("request", lambda request: None if _local(request.url, own) else faults.append(request.url))
+        page.on("request", lambda request: None if _local(request.url, own) else found.append(request.url))
         page.goto(address)
         return page
 
     yield opened
     for context in pages:
         context.close()
-    assert faults == []
+    assert found == []
 
 
 def _local(url, own):

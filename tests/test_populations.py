@@ -140,7 +140,7 @@ def test_what_a_population_leaves(capfd):
         assert [one["last"] for one in metric["members"].values()] == last
     assert "3 members, each: generator 186 parameters" in capfd.readouterr().out
     page = Path("run/report.html").read_text()
-    assert "seed7" in page and "&#177;" in page and "<polygon" in page
+    assert "seed7" in page and " ± " in page and '"std": [' in page
 
     # The second member is the run of its seed, by its rows and loaded from disk: by their samples of the same noise, which
     # eight rounds with Adam carry apart by more than their own rounding, but not to where another seed's are. How far in

@@ -22,6 +22,8 @@ def summary(
     for name, record in records.items():
         better = max if record.higher_is_better else min
         series = [(row[f"eval/{name}"], row["step"]) for row in rows if f"eval/{name}" in row]
+        if not series:  # its row waits for room on the disk
+            continue
         last, (best, best_step) = series[-1][0], _best(series, better)
         out[name] = {"last": mean_std(last)[0], "best": mean_std(best)[0], "best_step": best_step}
         if members:

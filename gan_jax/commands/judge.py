@@ -1,0 +1,304 @@
+"""Asks people whether samples look real, on a page of this machine, and says what their answers amount to.
+
+    gan-jax judge runs/dcgan_fashion                        # one image at a time: real or generated?
+    gan-jax judge runs/dcgan_fashion --protocol time        # after a short glance, as short as the answers allow
+    gan-jax judge runs/one runs/two --protocol pairs        # which of two looks more real?
+    gan-jax judge --out judged_infinity.jsonl --results     # what the answers so far amount to
+
+The page is served to this machine only. Every judge gives a name and is asked the same questions in an order of their
+own. Answers are stored one by one: whatever ends, the same command and the same name go on after the last one. Ctrl-C
+ends the serving and prints the numbers: error rates (HYPE, arXiv:1904.01121) or scores (Bradley-Terry), with intervals.
+"""
+
+import dataclasses
+import datetime
+import html
+import json
+import secrets
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tyro.conf import Positional
+
+from gan_jax import data
+from gan_jax.config import Natural
+from gan_jax.evaluation import judging
+from gan_jax.evaluation.judging import COUNT, PAIRS, REAL, TIME, Plan, Trial
+from gan_jax.evaluation.measurement import renumbered
+from gan_jax.system import localhost
+from gan_jax.system.localhost import Reply, Server, as_json
+from gan_jax.system.terminal import say
+from gan_jax.types import ImageSet, UserError, WriteError
+from gan_jax.workdir import pictures
+from gan_jax.workdir.answers import Answers, read
+from gan_jax.workdir.load import load, saved_run
+from gan_jax.workdir.report import web
+from gan_jax.workdir.sampler import Sampler
+
+POLICY = (
+    "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+NAME = 60  # characters of a judge's name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    runs: Positional[tuple[str, ...]] = ()
+    """Directory of the run; for pairs of several runs. Pairs of one run are with real images."""
+    data: str = ""
+    """Real images, as in an experiment. Default: the training data of the run, read as the run did."""
+    protocol: Literal["infinity", "time", "pairs"] = "infinity"
+    """infinity: one image at a time, for as long as one likes. time: for a moment. pairs: which of two looks more real."""
+    count: Natural = 0
+    """Real images, and as many samples; of pairs, of every two contestants. 0: 50, for time 75."""
+    seed: int = 0
+    """Seed of images, samples and orders."""
+    out: str = ""
+    """File of the answers. Default: judged_PROTOCOL.jsonl. Started again with the same one, judges go on."""
+    port: Natural = 8642
+    """Port of the page; 0: a free one."""
+    best: bool = False
+    """Sample the best checkpoint instead of the last."""
+    member: int = 0
+    """Index of the member of a population, from 0."""
+    results: bool = False
+    """Print what the answers in --out amount to, and serve nothing."""
+    json: str = ""
+    """File to which the numbers are written as JSON."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Runs the command; returns what the answers amount to, {} without answers. Raises UserError for what cannot be
+    shown, and for answers to other questions.
+    """
+    out = Path(config.out or f"judged_{config.protocol}.jsonl").expanduser()
+    if config.results:
+        if not out.exists():
+            raise UserError(f"--out {out}: no such file of answers")
+        asked, answers, _ = read(out)
+        return _tell(config, asked or {}, answers)
+    if not config.runs:
+        raise UserError("name a run whose samples are judged: gan-jax judge RUN")
+    if config.protocol != PAIRS and len(config.runs) > 1:
+        raise UserError(f"--protocol {config.protocol} is for one run; --protocol pairs compares {len(config.runs)}")
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"--seed {config.seed}: 0 or more, and below 2**32")
+    plan, images, asked = questions(config)
+    with Answers(out, asked) as stored:
+        server = serve(plan, images, stored, config.port)
+        say(f"{len(plan.trials(''))} questions for each judge, on {server.address} (this machine only)")
+        say(f"answers are kept in {out}; Ctrl-C ends the serving and prints the numbers")
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            say()
+        finally:
+            server.server_close()
+    return _tell(config, asked, stored.rows) if stored.rows else {}
+
+
+# -- what is asked
+
+
+def questions(config: Config) -> tuple[Plan, list[np.ndarray], dict[str, Any]]:
+    """Returns the plan, the images of each contestant, uint8 [n h w c], and what identifies the questions."""
+    samplers = [load(run, best=config.best, member=config.member) for run in config.runs]
+    for run, sampler in zip(config.runs, samplers, strict=True):
+        _require_images(run, sampler)
+    with_real = config.protocol != PAIRS or len(samplers) == 1
+    names = [Path(run).name or run for run in config.runs]
+    names = names if len({*names, REAL}) > len(names) else [*config.runs]
+    if len({*names}) < len(names):
+        raise UserError("a run is named twice")
+    contestants = (*([REAL] if with_real else []), *names)
+    plan = Plan(config.protocol, config.seed, config.count or COUNT[config.protocol], contestants)
+    asked: dict[str, Any] = {
+        **{"protocol": plan.protocol, "seed": plan.seed, "count": plan.count, "contestants": [*contestants]},
+        "runs": {
+            name: {"step": sampler.step, **sampler.how, "member": config.member, "data_digest": sampler.data_digest}
+            for name, sampler in zip(names, samplers, strict=True)
+        },
+    }
+    real, labels = None, None
+    if with_real:
+        images = _real(config, samplers[0])
+        if len(images.images) < plan.needed:
+            raise UserError(
+                f"{images.name} has {len(images.images)} images, and {plan.needed} are shown: lower --count"
+            )
+        rows = np.random.default_rng(plan.seed).permutation(len(images.images))[: plan.needed]
+        real = pictures.to_uint8(images.scaled(rows))
+        labels = None if images.labels is None else images.labels[rows]
+        asked |= {"data": images.name, "data_digest": images.digest}
+    elif len({(sampler.spec.shape, sampler.classes and sampler.class_names) for sampler in samplers}) > 1:
+        raise UserError(
+            f"samples side by side have one size and one list of classes: {[sampler.spec.shape for sampler in samplers]}"
+        )
+    made = [pictures.to_uint8(_samples(sampler, plan, labels)) for sampler in samplers]
+    return plan, [*([real] if real is not None else []), *made], asked
+
+
+def _require_images(run: str, sampler: Sampler) -> None:
+    shape = sampler.spec.shape
+    if len(shape) != 3 or shape[-1] not in (1, 3):
+        raise UserError(f"samples of {run} are of shape {list(shape)}: only pictures are judged")
+    if needs := sampler.programs.kinds.needs:
+        raise UserError(
+            f"the generator of {run} is given {' and '.join(needs)}, not noise: only samples of noise are judged"
+        )
+
+
+def _real(config: Config, sampler: Sampler) -> ImageSet:
+    flags = saved_run(config.runs[0]).config
+    name = config.data or getattr(flags, "data", "")
+    if not name:
+        raise UserError(f"{config.runs[0]} was not trained on the images of a set: name real images by --data")
+    size, fit, stream = getattr(flags, "size", 0), getattr(flags, "fit", "crop"), getattr(flags, "stream", False)
+    images = data.load(name, size=size or None, fit=fit, stream=stream)
+    if images.spec.shape != sampler.spec.shape:
+        raise UserError(
+            f"{name} has images {images.spec.shape}, and samples are {sampler.spec.shape}: name other --data"
+        )
+    if sampler.classes and images.classes:
+        images = renumbered(images, sampler.class_names, config.runs[0])
+    return images
+
+
+def _samples(sampler: Sampler, plan: Plan, labels: np.ndarray | None) -> np.ndarray:
+    """Samples [n h w c], of a conditional generator of the classes of the real images, or else of all in turn."""
+    if not sampler.classes or labels is None:
+        return np.asarray(sampler.draw(plan.needed, plan.seed))
+    return np.asarray(sampler.draw({"label": labels.astype(np.int32)}, plan.seed))
+
+
+# -- how it is asked
+
+
+class Judging:
+    """The questions and answers of all judges, as the page asks for them; used by one thread at a time."""
+
+    def __init__(self, plan: Plan, images: list[np.ndarray], stored: Answers):
+        self.plan, self.images, self.stored = plan, images, stored
+        self._lock = threading.Lock()
+        self._current: dict[str, tuple[int, list[str]]] = {}  # of each judge: number and tokens of the open question
+        self._tokens: dict[str, tuple[int, int]] = {}  # names of images that say nothing of them
+        self.page = web("judge.html").replace("PROTOCOL", html.escape(plan.protocol)).encode()
+
+    def get(self, path: str) -> Reply | None:
+        """The page, or an image of an open question."""
+        if path == "/":
+            return Reply(self.page, "text/html; charset=utf-8")
+        with self._lock:
+            place = self._tokens.get(path.removeprefix("/image/"))
+        if place is None:
+            return None
+        # Enlarged in one way, whether real or not; nothing else tells one file from another.
+        image = self.images[place[0]][place[1]].astype(np.float32) / 127.5 - 1
+        return Reply(pictures.png(pictures.grid(image[None], columns=1, pad=0)), "image/png")
+
+    def post(self, path: str, question: Mapping[str, Any]) -> Reply | None:
+        """What to show next, or what to make of an answer."""
+        judge = " ".join(str(question.get("judge", "")).split())
+        if not 0 < len(judge) <= NAME:
+            return as_json({"error": f"a name of 1 to {NAME} characters, please"}, 400)
+        with self._lock:
+            if path == "/next":
+                return as_json(self._next(judge))
+            if path == "/answer":
+                return self._answer(judge, question)
+        return None
+
+    def _answered(self, judge: str) -> list[dict[str, Any]]:
+        return [row for row in self.stored.rows if row["judge"] == judge]
+
+    def _next(self, judge: str) -> dict[str, Any]:
+        answered, trials = self._answered(judge), self.plan.trials(judge)
+        number = len(answered)
+        opened, old = self._current.get(judge, (-1, []))
+        if opened != number:
+            for token in old:
+                self._tokens.pop(token, None)
+        if number >= len(trials):
+            return {"done": True, "of": len(trials)}
+        trial = trials[number]
+        if opened != number:
+            tokens = [secrets.token_urlsafe(12) for _ in trial.shown]
+            self._tokens |= dict(zip(tokens, trial.shown, strict=True))
+            self._current[judge] = number, tokens
+        of_time = {"exposure": judging.exposure(answered)} if self.plan.protocol == TIME else {}
+        practice = sum(one.practice for one in trials)
+        return {
+            "number": number,
+            "of": len(trials),
+            "practice": trial.practice,
+            "practised": practice,
+            "images": [f"/image/{token}" for token in self._current[judge][1]],
+            **of_time,
+        }
+
+    def _answer(self, judge: str, question: Mapping[str, Any]) -> Reply:
+        answered = self._answered(judge)
+        number, said = question["number"], question["answer"]
+        trials = self.plan.trials(judge)
+        if not isinstance(number, int) or not 0 <= number <= len(answered) or number >= len(trials):
+            return as_json({"error": "that question has not been asked yet"}, 409)
+        if number < len(answered):  # the page was opened twice, or the answer came twice: the first one counts
+            return as_json({"already": True})
+        trial = trials[number]
+        try:
+            row = _row(judge, trial, said, question)
+            if self.plan.protocol == TIME:
+                row["exposure"] = judging.exposure(answered)
+            self.stored.add(row)
+        except WriteError as error:
+            return as_json({"error": f"{error}. Nothing is lost: mend that, then try again"}, 507)
+        return as_json({"stored": True, **({"truth": judging.truth(trial)} if trial.practice else {})})
+
+
+def _row(judge: str, trial: Trial, said: Any, question: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of an answer. Raises ValueError for one that the question does not have."""
+    choices = [REAL, "generated"] if len(trial.shown) == 1 else ["left", "right"]
+    if said not in choices:
+        raise ValueError(f"answer {said!r}: {' or '.join(choices)}")
+    judged: dict[str, Any] = {"right": said == judging.truth(trial)}
+    if len(trial.shown) == 2:
+        judged = {"preferred": trial.shown[choices.index(said)][0]}
+    measured = {key: float(question[key]) for key in ("seconds", "shown_ms") if question.get(key) is not None}
+    return {
+        **{"judge": judge, "number": trial.number, "item": trial.item, "shown": trial.shown, "answer": said},
+        **judged,
+        **measured,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def serve(plan: Plan, images: list[np.ndarray], stored: Answers, port: int) -> Server:
+    """Returns a server of the page, which is not running yet. Raises UserError where the port is taken."""
+    judge = Judging(plan, images, stored)
+    return localhost.Server(port, judge.get, judge.post, POLICY)
+
+
+# -- what it amounts to
+
+
+def _tell(config: Config, asked: Mapping[str, Any], answers: list[dict[str, Any]]) -> dict[str, Any]:
+    plan = Plan(asked["protocol"], asked["seed"], asked["count"], tuple(asked["contestants"]))
+    result = {"asked": dict(asked), **judging.found(plan, answers)}
+    percent = [name for name in result["values"] if not name.startswith(("score of", "hype_time"))]
+    for name, one in result["values"].items():
+        scale, unit = (100, " %") if name in percent else (1, " ms" if name == "hype_time" else "")
+        numbers = ["-" if one[key] is None else f"{one[key] * scale:.4g}" for key in ("value", "low", "high")]
+        say(f"{name:<28} {numbers[0]}{unit}  [{numbers[1]}, {numbers[2]}]")
+    agreement = "-" if result["agreement"] is None else f"{result['agreement']:.3g}"
+    judges = ", ".join(result["judges"])
+    say(
+        f"{result['answers']} answers of {judges}; intervals of 95 % over judges and images; agreement (alpha) {agreement}"
+    )
+    if config.json:
+        Path(config.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(config.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
