@@ -12,6 +12,7 @@ import gan_jax
 from experiments import cgan_mnist, cyclegan_digits, dcgan_digits, gan_ring
 from gan_jax import data
 from gan_jax.commands import sample
+from gan_jax.evaluation.latents import truncated
 from gan_jax.training import cli
 from gan_jax.types import UserError
 from gan_jax.workdir.pictures import to_uint8
@@ -75,7 +76,7 @@ def test_points_are_arrays(runs):
 @pytest.mark.parametrize("limit", [0.3, 0.7, 2.0])
 def test_truncated_noise_is_the_conditional_normal(limit):
     z = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
-    cut = sample.truncated(z, limit)
+    cut = truncated(z, limit)
     assert cut.dtype == np.float32 and np.abs(cut).max() <= limit
     assert scipy.stats.kstest(cut, scipy.stats.truncnorm(-limit, limit).cdf).pvalue > 1e-3
     assert scipy.stats.kstest(z, "norm").pvalue > 1e-3  # which the sample was

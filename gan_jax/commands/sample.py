@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.special
 from numpy.lib import format as npy
 from tyro.conf import Positional
 
+from gan_jax.evaluation.latents import truncated
 from gan_jax.system.terminal import say
 from gan_jax.types import UserError
 from gan_jax.workdir import pictures
@@ -111,15 +111,6 @@ def drawn(sampler: Sampler, config: Config, labels: np.ndarray | None) -> Iterat
         filled = [np.concatenate([x, np.repeat(x[-1:], size - rows, 0)]) for x in part]  # one program is compiled
         made = np.asarray(sampler(*filled))[:rows]
         yield pictures.to_uint8(made) if made.ndim == 4 else made
-
-
-def truncated(z: np.ndarray, limit: float) -> np.ndarray:
-    """Returns noise from N(0, 1) as noise from N(0, 1) conditioned on |z| <= limit, in the same order, by the quantiles:
-    F^-1(F(-t) + F(z) (F(t) - F(-t))) for the normal distribution F (Brock et al. 2019, arXiv:1809.11096, section 3.1).
-    """
-    low, high = scipy.special.ndtr([-limit, limit])
-    moved = scipy.special.ndtri(low + scipy.special.ndtr(z.astype(np.float64)) * (high - low))
-    return np.clip(moved, -limit, limit).astype(z.dtype)
 
 
 def _write_pictures(

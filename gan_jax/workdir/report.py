@@ -182,14 +182,14 @@ def samples(runs: Sequence[Shown], notes: Sequence[str]) -> str:
         heading = f"<h3>{html.escape(run.name)}</h3>" if len(runs) > 1 else ""
         if run.samples:
             stem = next(path.stem for path in run.samples if path.stem[:8] == run.samples[-1].stem[:8])
-            last = "".join(_file(embedded(path)) for path in run.samples if path.stem == stem)
+            last = "".join(file_html(embedded(path)) for path in run.samples if path.stem == stem)
             remark = f"<p class=soft>{html.escape(note)}</p>" if note else ""
             parts.append(f"<div>{heading}<figure id=samples{i}><noscript>{last}</noscript></figure>{remark}</div>")
         for path in run.beside:
             caption = CAPTIONS.get(path.stem, path.stem)
             text = f"{caption}. {html.escape(_described(path))}" if _described(path) else caption
             kind = "broad" if path.stem == "neighbours" else "real"
-            figure = f"<figure class={kind}>{_file(embedded(path))}<figcaption>{text}</figcaption></figure>"
+            figure = f"<figure class={kind}>{file_html(embedded(path))}<figcaption>{text}</figcaption></figure>"
             if kind == "broad":
                 broad += (
                     f"<h2>Nearest real images{' of ' + html.escape(run.name) if len(runs) > 1 else ''}</h2>{figure}"
@@ -199,7 +199,8 @@ def samples(runs: Sequence[Shown], notes: Sequence[str]) -> str:
     return "".join(parts) + f"</div>{broad}"
 
 
-def _file(file: Mapping[str, Any]) -> str:
+def file_html(file: Mapping[str, Any]) -> str:
+    """HTML of an embedded file (`frames.embedded`)."""
     source = html.escape(file["src"])
     return {
         "img": f'<img alt="" src="{source}">',
