@@ -216,7 +216,7 @@ def test_notebook(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(path, as_version=4)
     cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    cell.source = "steps = 40\ndigit_steps = 4"
+    cell.source = "steps = 40\ndigit_steps = 4\nsearch_steps = 5"
     NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
