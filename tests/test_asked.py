@@ -101,6 +101,15 @@ def test_a_batch_is_drawn_in_parts_as_a_whole(runs, monkeypatch):
     np.testing.assert_allclose(sample.ask("to_a", images)[-1:], sample.ask("to_a", images[-1:]), rtol=0, atol=rounded)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "1"])
+def test_what_is_no_seed_is_refused(runs, seed):
+    """A fraction would be cut off, and a large number begin anew, without a word."""
+    sample = gan_jax.load(runs / "conditional")
+    for draw in (sample.inputs, sample.draw):
+        with pytest.raises(ValueError, match=r"a whole number from 0 to 2\*\*32 - 1"):
+            draw(2, seed=seed)
+
+
 def test_labels_by_name_and_left_out(runs):
     sample = gan_jax.load(runs / "conditional")
     z = sample.latents(12, seed=1)

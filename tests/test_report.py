@@ -219,3 +219,8 @@ def test_pictures_carry_their_description(tmp_path):
         assert "Description" not in image.info
     run = Shown("x", CONFIG, ROWS, [], [picture(tmp_path / "real.png")])
     assert "<figcaption>real images</figcaption>" in report.page(run)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("é", "é"), ("a\udcc3\udca9", "aé"), ("\udcff", "\ufffd")])
+def test_names_that_the_locale_cannot_read_are_written(text, expected):
+    assert report.encoded(text) == expected.encode()

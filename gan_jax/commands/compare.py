@@ -19,7 +19,7 @@ from gan_jax.metrics import protocol
 from gan_jax.system.terminal import say
 from gan_jax.training.shown import shown_of
 from gan_jax.types import UserError
-from gan_jax.workdir import comparison
+from gan_jax.workdir import comparison, pictures, report
 from gan_jax.workdir.load import saved_run
 from gan_jax.workdir.log import read_rows
 from gan_jax.workdir.report import Shown
@@ -48,8 +48,7 @@ def main(config: Config) -> dict[str, Any]:
     common, refused = comparable(runs)
     text = comparison.page(runs, common, refused)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        pictures.save(out, report.encoded(text))
     except OSError as error:
         raise UserError(f"--out {config.out} cannot be written: {error.strerror or error}") from error
     for line in refused:

@@ -98,7 +98,7 @@ def main(config: Config) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     for part in parts:
         pictures.save(out / part.name, part.content)
-    pictures.save(out / "latents.html", _page(config, sampler, out, parts, drawn).encode())
+    pictures.save(out / "latents.html", report.encoded(_page(config, sampler, out, parts, drawn)))
     say(f"latents of {config.run} at step {sampler.step:,}: {out / 'latents.html'}")
     return found
 

@@ -327,8 +327,7 @@ class Trainer:
         measured = measured or {"so far": self.summary()}
         text = report.page(shown_of(self.workdir, self.rows(), measured, self.stems, self.config.steps))
         part = self.workdir / "report.part"
-        # File names that the locale cannot read come as single bytes: those of UTF-8 make characters again.
-        part.write_bytes(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode("utf-8"))
+        part.write_bytes(report.encoded(text))
         part.replace(self.workdir / "report.html")
 
     def summary(self) -> dict[str, Any]:

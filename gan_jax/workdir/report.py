@@ -70,6 +70,13 @@ def document(title: str, body: Sequence[str], data: Mapping[str, Any]) -> str:
     )
 
 
+def encoded(text: str) -> bytes:
+    """Returns a page as UTF-8. File names that the locale cannot read come as single bytes: those of UTF-8 make
+    characters again, and others a mark.
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode("utf-8")
+
+
 def web(name: str) -> str:
     """Returns the text of a file of `gan_jax/workdir/web`."""
     return (resources.files("gan_jax.workdir") / "web" / name).read_text(encoding="utf-8")

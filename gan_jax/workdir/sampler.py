@@ -169,7 +169,7 @@ class Sampler:
         """
         batch = self._batch_of(rows)
         count = rows if isinstance(rows, int) else rows_of(rows)
-        return self.programs.inputs(batch, np.uint32(seed), self.values, np.int32(0), 0, count)
+        return self.programs.inputs(batch, _seed(seed), self.values, np.int32(0), 0, count)
 
     def latents(self, count: int, seed: int = 0) -> jax.Array:
         """Returns the first of `inputs`, [count z]; for a plain generator noise from N(0, I)."""
@@ -181,7 +181,7 @@ class Sampler:
         The noise is drawn by `seed`, into whose key `folded` is folded unless it is 0. Raises ValueError as `inputs`.
         """
         batch = self._batch_of(rows)
-        common = (np.int32(self.member), np.uint32(seed), self.values)
+        common = (np.int32(self.member), _seed(seed), self.values)
         # Each part is fetched before the next is started. With several calls in flight, each of which gathers from all
         # devices, the threads of the CPU backend may each take one device's share of a different call, and deadlock.
         if batch is None:
@@ -195,7 +195,7 @@ class Sampler:
             return _joined(parts, rows)
         parts = []
         for i, part in enumerate(_chunks(batch)):
-            inputs = self.programs.inputs(part, np.uint32(seed), self.values, np.int32(i), folded, rows_of(part))
+            inputs = self.programs.inputs(part, _seed(seed), self.values, np.int32(i), folded, rows_of(part))
             parts.append(_host(self.programs.sample(self.generator, common[0], self.values, *inputs)))
         return _joined(parts, rows_of(batch))
 
@@ -320,6 +320,13 @@ class Draw:
 
     def __call__(self, rows: int | Batch, /) -> PyTree:
         return self._sampler.draw(rows, self._seed)
+
+
+def _seed(seed: int) -> np.uint32:
+    """Raises ValueError for what is no seed: a fraction would be cut off without a word."""
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed {seed!r}: a whole number from 0 to 2**32 - 1")
+    return np.uint32(seed)
 
 
 def _require_range(what: str, x: Any) -> None:
