@@ -274,4 +274,5 @@ MAY_DIFFER = PLACE | {
     "on_divergence",
     "final_samples",
     "data",
+    "stream",  # the same batches, read elsewhere
 }

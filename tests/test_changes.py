@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gan_jax
-from experiments import gan_ring
+from experiments import dcgan_digits, gan_ring
 from gan_jax.training import loop
 from gan_jax.types import UserError
 
@@ -43,6 +43,19 @@ def test_a_change_is_noted_also_where_its_first_steps_were_lost():
     assert [(start["step"], start.get("changed")) for start in starts] == [
         (0, None), (4, {"steps": [4, 6], "lr": [1e-3, 2e-3]}),
     ]  # fmt: skip
+
+
+def test_a_run_goes_on_from_disk_bit_for_bit():
+    """Where its images were in memory before: the batches are the same."""
+    pytest.importorskip("grain")
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    np.save("set.npy", images)
+    flags = {"data": "set.npy", "width": 2, "batch_size": 8, "devices": 1, "features": "none"}
+    dcgan_digits.main(dcgan_digits.Config(workdir="once", steps=8, **flags))
+    dcgan_digits.main(dcgan_digits.Config(workdir="twice", steps=4, **flags))
+    dcgan_digits.main(dcgan_digits.Config(workdir="twice", steps=8, stream=True, **flags))
+    once, twice = (gan_jax.load(name).state for name in ("once", "twice"))
+    jax.tree.map(np.testing.assert_array_equal, once.gen.params, twice.gen.params)
 
 
 def dies(*_):
