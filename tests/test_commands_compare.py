@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import tyro
@@ -46,7 +47,7 @@ def test_equal_protocols_stand_side_by_side(runs, tmp_path, capsys):
 def test_unlike_numbers_do_not(runs, tmp_path, capsys):
     result = start(runs, "one", "other")
     (refused,) = result["refused"]
-    assert refused == "frechet_pixels, measured on the way (one and other: fake: 40 and 39)"
+    assert refused == "frechet_pixels, measured on the way, in other otherwise than in one (fake: 40 and 39)"
     assert refused in capsys.readouterr().out
     assert "frechet_pixels" not in result["common"]["on the way"] and "kid_pixels" in result["common"]["on the way"]
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -62,7 +63,33 @@ def test_runs_of_other_kinds(runs, tmp_path):
     assert "modes, high_quality, reverse_kl, overlap, measured on the way, not in one" in result["refused"]
     # Losses of other games are no like numbers either.
     held = json.loads((tmp_path / "page.html").read_text(encoding="utf-8").split("id=data>")[1].split("</script>")[0])
-    assert {"losses of one", "losses of ring"} <= {curve["title"] for curve in held["curves"]}
+    assert {"gen/loss of dcgan_digits", "gen/loss of gan_ring"} <= {curve["title"] for curve in held["curves"]}
+
+
+def test_one_that_cannot_be_compared_does_not_hide_the_others(runs):
+    """They keep their numbers, it has a dash, and the reason is told once for all metrics that share it."""
+    result = start(runs, "one", "ring", "two", "other")
+    assert result["common"]["on the way"]["frechet_pixels"] == [0, 2]
+    assert result["common"]["on the way"]["kid_pixels"] == [0, 2, 3]
+    assert sum("kid_pixels" in line for line in result["refused"]) == 1
+    text = open_page()
+    assert text.count("<td class=n>–</td>") >= 14
+    held = json.loads(text.split("id=data>")[1].split("</script>")[0])
+    lines = {curve["title"]: [line["name"] for line in curve["lines"]] for curve in held["curves"]}
+    assert lines["frechet_pixels"] == ["one", "two"] and lines["kid_pixels"] == ["one", "two", "other"]
+    assert lines["gen/loss of dcgan_digits"] == ["one", "two", "other"]
+
+
+def open_page():
+    return Path("page.html").read_text(encoding="utf-8")
+
+
+def test_steps_are_thinned_alike(runs):
+    """Of a population the first member is shown, at the steps of the others."""
+    start(runs, "one", "ring")
+    held = json.loads(open_page().split("id=data>")[1].split("</script>")[0])
+    steps = [[frame["step"] for frames in run["frames"].values() for frame in frames] for run in held["runs"]]
+    assert steps == [[0, 2], [0, 2]]
 
 
 def test_a_run_without_a_result_is_told(runs):

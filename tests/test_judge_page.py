@@ -5,7 +5,8 @@ import threading
 
 import numpy as np
 import pytest
-from test_judging import ASKED, pictures_of
+from test_judge_server import pictures_of
+from test_judging import ASKED
 
 from gan_jax.commands import judge
 from gan_jax.evaluation import judging
@@ -156,6 +157,8 @@ def test_a_page_that_is_open_twice(opened, stage):
     second.locator("#where", has_text="2 of 4").wait_for()
     first.locator("#where", has_text="2 of 4").wait_for()
     assert [row["answer"] for row in on.rows] == ["left"]
+    said = [page.locator("#note").inner_text() for page in (first, second)]
+    assert said == ["", "This question was answered in another window: that answer counts."]
     second.reload()
     assert second.get_by_label("your name").input_value() == "ann"
 

@@ -193,6 +193,12 @@ def test_pictures_of_ones_own(runs):
     for i, one in enumerate(images):
         Image.fromarray(one[..., 0]).resize((20, 20)).save(f"mine/{i}.png")
     start(runs / "plain", "--out", "a", "--images", "mine", "--steps", 2, "--count", 4)
+    Path("colour").mkdir()
+    for i, one in enumerate(images):
+        Image.fromarray(np.stack([np.zeros_like(one[..., 0]), one[..., 0], one[..., 0]], -1)).save(f"colour/{i}.png")
+    sampler = gan_jax.load(runs / "plain")
+    given = command._given(sampler, command.Config(run=str(runs / "plain"), images="colour"))
+    np.testing.assert_allclose(given, images / 127.5 * 0.701 - 1, atol=1e-5)  # .587 of green and .114 of blue
     np.save("mine.npy", images)
     start(runs / "plain", "--out", "b", "--images", "mine.npy", "--steps", 2)
     with Image.open("b/projection.png") as sheet, Image.open("a/projection.png") as four:

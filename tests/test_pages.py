@@ -46,7 +46,9 @@ def written(tmp_path):
 
 def point(page, curve, share):
     """Moves the pointer to a share of the width of a curve's plot; returns what stands under it."""
-    box = page.locator(f"#curve{curve} .u-over").bounding_box()
+    plot = page.locator(f"#curve{curve} .u-over")
+    plot.scroll_into_view_if_needed()  # which waits until it has stopped moving
+    box = plot.bounding_box()
     page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
     return page.locator(f"#curve{curve} .read").inner_text()
 
@@ -95,7 +97,7 @@ def test_members(opened, written, tmp_path):
 @pytest.mark.parametrize("width", [1200, 400])
 def test_it_fits_the_screen_and_its_colours(opened, written, tmp_path, width, scheme):
     runs = [a_run(tmp_path, name) for name in ("one", "two")]
-    for text in (report.page(runs[0]), comparison.page(runs, {"on the way": ["kl"]}, ["x: " + "k" * 30])):
+    for text in (report.page(runs[0]), comparison.page(runs, {"on the way": {"kl": [0, 1]}}, ["x: " + "k" * 30])):
         page = opened(written(text), width, scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         paper, ink = page.evaluate(
@@ -112,7 +114,7 @@ def test_it_fits_the_screen_and_its_colours(opened, written, tmp_path, width, sc
 def test_runs_side_by_side(opened, written, tmp_path):
     """One slider for both, one frame for a measure of both; what cannot be compared is said."""
     runs = [a_run(tmp_path, "one"), a_run(tmp_path, "two", shift=1.0)]
-    page = opened(written(comparison.page(runs, {"on the way": ["kl"]}, ["frechet (k: 5 and 3)"])))
+    page = opened(written(comparison.page(runs, {"on the way": {"kl": [0, 1]}}, ["frechet (k: 5 and 3)"])))
     assert "Not set side by side: frechet (k: 5 and 3)" in page.inner_text("body")
     assert point(page, 0, 1.0).startswith("step 400 one 1 (floor 0.5) two 1 (floor 0.5)")
     assert point(page, 1, 1.0).startswith("step 400 one 4 two 5")

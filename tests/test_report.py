@@ -15,7 +15,7 @@ from gan_jax.workdir.report import Shown
 CONFIG = {
     "experiment": "experiments.gan_ring",
     "config": {"lr": 0.1, "data": "<b>&</script>"},
-    "identity": {"shape": [2]},
+    "identity": {"shape": [2], "data": "digits"},
     "starts": [{"step": 0, "versions": {"jax": "0.10"}, "hardware": "a machine", "commit": "abc"}],
 }
 ROWS = [
@@ -76,7 +76,8 @@ def test_page(tmp_path):
     for words in (
         "20 steps, 1,280 real images, 2 seconds, on a machine",
         "fake2,500",
-        "floor0.3333",
+        "0.3333",
+        "experiments.gan_ring on digits",
         "infinite",
         "<b>&</script>",
         "abc",
@@ -193,6 +194,17 @@ class TestEpisodes:
     )
     def test_a_warning_lasts_as_long_as_its_rows(self, values, expected):
         assert [(one["from"], one["to"]) for one in monitors.episodes(self.rows(values))] == expected
+
+    def test_collapse_lasts_until_it_is_measured_again(self):
+        rows = [
+            {"step": 10, "eval/collapsed": 1.0},
+            {"step": 15, "monitor/gen/diversity": 1.0},
+            {"step": 20, "eval/collapsed": [1.0, 0.0]},
+            {"step": 30, "eval/collapsed": 0.0},
+            {"step": 40, "eval/collapsed": [0.0, 1.0]},
+        ]
+        found = [(one["from"], one["to"], one["text"]) for one in monitors.episodes(rows)]
+        assert found == [(10, 20, "measured as collapsed"), (40, 40, "measured as collapsed (1 of 2 members)")]
 
     def test_rows_without_monitors_do_not_end_it(self):
         first, last = self.rows([0.05, 0.05])

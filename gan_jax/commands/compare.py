@@ -11,9 +11,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from gan_jax.metrics import protocol
 from gan_jax.system.terminal import say
@@ -29,7 +29,7 @@ WHEN = {"final": "when it was over", "metrics": "on the way"}  # keys of result.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    runs: Positional[tuple[str, ...]] = ()
+    runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN ...")]] = ()
     """Directories of two or more runs."""
     out: str = "compare.html"
     """File of the page. One that this command has written is written over, any other is not."""
@@ -67,33 +67,39 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     return [*map(str, paths)]
 
 
-def comparable(runs: Sequence[Shown]) -> tuple[dict[str, list[str]], list[str]]:
-    """Returns the names of the metrics that all runs have by one protocol, by when they were measured, and for all
-    others a text that says why they are left out.
+def comparable(runs: Sequence[Shown]) -> tuple[dict[str, dict[str, list[int]]], list[str]]:
+    """Returns for each metric, by when it was measured, the indices of the runs that have it by one protocol, and why
+    others are left out.
+
+    Of several groups of runs whose protocols agree the largest is taken, of equally large ones that of the first run. A
+    metric that no two runs share is left out.
     """
-    common: dict[str, list[str]] = {}
+    common: dict[str, dict[str, list[int]]] = {}
     refused = [
         f"{run.name} has no result yet, and so no protocols: none of its numbers" for run in runs if not run.measured
     ]
+    reasons: dict[str, list[str]] = {}  # names of metrics, by why a run is left out
     for when in WHEN.values():
-        every = dict.fromkeys(name for run in runs for name in run.measured.get(when, {}))
-        lacking: dict[str, list[str]] = {}  # names of metrics, by the runs that have them not
-        for name in every:
-            having = [run for run in runs if name in run.measured.get(when, {})]
-            differ = [
-                f"{having[0].name} and {run.name}: {'; '.join(fields)}"
-                for run in having[1:]
-                if (fields := _differences(having[0], run, when, name))
+        for name in dict.fromkeys(name for run in runs for name in run.measured.get(when, {})):
+            groups: list[list[int]] = []
+            for i in [i for i, run in enumerate(runs) if name in run.measured.get(when, {})]:
+                alike = next((group for group in groups if not _differences(runs[group[0]], runs[i], when, name)), None)
+                groups.append([i]) if alike is None else alike.append(i)
+            kept = max(groups, key=len)
+            if len(kept) > 1:
+                common.setdefault(when, {})[name] = kept
+            for group in [group for group in groups if group is not kept]:
+                fields = "; ".join(_differences(runs[kept[0]], runs[group[0]], when, name))
+                others = ", ".join(runs[i].name for i in group)
+                reasons.setdefault(
+                    f"measured {when}, in {others} otherwise than in {runs[kept[0]].name} ({fields})", []
+                ).append(name)
+            lacking = [
+                run.name for i, run in enumerate(runs) if run.measured and all(i not in group for group in groups)
             ]
-            if len(having) < len(runs):
-                lack = ", ".join(run.name for run in runs if run not in having and run.measured)
-                lacking.setdefault(lack, []).append(name)
-            elif differ:
-                refused.append(f"{name}, measured {when} ({', and '.join(differ)})")
-            else:
-                common.setdefault(when, []).append(name)
-        refused += [f"{', '.join(names)}, measured {when}, not in {lack}" for lack, names in lacking.items() if lack]
-    return common, refused
+            if lacking:
+                reasons.setdefault(f"measured {when}, not in {', '.join(lacking)}", []).append(name)
+    return common, refused + [f"{', '.join(names)}, {why}" for why, names in reasons.items()]
 
 
 def _differences(one: Shown, other: Shown, when: str, name: str) -> list[str]:

@@ -15,10 +15,10 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from gan_jax import data
 from gan_jax.evaluation import batch_norm, evaluators, resize
@@ -35,7 +35,7 @@ from gan_jax.workdir.sampler import Draw, Sampler
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    targets: Positional[tuple[str, ...]] = ()
+    targets: Positional[Annotated[tuple[str, ...], arg(metavar="RUN|FOLDER ...")]] = ()
     """What to measure: directories of runs, folders of images, or .npy or .npz files of images."""
     metrics: str = ""
     """Metrics, separated by commas: frechet kid inception_score prdc intra_frechet frechet_infinity kid_subsets

@@ -12,12 +12,12 @@ The folder holds the generator as StableHLO for any batch and for CPU, CUDA and 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 from jax import export
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from gan_jax.system.numerics import arithmetic
 from gan_jax.system.terminal import say
@@ -42,7 +42,7 @@ print(samples.shape, samples.min(), samples.max())
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    run: Positional[str] = ""
+    run: Positional[Annotated[str, arg(metavar="RUN")]] = ""
     """Directory of the run."""
     out: str = ""
     """New folder for the files."""

@@ -3,27 +3,31 @@
     gan-jax judge runs/dcgan_fashion                        # one image at a time: real or generated?
     gan-jax judge runs/dcgan_fashion --protocol time        # after a short glance, as short as the answers allow
     gan-jax judge runs/one runs/two --protocol pairs        # which of two looks more real?
-    gan-jax judge --out judged_infinity.jsonl --results     # what the answers so far amount to
+    gan-jax judge runs/dcgan_fashion --results              # what the answers so far amount to
 
 The page is served to this machine only. Every judge gives a name and is asked the same questions in an order of their
 own. Answers are stored one by one: whatever ends, the same command and the same name go on after the last one. Ctrl-C
 ends the serving and prints the numbers: error rates (HYPE, arXiv:1904.01121) or scores (Bradley-Terry), with intervals.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import html
 import json
+import os
 import secrets
+import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from gan_jax import data
+from gan_jax.commands import compare
 from gan_jax.config import Natural
 from gan_jax.evaluation import judging
 from gan_jax.evaluation.judging import COUNT, PAIRS, REAL, TIME, Plan, Trial
@@ -42,12 +46,18 @@ POLICY = (
     "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+MEANING = {
+    "hype": "share of wrong answers: 50 % where people cannot tell",
+    "hype_time": "glance that they need to tell; of 100 to 1,000 ms",
+    "error_on_generated": "samples taken for real",
+    "error_on_real": "real images taken for generated",
+}
 NAME = 60  # characters of a judge's name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    runs: Positional[tuple[str, ...]] = ()
+    runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN ...")]] = ()
     """Directory of the run; for pairs of several runs. Pairs of one run are with real images."""
     data: str = ""
     """Real images, as in an experiment. Default: the training data of the run, read as the run did."""
@@ -58,15 +68,15 @@ class Config:
     seed: int = 0
     """Seed of images, samples and orders."""
     out: str = ""
-    """File of the answers. Default: judged_PROTOCOL.jsonl. Started again with the same one, judges go on."""
+    """File of the answers. Default: judged_PROTOCOL_RUN.jsonl. Started again with the same one, judges go on."""
     port: Natural = 8642
-    """Port of the page; 0: a free one."""
+    """Port of the page, up to 65535; 0: a free one."""
     best: bool = False
     """Sample the best checkpoint instead of the last."""
     member: int = 0
     """Index of the member of a population, from 0."""
     results: bool = False
-    """Print what the answers in --out amount to, and serve nothing."""
+    """Print what the answers so far amount to, and serve nothing."""
     json: str = ""
     """File to which the numbers are written as JSON."""
 
@@ -75,30 +85,60 @@ def main(config: Config) -> dict[str, Any]:
     """Runs the command; returns what the answers amount to, {} without answers. Raises UserError for what cannot be
     shown, and for answers to other questions.
     """
-    out = Path(config.out or f"judged_{config.protocol}.jsonl").expanduser()
+    names = names_of(config.runs)
+    out = Path(config.out or f"judged_{config.protocol}_{'_'.join(names)}.jsonl").expanduser()
     if config.results:
-        if not out.exists():
-            raise UserError(f"--out {out}: no such file of answers")
-        asked, answers, _ = read(out)
-        return _tell(config, asked or {}, answers)
+        return _results(config, out, names)
     if not config.runs:
         raise UserError("name a run whose samples are judged: gan-jax judge RUN")
     if config.protocol != PAIRS and len(config.runs) > 1:
         raise UserError(f"--protocol {config.protocol} is for one run; --protocol pairs compares {len(config.runs)}")
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"--seed {config.seed}: 0 or more, and below 2**32")
+    if not 0 <= config.seed < 2**32 or config.count < 0 or not 0 <= config.port < 2**16:
+        raise UserError(
+            f"--seed {config.seed} --count {config.count} --port {config.port}: a seed from 0 to 2**32 - 1, a count of 0 or more, a port up to 65535"
+        )
     plan, images, asked = questions(config)
-    with Answers(out, asked) as stored:
-        server = serve(plan, images, stored, config.port)
+    stored = Answers(out, asked)
+    server = serve(plan, images, stored, config.port)  # which may fail, before the file is made
+    with contextlib.closing(server.socket), stored:
         say(f"{len(plan.trials(''))} questions for each judge, on {server.address} (this machine only)")
         say(f"answers are kept in {out}; Ctrl-C ends the serving and prints the numbers")
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             say()
         finally:
-            server.server_close()
-    return _tell(config, asked, stored.rows) if stored.rows else {}
+            signal.signal(signal.SIGTERM, before)
+    if all(row["item"] < 0 for row in stored.rows):
+        say(f"no answers yet that count; the same command goes on with {out}")
+        return {}
+    return _tell(config, asked, stored.rows)
+
+
+def names_of(runs: Sequence[str]) -> list[str]:
+    """Returns the names of runs, by which answers tell them apart: of their directories, with what is above where these
+    are equal. None is called as real images are.
+    """
+    names = compare.names_of([Path(run).expanduser().absolute() for run in runs]) if runs else []
+    return [f"run {name}" if name == REAL else name.replace(os.sep, "-") for name in names]
+
+
+def _results(config: Config, out: Path, names: Sequence[str]) -> dict[str, Any]:
+    """What the answers in a file amount to; raises UserError where they are not about what the flags name."""
+    if not out.exists():
+        raise UserError(
+            f"no answers are kept in {out}: name the runs and the protocol as they were judged, or the file by --out"
+        )
+    asked, answers, _ = read(out)
+    if asked is None:
+        raise UserError(f"{out} is empty")
+    about = [name for name in asked["contestants"] if name != REAL]
+    if names and about != [*names]:
+        raise UserError(f"{out} has answers about {', '.join(about)}, not about {', '.join(names)}")
+    if config.protocol not in (Config.protocol, asked["protocol"]):
+        raise UserError(f"{out} has answers by --protocol {asked['protocol']}, not {config.protocol}")
+    return _tell(config, asked, answers)
 
 
 # -- what is asked
@@ -110,8 +150,7 @@ def questions(config: Config) -> tuple[Plan, list[np.ndarray], dict[str, Any]]:
     for run, sampler in zip(config.runs, samplers, strict=True):
         _require_images(run, sampler)
     with_real = config.protocol != PAIRS or len(samplers) == 1
-    names = [Path(run).name or run for run in config.runs]
-    names = names if len({*names, REAL}) > len(names) else [*config.runs]
+    names = names_of(config.runs)
     if len({*names}) < len(names):
         raise UserError("a run is named twice")
     contestants = (*([REAL] if with_real else []), *names)
@@ -127,9 +166,9 @@ def questions(config: Config) -> tuple[Plan, list[np.ndarray], dict[str, Any]]:
     if with_real:
         images = _real(config, samplers[0])
         if len(images.images) < plan.needed:
-            raise UserError(
-                f"{images.name} has {len(images.images)} images, and {plan.needed} are shown: lower --count"
-            )
+            most = plan.count - plan.needed + len(images.images)
+            mend = f"give --count {most}, or less" if most > 0 else "name other --data"
+            raise UserError(f"{images.name} has {len(images.images)} images, and {plan.needed} are shown: {mend}")
         rows = np.random.default_rng(plan.seed).permutation(len(images.images))[: plan.needed]
         real = pictures.to_uint8(images.scaled(rows))
         labels = None if images.labels is None else images.labels[rows]
@@ -206,6 +245,9 @@ class Judging:
         if not 0 < len(judge) <= NAME:
             return as_json({"error": f"a name of 1 to {NAME} characters, please"}, 400)
         with self._lock:
+            # Ann is ann: a judge keeps the first spelling.
+            spellings = {row["judge"].casefold(): row["judge"] for row in reversed(self.stored.rows)}
+            judge = spellings.get(judge.casefold(), judge)
             if path == "/next":
                 return as_json(self._next(judge))
             if path == "/answer":
@@ -254,6 +296,8 @@ class Judging:
             if self.plan.protocol == TIME:
                 row["exposure"] = judging.exposure(answered)
             self.stored.add(row)
+            if number in (0, len(trials) - 1):
+                say(f"{judge} has {'begun' if number == 0 else 'answered all questions'}")
         except WriteError as error:
             return as_json({"error": f"{error}. Nothing is lost: mend that, then try again"}, 507)
         return as_json({"stored": True, **({"truth": judging.truth(trial)} if trial.practice else {})})
@@ -289,15 +333,18 @@ def _tell(config: Config, asked: Mapping[str, Any], answers: list[dict[str, Any]
     plan = Plan(asked["protocol"], asked["seed"], asked["count"], tuple(asked["contestants"]))
     result = {"asked": dict(asked), **judging.found(plan, answers)}
     percent = [name for name in result["values"] if not name.startswith(("score of", "hype_time"))]
+    steps = ", ".join(f"{name} (step {one['step']:,})" for name, one in asked["runs"].items())
+    say(f"{steps}{' beside ' + asked['data'] if 'data' in asked else ''}, protocol {plan.protocol}")
     for name, one in result["values"].items():
         scale, unit = (100, " %") if name in percent else (1, " ms" if name == "hype_time" else "")
         numbers = ["-" if one[key] is None else f"{one[key] * scale:.4g}" for key in ("value", "low", "high")]
-        say(f"{name:<28} {numbers[0]}{unit}  [{numbers[1]}, {numbers[2]}]")
+        say(f"{name:<28} {numbers[0]}{unit}  [{numbers[1]}, {numbers[2]}]  {MEANING.get(name, '')}".rstrip())
+    if plan.protocol == PAIRS:
+        say("a score is higher where a contestant is preferred: by 1 above another's, in 73 % of pairs (Bradley-Terry)")
     agreement = "-" if result["agreement"] is None else f"{result['agreement']:.3g}"
     judges = ", ".join(result["judges"])
-    say(
-        f"{result['answers']} answers of {judges}; intervals of 95 % over judges and images; agreement (alpha) {agreement}"
-    )
+    say(f"{result['answers']} answers of {judges}; [intervals of 95 % over judges and images]")
+    say(f"agreement of judges (alpha) {agreement}: 1 where they agree in all, 0 as by chance")
     if config.json:
         Path(config.json).parent.mkdir(parents=True, exist_ok=True)
         Path(config.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -12,11 +12,11 @@ import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from gan_jax import data
 from gan_jax.config import Natural
@@ -38,7 +38,7 @@ DIRECTIONS, REACH = 5, (-3, -2, -1, 0, 1, 2, 3)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    run: Positional[str] = ""
+    run: Positional[Annotated[str, arg(metavar="RUN")]] = ""
     """Directory of the run."""
     out: str = ""
     """New folder of what is made."""
@@ -129,14 +129,17 @@ def _given(sampler: Sampler, config: Config) -> np.ndarray | None:
     if config.images and not Path(config.images).expanduser().is_dir():
         size = 0  # only folders are resized
     images = data.load(name, size=size or None, fit=fit, stream=not config.images and getattr(flags, "stream", False))
-    if images.spec.shape != sampler.spec.shape:
-        raise UserError(
-            f"{name} has images {images.spec.shape}, and samples are {sampler.spec.shape}: name other --images"
-        )
+    found, wanted = images.spec.shape, sampler.spec.shape
+    if found[:2] != wanted[:2]:
+        raise UserError(f"{name} has images {found}, and samples are {wanted}: name other --images")
     rows = np.arange(len(images.images))
     if not config.images:
         rows = np.random.default_rng(config.seed).permutation(rows)
-    return images.scaled(rows[: config.count])
+    given = images.scaled(rows[: config.count])
+    if found[-1] == 3 and wanted[-1] == 1:
+        say(f"{name} is in colour and samples are grey: its luminance is taken")
+        given = given @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    return np.broadcast_to(given, (len(given), *wanted)) if found[-1] == 1 else given
 
 
 class Drawing:
@@ -221,7 +224,7 @@ class Drawing:
         first, last = (float(np.mean(result.losses[i])) for i in (0, -1))
         found["projection"] = {"begun": first, "found": last}
         text = (
-            f"First row: given pictures. Second: the nearest of {latents.DRAWS} samples, where the search began. Third: what it came to, "
+            f"First row: the pictures. Second: the nearest of {latents.DRAWS} samples, where the search began. Third: what it came to, "
             f"in {self.config.steps} steps of Adam. Mean squared error of pixels in [-1, 1]: {first:.3g}, then {last:.3g}."
         )
         x = [*range(len(result.losses))]
@@ -237,7 +240,8 @@ class Drawing:
             **{"title": "squared error of the search", "hidden": False, "better": "lower is better", "events": []},
             "lines": [{**line, "floor": None, "hue": 0}],
         }
-        return Part("projection.png", _sheet(made, len(given)), "Latents of given pictures", text), [drawn]
+        title = f"Latents of {'given pictures' if self.config.images else 'real images'}"
+        return Part("projection.png", _sheet(made, len(given)), title, text), [drawn]
 
 
 def _sheet(images: np.ndarray, columns: int) -> bytes:
@@ -252,4 +256,8 @@ def _page(config: Config, sampler: Sampler, out: Path, parts: Sequence[Part], dr
     for part in parts:
         figure = f"<figure class=broad>{report.file_html(embedded(out / part.name, LARGEST))}</figure>"
         body.append(f"<h2>{html.escape(part.title)}</h2><p class=soft>{html.escape(part.text)}</p>{figure}")
-    return report.document(title, [*body, report.curves_html(drawn)], {"runs": [], "curves": drawn})
+    return report.document(
+        title,
+        [*body, report.curves_html(drawn, "Band: one standard deviation over the pictures.")],
+        {"runs": [], "curves": drawn},
+    )

@@ -14,11 +14,11 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.lib import format as npy
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from gan_jax.evaluation.latents import truncated
 from gan_jax.system.terminal import say
@@ -30,7 +30,7 @@ from gan_jax.workdir.sampler import CHUNK, Sampler
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    run: Positional[str] = ""
+    run: Positional[Annotated[str, arg(metavar="RUN")]] = ""
     """Directory of the run."""
     out: str = ""
     """New folder of PNG files, or a new .npz file."""
@@ -63,6 +63,10 @@ def main(config: Config) -> dict[str, Any]:
         )
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UserError(f"--out {config.out} exists: name a new folder, or a new .npz file")
+    if out.suffix.lower() in (".png", ".jpg", ".jpeg", ".gif", ".webp"):
+        raise UserError(
+            f"--out {config.out}: samples are written to a folder, {out.with_suffix('')}, or to an .npz file"
+        )
     sampler = load(config.run, raw=config.raw, member=config.member, best=config.best)
     shape = sampler.spec.shape
     if out.suffix != ".npz" and (len(shape) != 3 or shape[-1] not in (1, 3)):

@@ -65,7 +65,8 @@ def load(
             if split != "train":
                 raise NoSplit(f"{data}: a folder of images has no split {split!r}: name the folder of those images")
             images = folders.read(path, size=size, fit=fit, stream=stream)
-            return understood(images._replace(facts={**images.facts, "folder": os.path.abspath(path)}))
+            where = os.path.abspath(path)
+            return understood(images._replace(facts={**images.facts, "folder": where, "path": where}))
         images = tfds.read_directory(path, split, stream=stream)
     elif os.path.exists(path) and not named:
         raise UserError(
@@ -76,6 +77,8 @@ def load(
     else:
         images = tfds.read(data, split, stream=stream)
 
+    if os.path.exists(path) and not named:
+        images = images._replace(facts={**images.facts, "path": os.path.abspath(path)})
     if named:
         images = images._replace(facts={**images.facts, "name": f"the set of that name; what lies here is ./{data}"})
     h, w = images.spec.shape[:2]

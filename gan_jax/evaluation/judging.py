@@ -121,6 +121,7 @@ def found(plan: Plan, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if plan.protocol == TIME:
         each = [human.modal([one["exposure"] for one in answers if one["judge"] == judge]) for judge in judges]
         over = human.bootstrapped(lambda counts, _: float(counts @ each / counts.sum()), (len(each), 1), plan.seed)
+        over = over if len(each) > 1 else human.Interval(over.value, math.nan, math.nan)
         out["values"] = {"hype_time": _interval(over), **out["values"]}
         out["exposures"] = dict(zip(judges, each, strict=True))
     return out

@@ -23,8 +23,8 @@ def real(recipe: Recipe, setup: Setup, known: Batch, labels: bool) -> Mapping[st
     """Returns files that show real images as `show` shows samples: {suffix: content}; {} for a source without examples,
     or of other things than images.
 
-    `known` is what `show` is told of the rows. With `labels` the images are of the classes of the rows, as far as there
-    are enough in the part of the set that is looked at.
+    There are no more of them than the set has. `known` is what `show` is told of the rows. With `labels` the images are
+    of the classes of the rows, as far as there are enough in the part of the set that is looked at.
     """
     source = setup.source
     if source.examples is None or "image" not in source.spec.arrays:
@@ -32,7 +32,9 @@ def real(recipe: Recipe, setup: Setup, known: Batch, labels: bool) -> Mapping[st
     rows = setup.shown if isinstance(setup.shown, int) else rows_of(setup.shown)
     looked = np.random.default_rng(0).permutation(source.size or rows * 8)[: rows * (8 if labels else 1)]
     found = source.examples(looked)
-    chosen = np.arange(rows) % len(looked)
+    rows = min(rows, len(looked))
+    known = {name: np.asarray(x)[:rows] for name, x in known.items()}
+    chosen = np.arange(rows)
     if labels and "label" in found:
         left = {label: [*np.flatnonzero(found["label"] == label)[::-1]] for label in np.unique(found["label"])}
         for i, label in enumerate(known["label"]):

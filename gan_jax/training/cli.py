@@ -17,7 +17,7 @@ import tyro
 
 from gan_jax.config import PLACE, Run
 from gan_jax.system import compile_cache, malloc, mesh, numerics, processes
-from gan_jax.system.terminal import say
+from gan_jax.system.terminal import drop, say
 from gan_jax.types import UserError, WriteError
 from gan_jax.workdir.provenance import module_name, program
 
@@ -62,6 +62,9 @@ def _run(main: Callable[[Config], object], config: type[Config], args: list[str]
                 mesh.core_each(len(settings.members()))
         _require_devices()
         main(settings)
+    except BrokenPipeError:  # of the help, whose reader has gone; what a program prints itself goes through `say`
+        drop(sys.stdout)
+        raise SystemExit(0) from None
     except UserError as error:
         if not error.shared or processes.is_main():  # where there is no device, nothing can be asked of processes
             say(f"error: {error}", error=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 PREFIX = "monitor/"  # of metrics that are only in the rows of the log, and that may be non-finite
 ALONE = 0.1  # fakes with less than this share of the real images' variance give a warning
+COLLAPSED = "eval/collapsed"  # of the rows of evaluations: 1 where a generator has collapsed
 CERTAIN = 0.99  # so do accuracies of D, on real and on fake images, of at least this
 
 
@@ -43,6 +44,15 @@ def warnings(row: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
+def collapse(row: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the warning of a row in which generators were measured as collapsed."""
+    value = row.get(COLLAPSED)
+    flags = value if isinstance(value, (list, tuple)) else [value]
+    count = sum(flag == 1 for flag in flags)
+    members = f" ({count} of {len(flags)} members)" if len(flags) > 1 else ""
+    return {"collapsed": f"measured as collapsed{members}"} if count else {}
+
+
 def episodes(rows: Iterable[Mapping[str, Any]], starts: Sequence[int] = ()) -> list[dict[str, Any]]:
     """Returns what happened on the way of a run: {"from", "to", "text"} for every stretch of rows with a kind of warning,
     with its first text; where it went on after a stop (`starts`: the step of each start); and where members diverged.
@@ -54,10 +64,12 @@ def episodes(rows: Iterable[Mapping[str, Any]], starts: Sequence[int] = ()) -> l
     open_now: dict[str, dict[str, Any]] = {}
     dead = 0
     for row in rows:
-        if not any(name.startswith(PREFIX) for name in row):
-            continue
-        now = warnings(row)
-        open_now = {kind: one for kind, one in open_now.items() if kind in now}
+        # A row says something of some kinds only: of warnings where it has monitors, of collapse where it was measured.
+        said = (["diversity", "certain"] if any(name.startswith(PREFIX) for name in row) else []) + (
+            ["collapsed"] if COLLAPSED in row else []
+        )
+        now = warnings(row) | collapse(row)
+        open_now = {kind: one for kind, one in open_now.items() if kind in now or kind not in said}
         for kind, text in now.items():
             if kind not in open_now:
                 open_now[kind] = {"from": row["step"], "text": text}

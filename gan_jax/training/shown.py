@@ -24,7 +24,7 @@ def shown_of(
     files = [path for step, path in sample_files(workdir, stems) if step <= last]
     named = [workdir / f"{stem}.{suffix}" for stem in ("real", "neighbours") for suffix in SUFFIXES]
     return Shown(
-        name=saved["experiment"].rsplit(".", 1)[-1],
+        name=workdir.name or str(workdir),
         config=saved,
         rows=rows,
         samples=files,

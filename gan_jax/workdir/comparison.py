@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gan_jax.workdir import curves
-from gan_jax.workdir.frames import BUDGET, frames
+from gan_jax.workdir.frames import BUDGET, fitting, frames
 from gan_jax.workdir.report import (
     Shown,
     curves_html,
     document,
     effort,
+    events_html,
     folded,
     how,
     made_by,
+    remarks,
     samples,
+    shared,
     short,
     spread,
     table,
@@ -25,27 +28,30 @@ from gan_jax.workdir.report import (
 MARK = "<meta name=generator content='gan-jax compare'>"  # of a page that may be written over
 
 
-def page(runs: Sequence[Shown], common: Mapping[str, Sequence[str]], refused: Sequence[str]) -> str:
+def page(runs: Sequence[Shown], common: Mapping[str, Mapping[str, Sequence[int]]], refused: Sequence[str]) -> str:
     """Returns the HTML for runs with different names.
 
-    `common` has, by when they were measured, the names of the metrics that were measured in one way in all runs: only
-    these are set side by side; `refused` says which are not, and why. Losses and other values of the rounds share a
-    frame only where the runs are of one experiment. Raises OSError for a sample file that cannot be read.
+    `common` has, by when they were measured, for each metric the indices of the runs in which it was measured in one
+    way: only these are set side by side; `refused` says which are not, and why. Losses and other values of the rounds
+    share a frame only where runs are of one experiment. Raises OSError for a sample file that cannot be read.
     """
     title = " and ".join(run.name for run in runs)
     heads = [
-        f"<tr><th class=hue{i}>{html.escape(run.name)}</th><td>{html.escape(run.config['experiment'])}: {effort(run)}</td></tr>"
+        f"<tr><th class=hue{i % 6}>{html.escape(run.name)}</th><td>{effort(run)}</td></tr>"
         for i, run in enumerate(runs)
     ]
-    moving = [frames(run.samples, BUDGET // len(runs)) for run in runs]
+    budget = BUDGET // len(runs)
+    most = min(fitting(run.samples, budget, 1) for run in runs)  # so that they have the same steps, where they can
+    moving = [frames(run.samples, budget, 1, most) for run in runs]
     drawn = _curves(runs, common)
     body = [
         f"{MARK}<h1>{html.escape(title)}</h1><div class=wide><table>{''.join(heads)}</table></div>",
-        *(f"<h2>Measured {html.escape(when)}</h2>{_numbers(runs, when, names)}" for when, names in common.items() if names),
+        *(f"<h2>Measured {html.escape(when)}</h2>{_numbers(runs, when, metrics)}" for when, metrics in common.items() if metrics),
         "".join(f"<p class=warn>Not set side by side: {html.escape(text)}</p>" for text in refused),
         f"<h2>How they differ</h2>{_differences(runs)}",
         samples(_real_once(runs), [each.note for each in moving]),
         curves_html(drawn),
+        events_html([event for run in runs for event in _named(run)]),
         *(folded(f"Configuration of {run.name}", table({**run.config["config"], **made_by(run.config)})) for run in runs),
     ]  # fmt: skip
     held = [{"name": run.name, "frames": each.members} for run, each in zip(runs, moving, strict=True)]
@@ -63,24 +69,27 @@ def _real_once(runs: Sequence[Shown]) -> list[Shown]:
     return out
 
 
-def _numbers(runs: Sequence[Shown], when: str, names: Sequence[str]) -> str:
-    head = "".join(f"<th class='n hue{i}'>{html.escape(run.name)}" for i, run in enumerate(runs))
-    rows = []
-    for name in names:
-        each = [run.measured[when][name] for run in runs]
-        higher = each[0].get("higher_is_better")
+def _numbers(runs: Sequence[Shown], when: str, metrics: Mapping[str, Sequence[int]]) -> str:
+    head = "".join(f"<th class='n hue{i % 6}'>{html.escape(run.name)}" for i, run in enumerate(runs))
+    firsts = {name: runs[indices[0]].measured[when][name] for name, indices in metrics.items()}
+    common, rows = shared(firsts), []
+    for name, metric in firsts.items():
+        higher, floor = metric.get("higher_is_better"), metric["protocol"].get("floor")
         arrow = "" if higher is None else " ↑" if higher else " ↓"
-        floor = each[0]["protocol"].get("floor")
         for key in ("last", "best"):
-            cells = "".join(f"<td class=n>{spread(metric, key)}</td>" for metric in each)
-            first = key == "last"
-            floor_cell = "" if floor is None or not first else short(floor)
-            label = html.escape(name) + arrow if first else ""
-            protocol = how(each[0]) if first else ""
-            rows.append(
-                f"<tr><th>{label}</th><td>{key}</td>{cells}<td class=n>{floor_cell}</td><td>{protocol}</td></tr>"
+            cells = "".join(
+                f"<td class=n>{spread(run.measured[when][name], key) if i in metrics[name] else '–'}</td>"
+                for i, run in enumerate(runs)
             )
-    return f"<div class=wide><table><tr><th>metric<th>{head}<th class=n>floor<th></tr>{''.join(rows)}</table></div>"
+            first = key == "last"
+            label = html.escape(name) + arrow if first else ""
+            own = (
+                f"<td class=n>{'' if floor is None else short(floor)}</td><td>{how(metric['protocol'], common)}</td>"
+                if first
+                else ""
+            )
+            rows.append(f"<tr><th>{label}</th><td>{key}</td>{cells}{own}</tr>")
+    return f"<div class=wide><table><tr><th>metric<th>{head}<th class=n>floor<th></tr>{''.join(rows)}</table></div>{remarks(common)}"
 
 
 def _differences(runs: Sequence[Shown]) -> str:
@@ -90,7 +99,7 @@ def _differences(runs: Sequence[Shown]) -> str:
     differ = [name for name in names if len({str(each.get(name, "")) for each in facts}) > 1]
     if not differ:
         return "<p>In no flag, and not in their data or versions.</p>"
-    head = "".join(f"<th class=hue{i}>{html.escape(run.name)}" for i, run in enumerate(runs))
+    head = "".join(f"<th class=hue{i % 6}>{html.escape(run.name)}" for i, run in enumerate(runs))
     rows = ""
     for name in differ:
         cells = "".join(f"<td>{html.escape(str(each.get(name, '')))}</td>" for each in facts)
@@ -98,31 +107,31 @@ def _differences(runs: Sequence[Shown]) -> str:
     return f"<div class=wide><table><tr><th>{head}</tr>{rows}</table></div>"
 
 
-def _curves(runs: Sequence[Shown], common: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """The curves of `curves.curves` with a line for each run, told apart by hue where a frame has several runs."""
-    comparable = {name for names in common.values() for name in names}
-    alike = len({run.config["experiment"] for run in runs}) == 1
+def _curves(runs: Sequence[Shown], common: Mapping[str, Mapping[str, Sequence[int]]]) -> list[dict[str, Any]]:
+    """The curves of `curves.curves` with a line for each run: a measure of the runs that have it in one way, other values
+    of the runs of one experiment.
+    """
+    comparable: dict[str, set[int]] = {}
+    for metrics in common.values():
+        for name, indices in metrics.items():
+            comparable[name] = {*indices} & comparable.get(name, {*indices})
+    several = len({run.config["experiment"] for run in runs}) > 1
     frames_by_title: dict[tuple[int, str], dict[str, Any]] = {}
     for i, run in enumerate(runs):
-        metrics: dict[str, Any] = {}
+        measured: dict[str, Any] = {}
         for each in run.measured.values():
-            metrics = {**each, **metrics}
-        for curve in curves.curves(run.rows, metrics):
+            measured = {**each, **measured}
+        for curve in curves.curves(run.rows, measured):
             measure = any(f"eval/{curve['title']}" in row for row in run.rows)
-            if measure and curve["title"] not in comparable:
+            if measure and i not in comparable.get(curve["title"], ()):
                 continue
-            if measure or alike:  # a line of each run, and of a curve with several lines one frame each
-                for line in curve["lines"]:
-                    title = curve["title"] if len(curve["lines"]) == 1 else line["name"]
-                    place = (2 if curve["hidden"] else 0 if measure else 1, title)
-                    frame = frames_by_title.setdefault(place, {**curve, "title": title, "lines": [], "events": []})
-                    frame["lines"].append({**line, "name": run.name, "hue": i})
-                    frame["events"] += [event for event in _named(run) if event not in frame["events"]]
-            else:
-                title = f"{curve['title']} of {run.name}"
-                place = (2 if curve["hidden"] else 1, title)
-                lines = [{**line, "hue": hue} for hue, line in enumerate(curve["lines"])]
-                frames_by_title[place] = {**curve, "title": title, "lines": lines, "events": run.events}
+            of = "" if measure or not several else f" of {run.config['experiment'].rsplit('.', 1)[-1]}"
+            for line in curve["lines"]:  # of a curve with several lines one frame each
+                title = (curve["title"] if len(curve["lines"]) == 1 else line["name"]) + of
+                place = (2 if curve["hidden"] else 0 if measure else 1, title)
+                frame = frames_by_title.setdefault(place, {**curve, "title": title, "lines": [], "events": []})
+                frame["lines"].append({**line, "name": run.name, "hue": i})
+                frame["events"] += [event for event in _named(run) if event not in frame["events"]]
     return [frame for _, frame in sorted(frames_by_title.items(), key=lambda item: item[0][0])]
 
 

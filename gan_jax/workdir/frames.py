@@ -22,36 +22,51 @@ class Frames(NamedTuple):
     note: str  # "" where all is shown as it is
 
 
-def frames(files: Sequence[Path], budget: int = BUDGET) -> Frames:
+def frames(files: Sequence[Path], budget: int = BUDGET, members: int = MEMBERS, most: int = MOST) -> Frames:
     """Returns frames of sample files STEP.suffix or STEP_member.suffix, which are in the order of the steps.
 
-    Where there are more members than MEMBERS or more steps than MOST or than fit into `budget`, they are thinned: the
+    Where there are more than `members` or more than `most` steps, or more than fit into `budget`, they are thinned: the
     first members, and steps at equal distances with the first and the last. Of a file that is too large by itself the
     page has only the name. Raises OSError for a file that cannot be read.
     """
-    found: dict[str, dict[int, list[Path]]] = {}
-    for path in files:
-        number, _, member = path.stem.partition("_")
-        found.setdefault(member, {}).setdefault(int(number), []).append(path)
-    members = [*found][:MEMBERS]
-    steps = sorted({step for member in members for step in found[member]})
+    found = _sorted(files)
+    kept_members = [*found][:members]
+    steps = sorted({step for member in kept_members for step in found[member]})
     if not steps:
         return Frames({}, "")
-    most = max(sum(_size(path) for member in members for path in found[member].get(step, ())) for step in steps)
-    kept = {*spread(steps, min(MOST, max(1, budget // max(most, 1))))}
+    kept = {*spread(steps, min(most, fitting(files, budget, members)))}
     made: dict[str, list[dict[str, Any]]] = {
         member: [
             {"step": step, "files": [embedded(path, budget // 4) for path in paths]}
             for step, paths in found[member].items()
             if step in kept
         ]
-        for member in members
+        for member in kept_members
     }
-    left_out = [f"{len(members)} of {len(found)} members"] if len(members) < len(found) else []
+    left_out = [f"{len(kept_members)} of {len(found)} members"] if len(kept_members) < len(found) else []
     left_out += [f"{len(kept)} of {len(steps)} steps"] if len(kept) < len(steps) else []
     shown = f"This page has {' and '.join(left_out)}; all are in samples/." if left_out else ""
     smaller = any(file.get("smaller") for member in made.values() for frame in member for file in frame["files"])
     return Frames(made, " ".join(filter(None, [shown, "Large pictures are JPEG here." if smaller else ""])))
+
+
+def fitting(files: Sequence[Path], budget: int = BUDGET, members: int = MEMBERS) -> int:
+    """Returns how many steps of sample files fit into a number of bytes, at least 1; MOST where there are none."""
+    found = _sorted(files)
+    sizes: dict[int, int] = {}
+    for member in [*found][:members]:
+        for step, paths in found[member].items():
+            sizes[step] = sizes.get(step, 0) + sum(map(_size, paths))
+    return max(1, budget // max(1, *sizes.values())) if sizes else MOST
+
+
+def _sorted(files: Sequence[Path]) -> dict[str, dict[int, list[Path]]]:
+    """The files of each step of each member, "" for a single run."""
+    found: dict[str, dict[int, list[Path]]] = {}
+    for path in files:
+        number, _, member = path.stem.partition("_")
+        found.setdefault(member, {}).setdefault(int(number), []).append(path)
+    return found
 
 
 def spread(values: Sequence[int], count: int) -> list[int]:

@@ -69,6 +69,11 @@ def saved_run(workdir: str | Path) -> Saved:
         config = dataclasses.replace(module.Config(**fields), accumulate=1)
     except (AttributeError, TypeError) as error:
         raise UserError(f"the experiment {name} is not the one that made {workdir.absolute()}: {error}") from error
+    path_then = saved.get("data", {}).get("path", "")
+    if path_then and not Path(config.data).expanduser().exists() and Path(path_then).exists():
+        config = dataclasses.replace(
+            config, data=path_then
+        )  # a relative one, of the directory where the run was started
     return Saved(workdir, module, config, spec, flags, identity)
 
 

@@ -16,13 +16,15 @@ from gan_jax.workdir.frames import BUDGET, embedded, frames
 
 # Nothing is fetched, also where a name in the page would have it otherwise.
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+FEW = 500  # samples, below which values are told with a warning
+BANDS = "Dashed: the floor. Band: one standard deviation over the members. Orange on the axis: a warning."
 CAPTIONS = {"real": "real images", "neighbours": "nearest real images"}
 
 
 class Shown(NamedTuple):
     """What a page shows of a run, from the files of its work directory."""
 
-    name: str
+    name: str  # by which the page tells it from others
     config: Mapping[str, Any]  # content of config.json
     rows: Sequence[Mapping[str, Any]]  # of metrics.jsonl
     samples: Sequence[Path] = ()  # files of samples/, in the order of the steps
@@ -46,7 +48,7 @@ def page(run: Shown) -> str:
     body = [
         f"<h1>{html.escape(run.name)}</h1><p class=soft>{effort(run)}</p>",
         *(f"<h2>Measured {html.escape(when)}</h2>{_measured(each)}" for when, each in run.measured.items() if each),
-        _events(run.events),
+        events_html(run.events),
         samples([run], [moving.note]) if moving.members or run.beside else "",
         curves_html(drawn),
         folded("Configuration", table(run.config["config"])),
@@ -87,9 +89,8 @@ def effort(run: Shown) -> str:
     last = run.rows[-1] if run.rows else {"step": 0, "images": 0, "seconds": 0.0}
     each = " for each member" if any(isinstance(value, list) for value in last.values()) else ""
     hardware = html.escape(run.config["starts"][-1]["hardware"])
-    return (
-        f"{last['step']:,} steps, {last['images']:,} real images{each}, {last['seconds']:,.0f} seconds, on {hardware}."
-    )
+    what = html.escape(f"{run.config['experiment']} on {run.config['identity'].get('data', 'its data')}")
+    return f"{what}: {last['step']:,} steps, {last['images']:,} real images{each}, {last['seconds']:,.0f} seconds, on {hardware}."
 
 
 def made_by(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,18 +125,38 @@ def spread(metric: Mapping[str, Any], key: str) -> str:
     return short(metric[key]) + (f" ± {metric[key + '_std']:.2g}" if f"{key}_std" in metric else "")
 
 
-def how(metric: Mapping[str, Any]) -> str:
-    """HTML of a metric's protocol, folded."""
-    return (
-        f"<details><summary>protocol</summary>{table({k: short(v) for k, v in metric['protocol'].items()})}</details>"
+def shared(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the protocols that all metrics have in common."""
+    first, *others = [metric["protocol"] for metric in metrics.values()]
+    return {key: value for key, value in first.items() if all(one.get(key) == value for one in others)}
+
+
+def how(protocol: Mapping[str, Any], common: Mapping[str, Any]) -> str:
+    """HTML of what a metric's protocol says beyond the `common` fields, folded."""
+    own = {key: short(value) for key, value in protocol.items() if key not in common and key != "floor"}
+    return f"<details><summary>protocol</summary>{table(own)}</details>" if own else ""
+
+
+def remarks(common: Mapping[str, Any]) -> str:
+    """HTML under a table of metrics: what its signs mean, a warning of few samples, and the protocol that all share."""
+    text = (
+        "↓ lower is better, ↑ higher is better. Floor: what other real images score in the fakes' place. "
+        "Best: of each metric by itself."
     )
+    few, warning = common.get("fake"), ""
+    if isinstance(few, int) and few < FEW:
+        warning = (
+            f"<p class=warn>Of {few} samples only: such values are biased, and vary from one draw to the next.</p>"
+        )
+    protocol = table({key: short(value) for key, value in common.items()})
+    return f"<p class=soft>{text}</p>{warning}<details><summary>protocol of all</summary>{protocol}</details>"
 
 
 def _measured(metrics: Mapping[str, Any]) -> str:
     """HTML table of the last and best value of every metric, with the floor and the protocol; for a population also the
     members.
     """
-    rows = []
+    rows, common = [], shared(metrics)
     for name, metric in metrics.items():
         higher = metric.get("higher_is_better")
         arrow = "" if higher is None else " ↑" if higher else " ↓"
@@ -143,10 +164,9 @@ def _measured(metrics: Mapping[str, Any]) -> str:
         cells = [spread(metric, "last"), spread(metric, "best"), short(metric["best_step"])]
         cells.append("" if floor is None else short(floor))
         numbers = "".join(f"<td class=n>{cell}</td>" for cell in cells)
-        rows.append(f"<tr><th>{html.escape(name)}{arrow}</th>{numbers}<td>{how(metric)}</td></tr>")
+        rows.append(f"<tr><th>{html.escape(name)}{arrow}</th>{numbers}<td>{how(metric['protocol'], common)}</td></tr>")
     head = "<tr><th>metric<th class=n>last<th class=n>best<th class=n>at step<th class=n>floor<th></tr>"
-    note = "<p class=soft>↓ lower is better, ↑ higher is better. Floor: what other real images score in the fakes' place.</p>"
-    return f"<div class=wide><table>{head}{''.join(rows)}</table></div>{note}{_members(metrics)}"
+    return f"<div class=wide><table>{head}{''.join(rows)}</table></div>{remarks(common)}{_members(metrics)}"
 
 
 def _members(metrics: Mapping[str, Any]) -> str:
@@ -164,7 +184,8 @@ def _members(metrics: Mapping[str, Any]) -> str:
     return folded("Members, last", f"<table><tr><th>{names}</tr>{''.join(rows)}</table>")
 
 
-def _events(events: Sequence[Mapping[str, Any]]) -> str:
+def events_html(events: Sequence[Mapping[str, Any]]) -> str:
+    """HTML list of what happened on the way."""
     if not events:
         return ""
     lines = "".join(f"<li>{html.escape(when(event))}: {html.escape(event['text'])}</li>" for event in events)
@@ -225,7 +246,7 @@ def _described(path: Path) -> str:
         return str(picture.info.get("Description", ""))
 
 
-def curves_html(drawn: Sequence[Mapping[str, Any]]) -> str:
+def curves_html(drawn: Sequence[Mapping[str, Any]], signs: str = BANDS) -> str:
     """HTML with a place for each curve, which the script fills; those that are hidden are folded."""
     if not drawn:
         return ""
@@ -236,10 +257,7 @@ def curves_html(drawn: Sequence[Mapping[str, Any]]) -> str:
         places[curve["hidden"]] += (
             f'<div class=curve><h3>{title}{better}</h3><div id=curve{i} role=img aria-label="{title} over the steps"></div></div>'
         )
-    note = (
-        "<p class=soft>Point at a curve for its values; drag to zoom, double click to go back. Dashed: the floor. "
-        "Band: one standard deviation over the members. Orange on the axis: a warning.</p>"
-    )
+    note = f"<p class=soft>Point at a curve for its values; drag to zoom, double click to go back. {signs}</p>"
     hidden = (
         f"<details class=curvebox><summary>Monitors</summary><div class=curves>{places[True]}</div></details>"
         if places[True]

@@ -69,9 +69,12 @@ function slider() {
 
 // -- curves
 
-// A tenth of room above and below; a constant is in the middle.
-const range = (_, low, high) => low === null ? [0, 1] : low === high ? [low - (Math.abs(low) / 10 || 1), high + (Math.abs(high) / 10 || 1)]
-  : [low - (high - low) / 10, high + (high - low) / 10];
+// A tenth of room above and below, floors included; a constant is in the middle.
+const range = (floors) => (_, least, most) => {
+  if (least === null) return [0, 1];
+  const low = Math.min(least, ...floors), high = Math.max(most, ...floors);
+  return low === high ? [low - (Math.abs(low) / 10 || 1), high + (Math.abs(high) / 10 || 1)] : [low - (high - low) / 10, high + (high - low) / 10];
+};
 
 function chart(place, curve) {
   const x = [...new Set(curve.lines.flatMap((line) => line.x))].sort((a, b) => a - b);
@@ -87,10 +90,6 @@ function chart(place, curve) {
     }
     columns.push(column(line, line.y));
     series.push({stroke, width: 1.6, spanGaps: true});
-    if (line.floor !== null) {
-      columns.push(x.map(() => line.floor));
-      series.push({stroke, width: 1, dash: [5, 4], points: {show: false}});
-    }
   });
   const read = make("div", {className: "read"});
   const tell = (index) => {
@@ -109,6 +108,12 @@ function chart(place, curve) {
   const marks = (u) => {
     const {left, top, width, height} = u.bbox, context = u.ctx;
     context.save();
+    for (const line of curve.lines.filter((one) => one.floor !== null)) {
+      const y = u.valToPos(line.floor, "y", true);
+      context.strokeStyle = colour(`--c${line.hue % 6}`);
+      context.setLineDash([5 * devicePixelRatio, 4 * devicePixelRatio]);
+      context.beginPath(); context.moveTo(left, y); context.lineTo(left + width, y); context.stroke();
+    }
     context.fillStyle = colour("--warn");
     for (const event of curve.events) {
       const from = Math.max(left, u.valToPos(event.from, "x", true)), to = Math.min(left + width, u.valToPos(event.to, "x", true));
@@ -121,7 +126,10 @@ function chart(place, curve) {
     context.restore();
   };
   const options = {
-    width: Math.max(200, place.clientWidth), height: 190, legend: {show: false}, scales: {x: {time: false}, y: {range}},
+    width: Math.max(200, place.clientWidth), height: 190, legend: {show: false}, scales: {
+      x: {time: false, ...(x.length === 1 ? {range: [0, x[0] || 1]} : {})},
+      y: {range: range(curve.lines.map((line) => line.floor).filter((floor) => floor !== null))},
+    },
     series, bands, cursor: {sync: {key: "step"}, y: false},
     axes: [{...axis(), values: (_, ticks) => ticks.map((step) => step >= 1e4 ? `${step / 1e3}k` : `${step}`)}, {...axis(), size: 58, values: (_, ticks) => ticks.map(number)}],
     hooks: {setCursor: [(u) => tell(u.cursor.left >= 0 ? u.cursor.idx : null)], draw: [marks]},
@@ -132,19 +140,24 @@ function chart(place, curve) {
   charts.push(plot);
 }
 
+// Draws the curves that can be seen and are not there yet.
 function draw() {
-  for (const plot of charts.splice(0)) plot.destroy();
   data.curves.forEach((curve, i) => {
     const place = document.getElementById(`curve${i}`);
-    place.querySelector(".read")?.remove();
-    if (place.clientWidth) chart(place, curve);
+    if (!place.firstChild && !place.closest("details:not([open])")) chart(place, curve);
   });
+}
+
+function redraw() {
+  for (const plot of charts.splice(0)) plot.destroy();
+  data.curves.forEach((_, i) => document.getElementById(`curve${i}`).replaceChildren());
+  draw();
 }
 
 slider();
 draw();
 if (steps.length) show();
 let waiting = 0;
-addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(draw, 150); });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 150); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 for (const folded of document.querySelectorAll("details.curvebox")) folded.addEventListener("toggle", draw);
