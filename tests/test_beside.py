@@ -138,3 +138,11 @@ def test_a_run_writes_both(tmp_path):
     config = {key: value for key, value in common.items() if key != "features"}
     gan_ring.main(gan_ring.Config(workdir=str(tmp_path / "r"), gen_blocks=1, disc_blocks=1, **config))
     assert not [*(tmp_path / "r").glob("real*")] and not (tmp_path / "r" / "neighbours.png").exists()
+
+
+def test_a_show_that_takes_no_real_images_ends_no_run(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(beside, "real", lambda *_: 1 / 0)
+    config = dcgan_digits.Config(workdir="run", steps=1, batch_size=8, width=2, devices=1, features="none")
+    dcgan_digits.main(config)
+    assert "warning: real images are not shown: ZeroDivisionError" in capfd.readouterr().err
+    assert (tmp_path / "run" / "result.json").exists() and not [*(tmp_path / "run").glob("real*")]

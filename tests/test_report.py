@@ -236,3 +236,14 @@ def test_pictures_carry_their_description(tmp_path):
 @pytest.mark.parametrize(("text", "expected"), [("é", "é"), ("a\udcc3\udca9", "aé"), ("\udcff", "\ufffd")])
 def test_names_that_the_locale_cannot_read_are_written(text, expected):
     assert report.encoded(text) == expected.encode()
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    """One that is damaged, and one of more pixels than Pillow takes: neither ends a run."""
+    (tmp_path / "00000010.png").write_bytes(b"\x89PNG" + bytes(200_000))
+    assert frames.embedded(tmp_path / "00000010.png")["src"].startswith("data:image/png")  # small enough as it is
+    (tmp_path / "00000020.png").write_bytes(b"\x89PNG" + bytes(2_000_000))
+    picture(tmp_path / "00000030.png", 800, np.random.default_rng(0))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    found = [frames.embedded(tmp_path / f"000000{n}.png")["kind"] for n in (20, 30)]
+    assert found == ["name", "name"]

@@ -17,10 +17,10 @@ from gan_jax.training import beside, evaluation, monitors
 from gan_jax.training.evaluation import Evaluation, samplers
 from gan_jax.training.program import Fault, Program
 from gan_jax.training.recipe import Recipe, Setup
-from gan_jax.training.saving import SUFFIXES, Saved, Saver
-from gan_jax.training.shown import shown_of
+from gan_jax.training.saving import Saved, Saver
+from gan_jax.training.shown import known, show, shown_of
 from gan_jax.training.stopping import Stopper
-from gan_jax.types import Batch, PyTree, Record, UserError, WriteError, rows_of
+from gan_jax.types import PyTree, Record, UserError, WriteError, rows_of
 from gan_jax.workdir import manifest, pictures, provenance, report, results
 from gan_jax.workdir.checkpoint import Checkpoints
 from gan_jax.workdir.log import Log, Value, read_rows
@@ -307,10 +307,16 @@ class Trainer:
     def draw_real(self, recipe: Recipe) -> None:
         """Writes real.*, real images as samples are shown, where it is not there and samples are such images."""
         like = (rows_of(self.samples), *self.setup.source.spec.shape)
-        if not any(self.workdir.glob("real.*")) and getattr(self.samples, "shape", None) == like:
+        if any(self.workdir.glob("real.*")) or getattr(self.samples, "shape", None) != like:
+            return
+        try:
             conditional = self.sampler(self.program.like, 0).classes > 0
-            for suffix, content in beside.real(recipe, self.setup, known(self.setup), conditional).items():
-                self.saver.files.write(functools.partial(pictures.save, self.workdir / f"real.{suffix}", content))
+            shown = beside.real(recipe, self.setup, known(self.setup), conditional)
+        except Exception as error:  # a picture beside the samples is not worth a run
+            self.log.say(f"warning: real images are not shown: {error!r}")
+            return
+        for suffix, content in shown.items():
+            self.saver.files.write(functools.partial(pictures.save, self.workdir / f"real.{suffix}", content))
 
     def try_report(self) -> None:
         """Writes the report if possible. It is made from the files of the run, so a later call can make up for this
@@ -362,8 +368,11 @@ class Trainer:
         }
         try:
             manifest.write_json(self.workdir / "result.json", result)
-            if near := beside.nearest(self.samples, source):
-                pictures.save(self.workdir / "neighbours.png", near)
+            with contextlib.suppress(
+                UserError, MemoryError
+            ):  # an image that cannot be read any more is not worth a run
+                if near := beside.nearest(self.samples, source):
+                    pictures.save(self.workdir / "neighbours.png", near)
             self.write_report({"when it was over": final, "on the way": result["metrics"]})
         except OSError as error:
             raise WriteError(
@@ -373,22 +382,3 @@ class Trainer:
         self.log.say(
             f"done: {step:,} steps in {self.log.seconds:.0f} s. {look} on one page: {self.workdir}/report.html"
         )
-
-
-def show(recipe: Recipe, samples: PyTree, setup: Setup) -> Mapping[str, bytes]:
-    """Returns the files that show samples, {suffix: bytes}, by the recipe's `show`.
-
-    That is given what is known of the rows (`known`): the batch `setup.shown` or, where it is a number of rows, the
-    labels, which are the classes in turn. Raises ValueError for a suffix that is not in SUFFIXES.
-    """
-    files = recipe.show(samples, known(setup))
-    if unknown := {*files} - {*SUFFIXES}:
-        raise ValueError(f"show gave a file .{min(unknown)}: there are {', '.join(SUFFIXES)}")
-    return files
-
-
-def known(setup: Setup) -> Batch:
-    """Returns what is known of the rows that are shown."""
-    if not isinstance(setup.shown, int):
-        return setup.shown
-    return {name: np.asarray(x) for name, x in setup.source.spec.blank(setup.shown).items() if name == "label"}

@@ -18,9 +18,10 @@ from gan_jax.system.terminal import say
 from gan_jax.training import evaluation, starting
 from gan_jax.training.evaluation import samplers
 from gan_jax.training.greeting import folders, told
-from gan_jax.training.loop import INFLIGHT, Trainer, show
+from gan_jax.training.loop import INFLIGHT, Trainer
 from gan_jax.training.program import Program
 from gan_jax.training.recipe import Build, Recipe, Setup
+from gan_jax.training.shown import show
 from gan_jax.training.stopping import Stopper
 from gan_jax.types import Source, UserError
 from gan_jax.workdir import manifest, provenance

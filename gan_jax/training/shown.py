@@ -1,12 +1,16 @@
-"""What the page about a run shows, read from the files of its work directory."""
+"""What is shown of a run: samples by its recipe, and on its page what the files of its work directory have."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gan_jax.training import monitors
+from gan_jax.training.recipe import Recipe, Setup
 from gan_jax.training.saving import SUFFIXES, sample_files
+from gan_jax.types import Batch, PyTree
 from gan_jax.workdir.report import Shown
 
 
@@ -32,3 +36,22 @@ def shown_of(
         measured=measured,
         events=monitors.episodes(rows, [start["step"] for start in saved["starts"]]),
     )
+
+
+def show(recipe: Recipe, samples: PyTree, setup: Setup) -> Mapping[str, bytes]:
+    """Returns the files that show samples, {suffix: bytes}, by the recipe's `show`.
+
+    That is given what is known of the rows (`known`): the batch `setup.shown` or, where it is a number of rows, the
+    labels, which are the classes in turn. Raises ValueError for a suffix that is not in SUFFIXES.
+    """
+    files = recipe.show(samples, known(setup))
+    if unknown := {*files} - {*SUFFIXES}:
+        raise ValueError(f"show gave a file .{min(unknown)}: there are {', '.join(SUFFIXES)}")
+    return files
+
+
+def known(setup: Setup) -> Batch:
+    """Returns what is known of the rows that are shown."""
+    if not isinstance(setup.shown, int):
+        return setup.shown
+    return {name: np.asarray(x) for name, x in setup.source.spec.blank(setup.shown).items() if name == "label"}

@@ -1,7 +1,9 @@
 """The sample files of a run as a page embeds them: pictures, sounds and text, thinned to a number of bytes."""
 
 import base64
+import contextlib
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +86,8 @@ def embedded(path: Path, largest: int = BUDGET // 4) -> dict[str, Any]:
     """Returns one file: {"kind": "img", "audio", "text" or "name", "src": data URI, text or file name}."""
     content, suffix = path.read_bytes(), path.suffix[1:]
     if suffix == "png" and len(content) > LARGE:
-        return {"kind": "img", "src": _uri("image/jpeg", _smaller(content)), "smaller": True}
+        with contextlib.suppress(OSError, Image.DecompressionBombError):  # of more pixels than Pillow takes
+            return {"kind": "img", "src": _uri("image/jpeg", _smaller(content)), "smaller": True}
     if len(content) > largest:
         return {"kind": "name", "src": f"{path.parent.name}/{path.name}"}
     if suffix == "txt":
@@ -98,7 +101,9 @@ def _uri(kind: str, content: bytes) -> str:
 
 
 def _smaller(content: bytes) -> bytes:
-    with Image.open(io.BytesIO(content)) as picture:
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+        opened = Image.open(io.BytesIO(content))
+    with opened as picture:
         picture.thumbnail((WIDEST, WIDEST))
         for quality in (88, 70, 40):
             file = io.BytesIO()
