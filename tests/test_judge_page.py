@@ -93,7 +93,7 @@ def play(page, wrong, stop=None):
 
 def test_a_judges_error_rate_comes_back(opened, stage):
     """Two judges who are wrong in 30 % of their answers, while some answers, and some replies, are lost on the way."""
-    on = stage(Plan("infinity", 3, 20, ("real", "run")))
+    on = stage(Plan("infinity", 3, 12, ("real", "run")))
     rng, errors = np.random.default_rng(0), []
 
     def wrong():
@@ -116,10 +116,10 @@ def test_a_judges_error_rate_comes_back(opened, stage):
         page = begin(opened, on, name, faults=False)
         page.route("**/answer", lose if name == "ann" else lambda route: route.continue_())
         page.evaluate("window.setTimeout = ((old) => (f, ms) => old(f, Math.min(ms, 20)))(window.setTimeout)")
-        assert play(page, wrong) == 50
+        assert play(page, wrong) == 34
     rows = on.rows
-    assert [row["number"] for row in rows] == [*range(50)] * 2
-    assert [not row["right"] for row in rows] == errors and next(lost) > 58
+    assert [row["number"] for row in rows] == [*range(34)] * 2
+    assert [not row["right"] for row in rows] == errors and next(lost) > 38
     found = judging.found(on.plan, rows)
     counted = [one for row, one in zip(rows, errors, strict=True) if row["item"] >= 0]
     assert found["values"]["hype"]["value"] == pytest.approx(np.mean(counted))

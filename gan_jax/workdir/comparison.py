@@ -83,11 +83,9 @@ def _numbers(runs: Sequence[Shown], when: str, metrics: Mapping[str, Sequence[in
             )
             first = key == "last"
             label = html.escape(name) + arrow if first else ""
-            own = (
-                f"<td class=n>{'' if floor is None else short(floor)}</td><td>{how(metric['protocol'], common)}</td>"
-                if first
-                else ""
-            )
+            own = "<td></td><td></td>"
+            if first:
+                own = f"<td class=n>{'' if floor is None else short(floor)}</td><td>{how(metric['protocol'], common)}</td>"
             rows.append(f"<tr><th>{label}</th><td>{key}</td>{cells}{own}</tr>")
     return f"<div class=wide><table><tr><th>metric<th>{head}<th class=n>floor<th></tr>{''.join(rows)}</table></div>{remarks(common)}"
 
