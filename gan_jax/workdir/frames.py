@@ -104,12 +104,19 @@ def _smaller(content: bytes) -> bytes:
     with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
         opened = Image.open(io.BytesIO(content))
     with opened as picture:
-        picture.thumbnail((WIDEST, WIDEST))
-        for quality in (88, 70, 40):
-            file = io.BytesIO()
-            picture.convert("L" if picture.mode == "L" else "RGB").save(file, format="JPEG", quality=quality)
-            if file.tell() <= LARGE:
-                break
+        kept = picture.convert("L" if picture.mode == "L" else "RGB")
+    for side, quality in (
+        (WIDEST, 88),
+        (WIDEST, 70),
+        (700, 70),
+        (480, 60),
+        (300, 40),
+    ):  # the last fits whatever it shows
+        kept.thumbnail((side, side))
+        file = io.BytesIO()
+        kept.save(file, format="JPEG", quality=quality)
+        if file.tell() <= LARGE:
+            break
     return file.getvalue()
 
 
