@@ -140,6 +140,45 @@ def test_a_run_writes_both(tmp_path):
     assert not [*(tmp_path / "r").glob("real*")] and not (tmp_path / "r" / "neighbours.png").exists()
 
 
+def test_large_images_are_searched_a_few_at_a_time(monkeypatch):
+    """However large they are, so that the search takes no more memory."""
+    monkeypatch.setattr(beside, "VALUES", 1_000)
+    asked, images = [], some(200)
+
+    def examples(which):
+        asked.append(len(which))
+        return {"image": images.scaled(which)}
+
+    source = Source(**{**vars(data.source(images, 16, 0)), "examples": examples})
+    beside.nearest(some(4, seed=1).scaled(), source)
+    assert max(asked) <= max(15, 8 * beside.NEAREST)  # 1,000 values of 64, and the neighbours that are drawn
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), ValueError("odd"), MemoryError()])
+def test_a_search_that_fails_costs_no_result(tmp_path, capfd, monkeypatch, error):
+    """And no picture of an earlier step is left in its place."""
+    common = {"workdir": "run", "batch_size": 8, "width": 2, "devices": 1, "features": "none"}
+    dcgan_digits.main(dcgan_digits.Config(steps=1, **common))
+    assert (tmp_path / "run" / "neighbours.png").exists()
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(beside, "nearest", fails)
+    dcgan_digits.main(dcgan_digits.Config(steps=2, **common))
+    assert "warning: the nearest real images are not shown" in capfd.readouterr().err
+    assert (tmp_path / "run" / "result.json").exists() and not (tmp_path / "run" / "neighbours.png").exists()
+    assert "Nearest real images" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_write_that_was_cut_off_is_made_up_for(tmp_path):
+    common = {"workdir": "run", "batch_size": 8, "width": 2, "devices": 1, "features": "none"}
+    dcgan_digits.main(dcgan_digits.Config(steps=1, **common))
+    (tmp_path / "run" / "real.png").rename(tmp_path / "run" / "real.part")
+    dcgan_digits.main(dcgan_digits.Config(steps=2, **common))
+    assert (tmp_path / "run" / "real.png").exists()
+
+
 def test_a_show_that_takes_no_real_images_ends_no_run(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(beside, "real", lambda *_: 1 / 0)
     config = dcgan_digits.Config(workdir="run", steps=1, batch_size=8, width=2, devices=1, features="none")

@@ -62,6 +62,12 @@ def test_intervals_hold_the_true_rate():
     assert held >= 90  # 95 are expected, with a deviation of 2.2
 
 
+@pytest.mark.parametrize("wrong", [answers(0.02, (3, 40)), 1 - answers(0.02, (3, 40)), np.ones((2, 3))])
+def test_an_interval_of_a_share_is_of_shares(wrong):
+    found = human.rate(wrong)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
 @pytest.mark.parametrize("count", [1, 20])
 def test_equal_answers_leave_a_doubt(count):
     low, high = scipy.stats.binomtest(0, count).proportion_ci(method="wilson")
@@ -117,6 +123,35 @@ def test_scores_come_back():
     found = human.scores(first, second, preferred, 3)
     assert all(one.low < expected < one.high for one, expected in zip(found, true, strict=True))
     assert all(one.low < one.value < one.high for one in found) and found[0].high - found[0].low < 0.8
+
+
+@pytest.mark.parametrize("n", [1, 12, 200])
+def test_equal_preferences_leave_a_doubt(n):
+    """That of the likelihood: for two contestants the error of half the log odds of n + 1/2 to 1/2, in closed form."""
+    one, two = human.scores(np.zeros(n, int), np.ones(n, int), np.ones((1, n)), 2)
+    error = np.sqrt(1 / (n + 0.5) + 1 / 0.5) / 2
+    assert -two.value == pytest.approx(one.value) == pytest.approx(np.log((n + 0.5) / 0.5) / 2)
+    np.testing.assert_allclose([one.low, one.high], [one.value - 1.96 * error, one.value + 1.96 * error])
+
+
+def test_errors_of_scores_are_those_of_the_likelihood():
+    """The pseudo-inverse of its second derivatives, which are taken numerically; the least over the sum is 0."""
+    wins = np.random.default_rng(2).integers(1, 20, (4, 4)).astype(float)
+    np.fill_diagonal(wins, 0)
+    score, counted = human.bradley_terry(wins), wins + 0.5 - 0.5 * np.eye(4)
+
+    def loss(s):
+        return (counted * np.logaddexp(0, s[None] - s[:, None])).sum()
+
+    h = 1e-4
+    hessian = np.array([
+        [(loss(score + h * (a + b)) - loss(score + h * (a - b)) - loss(score - h * (a - b)) + loss(score - h * (a + b))) / (4 * h * h) for b in np.eye(4)]
+        for a in np.eye(4)
+    ])  # fmt: skip
+    np.testing.assert_allclose(
+        human.score_errors(wins, score), np.sqrt(np.diag(np.linalg.pinv(hessian, rcond=1e-5))), rtol=1e-3
+    )
+    assert np.isnan(human.score_errors(wins, np.full(4, np.nan))).all()
 
 
 def test_matrix():

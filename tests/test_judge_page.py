@@ -163,6 +163,35 @@ def test_a_page_that_is_open_twice(opened, stage):
     assert second.get_by_label("your name").input_value() == "ann"
 
 
+def test_keys_that_answer_nothing(opened, stage):
+    """Those of the browser, and one that is pressed before the image can have been looked at."""
+    on = stage(Plan("pairs", 3, 4, ("real", "run")))
+    page = begin(opened, on)
+    for keys in ("Alt+ArrowLeft", "Control+ArrowRight", "Meta+ArrowLeft"):
+        ready(page)
+        page.evaluate("history.pushState({}, '')")  # so that the browser's own way back leads nowhere else
+        page.keyboard.press(keys)
+    ready(page)
+    page.keyboard.press("ArrowLeft")
+    for _ in range(10):  # within 300 ms
+        page.keyboard.press("ArrowLeft")
+    page.locator("#where", has_text="2 of 4").wait_for()
+    assert [row["number"] for row in on.rows] == [0] and on.rows[0]["seconds"] >= 0.3
+
+
+def test_a_page_of_an_earlier_server_begins_again(opened, stage, tmp_path):
+    """Where another one, with other questions, has its port now."""
+    on = stage(Plan("infinity", 3, 4, ("real", "run")))
+    page = begin(opened, on, faults=False)
+    ready(page)
+    on.stop()
+    on.path, on.plan = tmp_path / "b.jsonl", Plan("pairs", 3, 4, ("real", "run"))
+    on.start()
+    page.keyboard.press("ArrowLeft")
+    page.locator("h1:text('Which one looks more real?')").wait_for()
+    assert not on.rows and page.get_by_label("your name").input_value() == "ann"
+
+
 def test_pairs_by_the_keyboard(opened, stage):
     """A judge who prefers the brighter one."""
     on = stage(Plan("pairs", 3, 3, ("one", "two", "three")))

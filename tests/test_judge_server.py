@@ -156,14 +156,37 @@ def test_a_full_disk_is_told_and_the_answer_can_come_again(serving, monkeypatch,
     assert client.answer(0, "real")[1]["stored"] and len(read(tmp_path / "a.jsonl")[1]) == 1
 
 
+def test_how_often_an_image_was_shown_is_kept(serving, tmp_path):
+    client = serving(Plan("time", 3, 20, ("real", "run")))
+    for number, times in enumerate((1, 3, 1)):
+        for _ in range(times):  # as by loading the page anew
+            client.ask("GET", client.next()["images"][0])
+        client.answer(number, "real")
+    assert [row["showings"] for row in read(tmp_path / "a.jsonl")[1]] == [1, 3, 1]
+
+
+def test_a_page_of_other_questions_is_told(serving, tmp_path):
+    """One that was opened from an earlier server on the same port: its answer is to another image."""
+    client = serving()
+    digest = client.ask("GET", "/")[1].decode().split('asked = "')[1].split('"')[0]
+    for asked, status in ((digest, 200), ("another", 409)):
+        sent = {"judge": "ann", "number": 0, "answer": "real", "asked": asked}
+        for path in ("/next", "/answer"):
+            assert client.ask("POST", path, sent)[0] == status
+    assert client.ask("POST", "/answer", sent)[1] == {"stale": True} and len(read(tmp_path / "a.jsonl")[1]) == 1
+
+
 def test_exposures_follow_the_answers(serving):
     client = serving(Plan("time", 3, 20, ("real", "run")))
     expected = 500
     for trial in Plan("time", 3, 20, ("real", "run")).trials("ann"):
         assert client.next()["exposure"] == expected
-        client.answer(trial.number, "real")
+        client.answer(trial.number, "real")  # never fetched: no showing is known of
         if not trial.practice:
             expected += -10 if judging.truth(trial) == "real" else 30
+
+
+LINK = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +198,16 @@ def test_exposures_follow_the_answers(serving):
         ("POST", "/next", {"Origin": "null"}, 403),
         ("POST", "/next", {"Host": "evil.example:80"}, 403),
         ("POST", "/next", {"Host": "localhost.evil.example:80"}, 403),
+        ("POST", "/next", {"Host": "evil.example@localhost"}, 200),  # of this machine by its name, which is what counts
+        ("GET", "/", {"Host": "[no"}, 403),
+        ("GET", "/", {"Host": ""}, 403),
+        ("GET", "/", {"Host": "localhost"}, 200),  # as behind a forwarded port 80
+        ("GET", "/", {"Host": "LocalHost:8642"}, 200),
         ("GET", "/", {"Sec_Fetch_Site": "cross-site"}, 403),
+        ("GET", "/", LINK, 200),  # a link to it that was followed
+        ("GET", "/", {**LINK, "Sec_Fetch_Dest": "iframe"}, 403),
+        ("GET", "/image/0", LINK, 403),
+        ("POST", "/next", LINK, 403),
         ("POST", "/next", {"Content_Type": "text/plain"}, 400),
         ("POST", "/other", {}, 404),
         ("GET", "/next", {}, 404),
@@ -190,10 +222,16 @@ def test_what_the_server_answers(serving, method, path, headers, status):
     assert serving().ask(method, path, {"judge": "ann"} if method == "POST" else None, **headers)[0] == status
 
 
-@pytest.mark.parametrize("body", ["", "x" * 20_000, "[1]", "no", '{"judge": ""}', '{"judge": "%s"}' % ("x" * 61), "{}"])
+ODD = ["[" * 9_000, '{"judge": "ann", "number": 0, "answer": "real", "seconds": 1%s}' % ("0" * 400)]
+
+
+@pytest.mark.parametrize(
+    "body", [*ODD, "", "x" * 20_000, "[1]", "no", '{"judge": ""}', '{"judge": "%s"}' % ("x" * 61), "{}"]
+)
 def test_questions_that_are_none(serving, body):
     client = serving()
-    assert client.ask("POST", "/next", body)[0] == 400 and client.next()["number"] == 0
+    assert client.ask("POST", "/answer" if "answer" in body else "/next", body)[0] == 400
+    assert client.next()["number"] == 0
 
 
 def test_it_listens_to_this_machine_only(serving):
@@ -271,12 +309,35 @@ def test_refusals_come_before_anything_is_written(runs, tmp_path, flags, words):
 )
 def test_results_are_of_what_is_named(runs, flags, words):
     """A file that another run's answers are in is not taken for this one's."""
-    asked = {**ASKED, "contestants": ["real", "one"], "runs": {"one": {"step": 1}}}
+    digest = judge.weights_digest(judge.load(runs / "one"))
+    asked = {**ASKED, "contestants": ["real", "one"], "runs": {"one": {"step": 1, "weights_digest": digest}}}
     with Answers(Path("answers.jsonl"), asked) as stored:
         stored.add({**ROW, "item": 0, "right": True})
     assert judge.main(config("--results", "--out", "answers.jsonl"))["answers"] == 1
     with pytest.raises(UserError, match=words):
         judge.main(config(runs / flags[0], *flags[1:], "--results", "--out", "answers.jsonl"))
+
+
+def test_answers_are_about_these_weights(runs, tmp_path):
+    """Not about those of a run of the same name elsewhere, or of the same run trained anew."""
+    other = dcgan_digits.Config(
+        workdir=str(tmp_path / "else" / "one"), features="none", steps=1, batch_size=8, devices=1, width=4, seed=5
+    )
+    dcgan_digits.main(other)
+    (_, _, first), (_, _, second) = (
+        judge.questions(config(run, "--count", 7)) for run in (runs / "one", tmp_path / "else" / "one")
+    )
+    assert {key for key in first if first[key] != second[key]} == {"runs"}
+    with Answers(Path("judged_infinity_one.jsonl"), first) as stored:
+        stored.add({**ROW, "item": 0, "right": True})
+    assert judge.main(config(runs / "one", "--results"))["answers"] == 1
+    with pytest.raises(UserError, match="as it was at step 1, and .*else/one has other weights now"):
+        judge.main(config(tmp_path / "else" / "one", "--results"))
+    with (
+        pytest.raises(UserError, match="answers to other questions: runs: "),
+        Answers(Path("judged_infinity_one.jsonl"), second),
+    ):
+        pass
 
 
 def test_names_of_runs():

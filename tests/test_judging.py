@@ -45,6 +45,11 @@ def test_pairs_of_every_two_on_both_sides():
     assert 140 < sum(one.shown[0][0] == 0 for one in many) < 260  # 200 expected, with a deviation of 10
 
 
+def test_what_was_shown_again_moves_no_staircase():
+    again = {"item": 0, "right": True, "showings": 2}
+    assert judging.exposure([again, {"item": 1, "right": True, "showings": 1}, again]) == 490
+
+
 @pytest.mark.parametrize(
     ("right", "expected"),
     [
@@ -117,6 +122,15 @@ def test_exposures():
     alone = judging.found(plan, rows[:50])["values"]["hype_time"]
     assert alone == {"value": 300, "low": None, "high": None}  # of one judge there is no interval over judges
     assert found["exposures"] == {"ann": 300, "bob": 400} and found["values"]["hype"]["value"] == 0.5
+
+
+def test_what_was_shown_again_is_not_counted():
+    plan = Plan("time", 0, 20, ("real", "run"))
+    rows = answered(plan, ("ann",), lambda _, trial: "real", exposure=300, showings=1)
+    rows[-1] |= {"showings": 3, "exposure": 900}
+    found = judging.found(plan, rows)
+    assert (found["answers"], found["shown_again"]) == (39, 1) and "shown_again" not in judging.found(plan, rows[:-1])
+    assert found["values"] == judging.found(plan, rows[:-1])["values"]
 
 
 def test_preferences():

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import itertools
+import types
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -183,6 +184,28 @@ def test_strips_are_the_samples(runs):
         strip = np.asarray(sheet)[42 : 2 * 42 + 2]  # the second row
     with Image.open(io.BytesIO(command._sheet(made, command.BETWEEN))) as expected:
         np.testing.assert_array_equal(strip, np.asarray(expected))
+
+
+def test_codes_stay_as_they_are_along_a_way():
+    """Of a generator that is given more than noise, as InfoGAN's: each strip, walker and direction keeps its own."""
+
+    class WithCodes:
+        programs = types.SimpleNamespace(kinds=types.SimpleNamespace(label=None))
+
+        def inputs(self, rows, seed):
+            return np.random.default_rng(seed).normal(size=(rows, 4)), np.arange(rows)
+
+        def __call__(self, z, codes):
+            return np.broadcast_to(codes[:, None, None, None] / 25 - 1, (len(z), 2, 2, 1))
+
+    drawing = command.Drawing(WithCodes(), command.Config())
+    for part in drawing.between():
+        with Image.open(io.BytesIO(part.content)) as sheet:
+            rows = np.asarray(sheet)[10 :: sheet.height // command.PAIRS, 10 :: sheet.width // command.BETWEEN]
+        assert (rows == rows[:, :1]).all() and len(np.unique(rows)) == command.PAIRS
+    with Image.open(io.BytesIO(drawing.film().content)) as film:
+        assert film.n_frames == 1  # equal ones are written as one
+        assert len(np.unique(np.asarray(film.convert("L")))) > 5
 
 
 def test_pictures_of_ones_own(runs):

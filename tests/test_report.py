@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gan_jax.training import monitors
-from gan_jax.workdir import curves, frames, pictures, report
+from gan_jax.workdir import comparison, curves, frames, pictures, report
 from gan_jax.workdir.report import Shown
 
 CONFIG = {
@@ -179,6 +179,39 @@ def test_values_that_are_not_finite_leave_no_trace():
     assert curves.curves(rows, {}) == []
 
 
+def test_the_floor_of_a_curve_is_that_of_its_values():
+    """What was measured when it was over has more samples, and another floor."""
+    over = {"modes": {**METRICS["modes"], "protocol": {"floor": 1.0, "fake": 10_000}}}
+    way = {"modes": {**METRICS["modes"], "protocol": {"floor": 8.0, "fake": 2_000}}}
+    run = Shown("x", CONFIG, ROWS, measured={"when it was over": over, "on the way": way})
+    assert held(report.page(run))["curves"][0]["lines"][0]["floor"] == 8.0
+    assert (
+        held(comparison.page([run, run._replace(name="y")], {"on the way": {"modes": [0, 1]}}, []))["curves"][0][
+            "lines"
+        ][1]["floor"]
+        == 8.0
+    )
+
+
+def test_pictures_beside_leave_room_for_the_steps(tmp_path):
+    """They are counted as the page has them, and however large they are some step is shown."""
+    rng = np.random.default_rng(0)
+    large = [picture(tmp_path / f"{name}.png", 1_500, rng) for name in ("real", "neighbours")]
+    files = [picture(tmp_path / "s" / f"{step:08d}.png", 150, rng) for step in range(12)]
+    found = held(report.page(Shown("x", CONFIG, ROWS, files, large)))["runs"][0]["frames"][""]
+    assert len(found) == 12 and all(frame["files"][0]["kind"] == "img" for frame in found)
+
+
+def test_a_member_that_diverged_early_has_its_last_frame(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"{step:08d}_seed{seed}" for step in (0, 10, 20) for seed in range(3) if seed or not step]
+    files = [picture(tmp_path / f"{name}.png", 500, rng) for name in names]
+    found = frames.frames(files, budget=400_000).members
+    assert {name: [frame["step"] for frame in each] for name, each in found.items()} == {
+        "seed0": [0], "seed1": [20], "seed2": [20],
+    }  # fmt: skip
+
+
 class TestEpisodes:
     def rows(self, values):
         return [{"step": 10 * (i + 1), "monitor/gen/diversity": value} for i, value in enumerate(values)]
@@ -205,6 +238,14 @@ class TestEpisodes:
         ]
         found = [(one["from"], one["to"], one["text"]) for one in monitors.episodes(rows)]
         assert found == [(10, 20, "measured as collapsed"), (40, 40, "measured as collapsed (1 of 2 members)")]
+
+    def test_an_infinite_value_is_no_divergence(self):
+        """Nor does it hide one that follows."""
+        rows = [
+            {"step": 1, "monitor/x": [1, 2], "eval/kl": [None, 2.0]},
+            {"step": 2, "monitor/x": [1, None], "y": [3, None]},
+        ]
+        assert [(one["from"], one["text"]) for one in monitors.episodes(rows)] == [(2, "1 of the members diverged")]
 
     def test_rows_without_monitors_do_not_end_it(self):
         first, last = self.rows([0.05, 0.05])
@@ -245,5 +286,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "00000020.png").write_bytes(b"\x89PNG" + bytes(2_000_000))
     picture(tmp_path / "00000030.png", 800, np.random.default_rng(0))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    beside = [picture(tmp_path / "real.png", 800, np.random.default_rng(0))]
+    assert "real images" in report.page(Shown("x", CONFIG, ROWS, [], beside))
     found = [frames.embedded(tmp_path / f"000000{n}.png")["kind"] for n in (20, 30)]
     assert found == ["name", "name"]

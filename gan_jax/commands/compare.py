@@ -114,7 +114,10 @@ def _read(path: Path, name: str) -> Shown:
         if (path / "result.json").exists():
             result = json.loads((path / "result.json").read_text(encoding="utf-8"))
         measured = {when: result[key] for key, when in WHEN.items() if result.get(key)}
-        return shown_of(path, read_rows(path / "metrics.jsonl"), measured, stems)._replace(name=name)
+        shown = shown_of(path, read_rows(path / "metrics.jsonl"), measured, stems)._replace(name=name)
+        if not shown.config["starts"]:
+            raise ValueError("its config.json has no start")
+        return shown
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} cannot be read: {error!r}") from error
 

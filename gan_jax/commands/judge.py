@@ -13,6 +13,7 @@ ends the serving and prints the numbers: error rates (HYPE, arXiv:1904.01121) or
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 import html
 import json
 import os
@@ -23,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import jax
 import numpy as np
 from tyro.conf import Positional, arg
 
@@ -138,6 +140,14 @@ def _results(config: Config, out: Path, names: Sequence[str]) -> dict[str, Any]:
         raise UserError(f"{out} has answers about {', '.join(about)}, not about {', '.join(names)}")
     if config.protocol not in (Config.protocol, asked["protocol"]):
         raise UserError(f"{out} has answers by --protocol {asked['protocol']}, not {config.protocol}")
+    for name, run in zip(names, config.runs, strict=True):
+        then = asked["runs"][name]
+        now = weights_digest(load(run, best=config.best, member=config.member))
+        if then.get("weights_digest") != now:
+            raise UserError(
+                f"{out} has answers about {name} as it was at step {then['step']:,}, and {run} has other weights now: "
+                f"--results --out {out} without a run tells what these answers amount to"
+            )
     return _tell(config, asked, answers)
 
 
@@ -158,7 +168,10 @@ def questions(config: Config) -> tuple[Plan, list[np.ndarray], dict[str, Any]]:
     asked: dict[str, Any] = {
         **{"protocol": plan.protocol, "seed": plan.seed, "count": plan.count, "contestants": [*contestants]},
         "runs": {
-            name: {"step": sampler.step, **sampler.how, "member": config.member, "data_digest": sampler.data_digest}
+            name: {
+                **{"step": sampler.step, **sampler.how, "member": config.member},
+                **{"data_digest": sampler.data_digest, "weights_digest": weights_digest(sampler)},
+            }
             for name, sampler in zip(names, samplers, strict=True)
         },
     }
@@ -179,6 +192,14 @@ def questions(config: Config) -> tuple[Plan, list[np.ndarray], dict[str, Any]]:
         )
     made = [pictures.to_uint8(_samples(sampler, plan, labels)) for sampler in samplers]
     return plan, [*([real] if real is not None else []), *made], asked
+
+
+def weights_digest(sampler: Sampler) -> str:
+    """Returns what tells a generator from all others, also of the same name: a digest of its arrays."""
+    sha = hashlib.sha256()
+    for leaf in jax.tree.leaves((sampler.generator.params, sampler.generator.stats)):
+        sha.update(np.ascontiguousarray(leaf).tobytes())
+    return sha.hexdigest()[:16]
 
 
 def _require_images(run: str, sampler: Sampler) -> None:
@@ -222,25 +243,32 @@ class Judging:
 
     def __init__(self, plan: Plan, images: list[np.ndarray], stored: Answers):
         self.plan, self.images, self.stored = plan, images, stored
+        self.digest = hashlib.sha256(json.dumps(stored.asked, sort_keys=True).encode()).hexdigest()[:16]
         self._lock = threading.Lock()
         self._current: dict[str, tuple[int, list[str]]] = {}  # of each judge: number and tokens of the open question
         self._tokens: dict[str, tuple[int, int]] = {}  # names of images that say nothing of them
-        self.page = web("judge.html").replace("PROTOCOL", html.escape(plan.protocol)).encode()
+        self._showings: dict[str, int] = {}  # how often each was fetched, which the page does to show it
+        page = web("judge.html").replace("PROTOCOL", html.escape(plan.protocol))
+        self.page = page.replace("DIGEST", self.digest).encode()
 
     def get(self, path: str) -> Reply | None:
         """The page, or an image of an open question."""
         if path == "/":
             return Reply(self.page, "text/html; charset=utf-8")
+        token = path.removeprefix("/image/")
         with self._lock:
-            place = self._tokens.get(path.removeprefix("/image/"))
-        if place is None:
-            return None
+            place = self._tokens.get(token)
+            if place is None:
+                return None
+            self._showings[token] = self._showings.get(token, 0) + 1
         # Enlarged in one way, whether real or not; nothing else tells one file from another.
         image = self.images[place[0]][place[1]].astype(np.float32) / 127.5 - 1
         return Reply(pictures.png(pictures.grid(image[None], columns=1, pad=0)), "image/png")
 
     def post(self, path: str, question: Mapping[str, Any]) -> Reply | None:
         """What to show next, or what to make of an answer."""
+        if question.get("asked", self.digest) != self.digest:  # a page of an earlier server on this port
+            return as_json({"stale": True}, 409)
         judge = " ".join(str(question.get("judge", "")).split())
         if not 0 < len(judge) <= NAME:
             return as_json({"error": f"a name of 1 to {NAME} characters, please"}, 400)
@@ -264,6 +292,7 @@ class Judging:
         if opened != number:
             for token in old:
                 self._tokens.pop(token, None)
+                self._showings.pop(token, None)
         if number >= len(trials):
             return {"done": True, "of": len(trials)}
         trial = trials[number]
@@ -295,6 +324,8 @@ class Judging:
             row = _row(judge, trial, said, question)
             if self.plan.protocol == TIME:
                 row["exposure"] = judging.exposure(answered)
+                _, tokens = self._current.get(judge, (-1, []))
+                row["showings"] = max((self._showings.get(token, 0) for token in tokens), default=0)
             self.stored.add(row)
             if number in (0, len(trials) - 1):
                 say(f"{judge} has {'begun' if number == 0 else 'answered all questions'}")
@@ -341,6 +372,8 @@ def _tell(config: Config, asked: Mapping[str, Any], answers: list[dict[str, Any]
         say(f"{name:<28} {numbers[0]}{unit}  [{numbers[1]}, {numbers[2]}]  {MEANING.get(name, '')}".rstrip())
     if plan.protocol == PAIRS:
         say("a score is higher where a contestant is preferred: by 1 above another's, in 73 % of pairs (Bradley-Terry)")
+    if again := result.get("shown_again", 0):
+        say(f"{again} more are not counted: their image was shown again before the answer, as by loading the page anew")
     agreement = "-" if result["agreement"] is None else f"{result['agreement']:.3g}"
     judges = ", ".join(result["judges"])
     say(f"{result['answers']} answers of {judges}; [intervals of 95 % over judges and images]")

@@ -147,14 +147,17 @@ class Drawing:
 
     def __init__(self, sampler: Sampler, config: Config):
         self.sampler, self.config = sampler, config
-        self.z = np.asarray(sampler.latents(max(2 * PAIRS, WALKERS * STOPS, latents.DRAWS), config.seed))
+        drawn = sampler.inputs(max(2 * PAIRS, WALKERS * STOPS, latents.DRAWS), config.seed)
+        self.z, *self.rest = (np.asarray(x) for x in drawn)
 
-    def sample(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Samples for latents [b z]; a conditional generator is given the classes `labels` [b], or --label."""
-        rest = [np.asarray(x) for x in self.sampler.inputs(len(z), self.config.seed)[1:]]
+    def sample(self, z: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Samples for latents [b z]. What else a generator is given, such as codes, is that of the draws `which` [b], so
+        that it stays as it is along a way; its classes are these in turn, or --label.
+        """
+        rest = [x[which] for x in self.rest]
         place = self.sampler.programs.kinds.label
         if place is not None:
-            chosen = np.zeros(len(z), np.int32) if labels is None else labels % self.sampler.classes
+            chosen = (which % self.sampler.classes).astype(np.int32)
             if self.config.label:
                 chosen[:] = self.sampler.class_names.index(self.config.label)
             rest[place - 1] = chosen
@@ -207,7 +210,8 @@ class Drawing:
         weights = latents.first_layer(self.sampler)
         vectors, strengths = latents.sefa(weights, DIRECTIONS)
         z = self.z[0] + np.array(REACH, np.float32)[:, None] * vectors[:, None]  # [directions steps z]
-        made = self.sample(z.reshape(-1, z.shape[-1]))
+        flat = z.reshape(-1, z.shape[-1])
+        made = self.sample(flat, np.zeros(len(flat), int))
         usual = float(np.sqrt((weights**2).sum() / len(weights)))  # of a direction drawn at random
         found["sefa"] = [float(one) / usual for one in strengths]
         times = ", ".join(f"{one:.2f}" for one in found["sefa"])

@@ -90,23 +90,30 @@ def truth(trial: Trial) -> str:
 
 
 def exposure(answers: Sequence[Mapping[str, Any]]) -> int:
-    """Returns the exposure of a judge's next image, in ms, after these answers, in their order; practice counts not."""
+    """Returns the exposure of a judge's next image, in ms, after these answers, in their order. Practice counts not, nor do
+    images that were shown more than once.
+    """
     now = START
     for answer in answers:
-        if answer["item"] >= 0:
+        if answer["item"] >= 0 and answer.get("showings", 1) < 2:
             now = min(LONGEST, max(SHORTEST, now + (-DOWN if answer["right"] else UP)))
     return now
 
 
 def found(plan: Plan, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns what the answers, those of practice left out, amount to: values with intervals of 95 %, of whom and of how
-    many. Raises UserError where there are none.
+    """Returns what the answers amount to: values with intervals of 95 %, of whom and of how many. Practice is left out,
+    and under "time" images that were shown more than once before the answer, whose number is "shown_again". Raises
+    UserError where there are none.
     """
     answers = [answer for answer in answers if answer["item"] >= 0]
+    given = len(answers)
+    answers = [answer for answer in answers if answer.get("showings", 1) < 2]  # whose exposure is known
     judges = sorted({answer["judge"] for answer in answers})
     if not answers:
         raise UserError("there are no answers yet")
     out: dict[str, Any] = {"judges": judges, "answers": len(answers), "values": {}, "agreement": None}
+    if given > len(answers):
+        out["shown_again"] = given - len(answers)
     count = len(plan.items)
     if plan.protocol == PAIRS:
         return out | _of_pairs(plan, answers, judges, count)

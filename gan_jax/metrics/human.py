@@ -41,7 +41,8 @@ def rate(wrong: Float[np.ndarray, "j n"], seed: int = 0) -> Interval:
     found, n, z = bootstrapped(share, wrong.shape, seed), given.sum(), 1.96
     centre = (found.value + z**2 / (2 * n)) / (1 + z**2 / n)
     reach = z / (1 + z**2 / n) * np.sqrt(found.value * (1 - found.value) / n + z**2 / (4 * n**2))
-    return Interval(found.value, float(min(found.low, centre - reach)), float(max(found.high, centre + reach)))
+    low, high = min(found.low, centre - reach), max(found.high, centre + reach)
+    return Interval(found.value, float(max(low, 0)), float(min(high, 1)))
 
 
 def bootstrapped(
@@ -115,22 +116,43 @@ def scores(
     seed: int = 0,
 ) -> list[Interval]:
     """Returns the Bradley-Terry score of each of `kinds` contestants. Pair i sets first[i] beside second[i];
-    `preferred` is 1 where a judge preferred the first, 0 where the second.
+    `preferred` is 1 where a judge preferred the first, 0 where the second. The interval is never narrower than that of
+    as many independent answers (`score_errors`), which a bootstrap of equal answers would be.
     """
     given = ~np.isnan(preferred)
 
-    def scored(judges: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    def won(judges: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         weights = judges[:, None] * given * pairs
         ahead, wins = np.where(given, preferred, 0.0), np.zeros((kinds, kinds))
         np.add.at(wins, (first, second), (weights * ahead).sum(0))
         np.add.at(wins, (second, first), (weights * (1 - ahead)).sum(0))
-        return bradley_terry(wins)
+        return wins
 
-    rounds = [scored(*counts) for counts in _draws(preferred.shape, seed, ROUNDS // 4)]
-    value = scored(np.ones(len(preferred)), np.ones(preferred.shape[1]))
+    rounds = [bradley_terry(won(*counts)) for counts in _draws(preferred.shape, seed, ROUNDS // 4)]
+    wins = won(np.ones(len(preferred)), np.ones(preferred.shape[1]))
+    value = bradley_terry(wins)
     kept = np.array([each for each in rounds if np.isfinite(each).all()])
-    bounds = np.quantile(kept, [0.025, 0.975], axis=0) if len(kept) else np.full((2, kinds), np.nan)
+    low, high = np.quantile(kept, [0.025, 0.975], axis=0) if len(kept) else np.full((2, kinds), np.nan)
+    reach = 1.96 * score_errors(wins, value)
+    bounds = np.minimum(low, value - reach), np.maximum(high, value + reach)
     return [Interval(*map(float, each)) for each in zip(value, *bounds, strict=True)]
+
+
+def score_errors(wins: Float[np.ndarray, "k k"], score: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+    """Returns the standard errors of Bradley-Terry scores of mean 0 by the likelihood, with the half wins that
+    `bradley_terry` adds: the root of the diagonal of the pseudo-inverse of the Fisher information, whose entry i, j is
+    -n_ij p_ij (1 - p_ij), and whose rows sum to 0. NaN where scores are.
+    """
+    if not np.isfinite(score).all():
+        return np.full(len(score), np.nan)
+    games = wins + wins.T
+    games = games + (games > 0)
+    p = 1 / (1 + np.exp(score[None] - score[:, None]))
+    information = -games * p * (1 - p)
+    np.fill_diagonal(information, 0)
+    np.fill_diagonal(information, -information.sum(1))
+    mean = 1 / len(score)  # the projection on equal scores, by which the singular information is made regular
+    return np.sqrt(np.diag(np.linalg.inv(information + mean)) - mean)
 
 
 def _draws(shape: tuple[int, int], seed: int, rounds: int) -> list[tuple[np.ndarray, np.ndarray]]:

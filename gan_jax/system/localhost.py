@@ -80,14 +80,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if not isinstance(question, dict):
                 raise TypeError("no object")
             reply = self.server.post(urlsplit(self.path).path, question)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
             reply = Reply(f"not understood: {error!r}".encode(), "text/plain", 400)
         self._send(reply or Reply(b"not found", "text/plain", 404))
 
     def _refused(self) -> bool:
         host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
-        foreign = host.rpartition(":")[0] not in HOSTS or origin not in (None, f"http://{host}")
-        if foreign or self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        try:
+            foreign = urlsplit(f"//{host}").hostname not in HOSTS or origin not in (None, f"http://{host}")
+        except ValueError:  # no host at all
+            foreign = True
+        fetched = {name: self.headers.get(f"Sec-Fetch-{name}", "") for name in ("Site", "Mode", "Dest")}
+        # A link to the page may be followed from anywhere; nothing of it can be read there.
+        opened = (self.command, self.path, fetched["Mode"], fetched["Dest"]) == ("GET", "/", "navigate", "document")
+        if foreign or (fetched["Site"] not in ("", "none", "same-origin") and not opened):
             self.close_connection = True
             self._send(Reply(b"this server answers its own page only", "text/plain", 403))
             return True

@@ -16,7 +16,8 @@ SAMPLES, NEAREST = 16, 3  # samples whose neighbours are searched, and neighbour
 COLUMNS = 8
 SEARCHED = 60_000  # images that are looked through at most
 ON_DISK = 5_000  # where they have to be decoded
-PART = 2_000  # images in memory at once
+PART = 2_000  # images in memory at once, and fewer where they are large:
+VALUES = 25_000_000  # values of these, 100 MB
 
 
 def real(recipe: Recipe, setup: Setup, known: Batch, labels: bool) -> Mapping[str, bytes]:
@@ -56,6 +57,7 @@ def nearest(samples: np.ndarray, source: Source) -> bytes:
     if tuple(samples.shape[1:]) != source.spec.shape:
         return b""
     limit = min(size, ON_DISK if source.follow else SEARCHED)
+    rows = max(1, min(PART, VALUES // math.prod(source.spec.shape)))
     order = np.random.default_rng(0).permutation(size)[:limit] if limit < size else np.arange(size)
     fakes = np.asarray(samples[:SAMPLES], np.float32)
     others = np.linspace(0, limit - 1, min(limit, len(fakes))).astype(
@@ -66,8 +68,8 @@ def nearest(samples: np.ndarray, source: Source) -> bytes:
     squares = (queries**2).sum(1)
     best = np.full((len(queries), NEAREST), np.inf, np.float32)
     where = np.zeros((len(queries), NEAREST), np.int64)
-    for start in range(0, limit, PART):
-        part = order[start : start + PART]
+    for start in range(0, limit, rows):
+        part = order[start : start + rows]
         images = np.asarray(source.examples(part)["image"], np.float32).reshape(len(part), -1)
         distances = squares[:, None] + (images**2).sum(1) - 2 * queries @ images.T  # [queries part]
         itself = (others >= start) & (others < start + len(part))

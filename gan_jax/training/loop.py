@@ -17,7 +17,7 @@ from gan_jax.training import beside, evaluation, monitors
 from gan_jax.training.evaluation import Evaluation, samplers
 from gan_jax.training.program import Fault, Program
 from gan_jax.training.recipe import Recipe, Setup
-from gan_jax.training.saving import Saved, Saver
+from gan_jax.training.saving import SUFFIXES, Saved, Saver
 from gan_jax.training.shown import known, show, shown_of
 from gan_jax.training.stopping import Stopper
 from gan_jax.types import PyTree, Record, UserError, WriteError, rows_of
@@ -80,6 +80,9 @@ class Trainer:
         """
         config, program = self.config, self.program
         self.saver.forget_files_after(start, config.steps, self.stems)
+        if processes.is_main():
+            with contextlib.suppress(OSError):
+                (self.workdir / "neighbours.png").unlink(missing_ok=True)  # it is of the end of a shorter run
         ended = processes.on_main(lambda: evaluation.stopped(self.rows(), start, config.patience))
         step, end = start, start if ended else config.steps
         if start == 0:
@@ -307,7 +310,8 @@ class Trainer:
     def draw_real(self, recipe: Recipe) -> None:
         """Writes real.*, real images as samples are shown, where it is not there and samples are such images."""
         like = (rows_of(self.samples), *self.setup.source.spec.shape)
-        if any(self.workdir.glob("real.*")) or getattr(self.samples, "shape", None) != like:
+        there = any((self.workdir / f"real.{suffix}").exists() for suffix in SUFFIXES)
+        if there or getattr(self.samples, "shape", None) != like:
             return
         try:
             conditional = self.sampler(self.program.like, 0).classes > 0
@@ -318,13 +322,27 @@ class Trainer:
         for suffix, content in shown.items():
             self.saver.files.write(functools.partial(pictures.save, self.workdir / f"real.{suffix}", content))
 
+    def draw_nearest(self) -> None:
+        """Writes neighbours.png, samples of the last step over their nearest real images, where there are some."""
+        path = self.workdir / "neighbours.png"
+        try:
+            path.unlink(missing_ok=True)  # that of an earlier step
+            if near := beside.nearest(self.samples, self.setup.source):
+                pictures.save(path, near)
+        except Exception as error:  # a picture is not worth a result
+            self.log.say(f"warning: the nearest real images are not shown: {error!r}")
+
     def try_report(self) -> None:
         """Writes the report if possible. It is made from the files of the run, so a later call can make up for this
         one.
         """
         if processes.is_main():
-            with contextlib.suppress(OSError, UserError):
+            try:
                 self.write_report()
+            except (OSError, UserError):
+                pass
+            except Exception as error:  # no page is worth a run
+                self.log.say(f"warning: report.html cannot be written: {error!r}")
 
     def write_report(self, measured: Mapping[str, Any] | None = None) -> None:
         """Writes report.html atomically. `measured` has the values for its tables, by heading; without, they are those of
@@ -368,11 +386,7 @@ class Trainer:
         }
         try:
             manifest.write_json(self.workdir / "result.json", result)
-            with contextlib.suppress(
-                UserError, MemoryError
-            ):  # an image that cannot be read any more is not worth a run
-                if near := beside.nearest(self.samples, source):
-                    pictures.save(self.workdir / "neighbours.png", near)
+            self.draw_nearest()
             self.write_report({"when it was over": final, "on the way": result["metrics"]})
         except OSError as error:
             raise WriteError(

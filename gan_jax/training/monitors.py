@@ -75,7 +75,9 @@ def episodes(rows: Iterable[Mapping[str, Any]], starts: Sequence[int] = ()) -> l
                 open_now[kind] = {"from": row["step"], "text": text}
                 found.append(open_now[kind])
             open_now[kind]["to"] = row["step"]
-        lost = max((value.count(None) for value in row.values() if isinstance(value, list)), default=0)
+        # Of one that has diverged every value is None; None is also an infinite value of one that lives.
+        members = zip(*(value for value in row.values() if isinstance(value, list)), strict=False)
+        lost = sum(all(one is None for one in values) for values in members)
         if lost > dead:
             text = f"{lost - dead} of the members diverged"
             found.append({"from": row["step"], "to": row["step"], "text": text})

@@ -22,7 +22,7 @@ class Answers:
     """
 
     def __init__(self, path: Path, asked: Mapping[str, Any]):
-        self._path, self._asked, self._file, self._size = path, json.loads(json.dumps(asked)), -1, 0
+        self._path, self.asked, self._file, self._size = path, json.loads(json.dumps(asked)), -1, 0
         self.rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> "Answers":
@@ -38,11 +38,11 @@ class Answers:
         try:
             asked, self.rows, self._size = read(self._path)
             if asked is None:
-                self._append(self._asked)
+                self._append(self.asked)
             elif differ := [
-                f"{key}: {asked.get(key, 'absent')!r}, now {self._asked.get(key, 'absent')!r}"
-                for key in sorted({*asked, *self._asked})
-                if asked.get(key) != self._asked.get(key)
+                f"{key}: {asked.get(key, 'absent')!r}, now {self.asked.get(key, 'absent')!r}"
+                for key in sorted({*asked, *self.asked})
+                if asked.get(key) != self.asked.get(key)
             ]:
                 raise UserError(
                     f"{self._path} has answers to other questions: {'; '.join(differ)}. Ask as before, or name another --out"

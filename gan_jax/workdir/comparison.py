@@ -17,6 +17,7 @@ from gan_jax.workdir.report import (
     folded,
     how,
     made_by,
+    on_the_way,
     remarks,
     samples,
     shared,
@@ -109,17 +110,11 @@ def _curves(runs: Sequence[Shown], common: Mapping[str, Mapping[str, Sequence[in
     """The curves of `curves.curves` with a line for each run: a measure of the runs that have it in one way, other values
     of the runs of one experiment.
     """
-    comparable: dict[str, set[int]] = {}
-    for metrics in common.values():
-        for name, indices in metrics.items():
-            comparable[name] = {*indices} & comparable.get(name, {*indices})
+    comparable = common.get("on the way", {})  # what the curves show
     several = len({run.config["experiment"] for run in runs}) > 1
     frames_by_title: dict[tuple[int, str], dict[str, Any]] = {}
     for i, run in enumerate(runs):
-        measured: dict[str, Any] = {}
-        for each in run.measured.values():
-            measured = {**each, **measured}
-        for curve in curves.curves(run.rows, measured):
+        for curve in curves.curves(run.rows, on_the_way(run)):
             measure = any(f"eval/{curve['title']}" in row for row in run.rows)
             if measure and i not in comparable.get(curve["title"], ()):
                 continue

@@ -42,6 +42,7 @@ def frames(files: Sequence[Path], budget: int = BUDGET, members: int = MEMBERS, 
             {"step": step, "files": [embedded(path, budget // 4) for path in paths]}
             for step, paths in found[member].items()
             if step in kept
+            or (step == max(found[member]) and not kept & {*found[member]})  # of one that diverged before
         ]
         for member in kept_members
     }
@@ -58,7 +59,7 @@ def fitting(files: Sequence[Path], budget: int = BUDGET, members: int = MEMBERS)
     sizes: dict[int, int] = {}
     for member in [*found][:members]:
         for step, paths in found[member].items():
-            sizes[step] = sizes.get(step, 0) + sum(map(_size, paths))
+            sizes[step] = sizes.get(step, 0) + sum(map(size_of, paths))
     return max(1, budget // max(1, *sizes.values())) if sizes else MOST
 
 
@@ -120,6 +121,7 @@ def _smaller(content: bytes) -> bytes:
     return file.getvalue()
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Returns the bytes that a page has of a file, at most."""
     size = path.stat().st_size
     return min(size, LARGE) if path.suffix == ".png" else size

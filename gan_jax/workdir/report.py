@@ -2,8 +2,10 @@
 values, and the configuration. It loads nothing; curves are drawn by uPlot (MIT), which is in it.
 """
 
+import contextlib
 import html
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from gan_jax.workdir import curves
-from gan_jax.workdir.frames import BUDGET, embedded, frames
+from gan_jax.workdir.frames import BUDGET, embedded, frames, size_of
 
 # Nothing is fetched, also where a name in the page would have it otherwise.
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -37,14 +39,11 @@ class Shown(NamedTuple):
 
 def page(run: Shown) -> str:
     """Returns the HTML of the report. Raises OSError for a sample file that cannot be read."""
-    metrics: dict[str, Any] = {}
-    for each in run.measured.values():
-        metrics = {**each, **metrics}
-    drawn = curves.curves(run.rows, metrics)
+    drawn = curves.curves(run.rows, on_the_way(run))
     for curve in drawn:
         curve["events"] = run.events
         curve["lines"] = [{**line, "hue": hue} for hue, line in enumerate(curve["lines"])]
-    moving = frames(run.samples, BUDGET - sum(path.stat().st_size for path in run.beside))
+    moving = frames(run.samples, max(0, BUDGET - sum(map(size_of, run.beside))))
     body = [
         f"<h1>{html.escape(run.name)}</h1><p class=soft>{effort(run)}</p>",
         *(f"<h2>Measured {html.escape(when)}</h2>{_measured(each)}" for when, each in run.measured.items() if each),
@@ -55,6 +54,13 @@ def page(run: Shown) -> str:
         folded("Made by", table(made_by(run.config))),
     ]
     return document(run.name, body, {"runs": [{"name": run.name, "frames": moving.members}], "curves": drawn})
+
+
+def on_the_way(run: Shown) -> Mapping[str, Any]:
+    """The metrics as they were measured while the run trained, whose values the curves have: the floors of those that
+    were measured when it was over are of other numbers of samples.
+    """
+    return run.measured.get("on the way") or run.measured.get("so far", {})
 
 
 def document(title: str, body: Sequence[str], data: Mapping[str, Any]) -> str:
@@ -242,8 +248,13 @@ def _described(path: Path) -> str:
     """The description that a picture carries."""
     if path.suffix != ".png":
         return ""
-    with Image.open(path) as picture:
+    with (
+        contextlib.suppress(OSError, Image.DecompressionBombError),
+        warnings.catch_warnings(action="ignore"),
+        Image.open(path) as picture,
+    ):
         return str(picture.info.get("Description", ""))
+    return ""
 
 
 def curves_html(drawn: Sequence[Mapping[str, Any]], signs: str = BANDS) -> str:

@@ -29,6 +29,7 @@ function show() {
     if (!place) return;
     const frames = run.frames[members[i]].filter((frame) => frame.step <= steps[chosen]);
     const frame = frames[frames.length - 1] || run.frames[members[i]][0];
+    if (!frame) return place.replaceChildren();
     place.replaceChildren(...frame.files.map((file) => element(file, frame.step)),
       make("figcaption", {textContent: `${members[i] ? members[i] + ", " : ""}step ${frame.step.toLocaleString("en")}`}));
   });
