@@ -11,9 +11,10 @@ import dataclasses
 import optax
 
 from gan_jax import data, losses, training
-from gan_jax.config import Fraction, FromImages, Measured, Positive, Run
+from gan_jax.config import Augmented, Fraction, FromImages, Measured, Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
+from gan_jax.games import controls
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan
 from gan_jax.training import cli
@@ -21,7 +22,7 @@ from gan_jax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Measured, FromImages, Run):
+class Config(Measured, Augmented, FromImages, Run):
     data: str = "mnist"
     """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
     images; digits.
@@ -45,8 +46,9 @@ class Config(Measured, FromImages, Run):
 def build(config: Config, spec: Spec) -> training.Recipe:
     gen = dcgan.Generator(spec.shape, width=config.width, dtype=config.precision)
     disc = dcgan.Discriminator(width=config.width, dtype=config.precision)
+    few = controls.augmented(config.augment, config.batch_size, mirror=config.flip)
     return training.Recipe(
-        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate),
+        game=adversarial(gen, disc, losses.non_saturating(), z_dim=config.z_dim, accumulate=config.accumulate, **few),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),
         ema_decay=half_life(config.ema_images, config.batch_size),

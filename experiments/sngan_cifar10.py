@@ -13,9 +13,10 @@ from typing import Any
 import optax
 
 from gan_jax import data, losses, training
-from gan_jax.config import Fraction, FromImages, Measured, Positive, Run
+from gan_jax.config import Augmented, Fraction, FromImages, Measured, Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
+from gan_jax.games import controls
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import resnet
 from gan_jax.training import cli
@@ -23,7 +24,7 @@ from gan_jax.types import Spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Measured, FromImages, Run):
+class Config(Measured, Augmented, FromImages, Run):
     data: str = "cifar10"
     """A TFDS name such as cifar10, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
     images; digits.
@@ -57,8 +58,11 @@ def build(config: Config, spec: Spec) -> training.Recipe:
     gen = resnet.Generator(spec.shape, width=2 * config.width, **options)
     disc = resnet.Discriminator(width=config.width, spectral_norm=True, **options)
     adam = optax.adam(config.lr, b1=config.b1, b2=config.b2)
+    few = controls.augmented(config.augment, config.batch_size, mirror=config.flip)
     return training.Recipe(
-        game=adversarial(gen, disc, losses.hinge(), z_dim=config.z_dim, accumulate=config.accumulate, one_pass=True),
+        game=adversarial(
+            gen, disc, losses.hinge(), z_dim=config.z_dim, accumulate=config.accumulate, one_pass=True, **few
+        ),
         gen_tx=adam,
         disc_tx=adam,
         n_disc=config.n_disc,

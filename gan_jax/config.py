@@ -246,6 +246,16 @@ class FromImages(FromSet):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Augmented:
+    """What is done to all images that D sees, real and fake."""
+
+    augment: Literal["none", "diffaugment", "ada"] = "none"
+    """For few images: diffaugment always changes colours, moves and cuts out; ada does more, as often as D overfits.
+    With --flip ada also mirrors, turns and inverts, which changes digits and letters into others.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
     """How samples are measured."""
 

@@ -201,3 +201,33 @@ def boundary_seeking(*, real_label: float = 1.0) -> Loss:
         return _mean(fake**2) / 2
 
     return Loss(gen, _cross_entropy(real_label))
+
+
+def feature_matching(*, real: Float[Array, "b d"], fake: Float[Array, "b d"]) -> Scalar:
+    """Mean over d of (E f(x) - E f(G(z)))^2, of D's features f: a loss for G in the place of one of logits.
+
+    Equal means give 0, whatever else differs. Salimans et al. 2016, arXiv:1606.03498, section 3.1, where it is the sum
+    over d; the authors' code has the mean.
+    """
+    real, fake = _logits(real, fake)
+    return _mean((jnp.mean(real, 0) - jnp.mean(fake, 0)) ** 2)
+
+
+def top_k(loss: Loss, share: float) -> Loss:
+    """Returns the loss with G's computed on the k = max(1, floor(share b + 1/2)) fakes of the largest logits only.
+
+    `share` = 1 is the loss itself. Logits are [b]; a relativistic paired loss compares each of these with the real one
+    of its row. Raises ValueError for a share outside (0, 1]. Sinha et al. 2020, arXiv:2002.06224, section 3, who let
+    the share fall from 1 to 0.5 or 0.75 while they train; here it stays.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share of the fakes that G learns from: in (0, 1]; got {share}")
+    if share == 1:
+        return loss
+
+    def gen(*, real: Logits, fake: Logits) -> Scalar:
+        count = max(1, int(share * fake.shape[0] + 0.5))
+        _, rows = jax.lax.top_k(jax.lax.stop_gradient(at_least_float32(fake)), count)
+        return loss.gen(real=jnp.asarray(real)[rows], fake=jnp.asarray(fake)[rows])
+
+    return Loss(gen, loss.disc)

@@ -1,6 +1,7 @@
 """Optimiser components for GANs that optax lacks, as optax transforms, so that the update step has no special cases."""
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,38 @@ def clip_weights(limit: float | jax.Array) -> optax.GradientTransformation:
         return jax.tree.map(lambda u, p: jnp.clip(p + u, -limit, limit) - p, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+class HistoricalState(NamedTuple):
+    """The running mean of the parameters, and of how many rounds it is."""
+
+    rounds: jax.Array
+    mean: optax.Params
+
+
+def historical_averaging(weight: float | jax.Array) -> optax.GradientTransformation:
+    """Adds the gradient of weight |p - m|^2, with m the mean of the parameters of all rounds so far, this one included;
+    it must be the first transform of an `optax.chain`, before the optimiser.
+
+    g <- g + 2 weight (p - m), with m a constant. m is the mean itself, not one that starts at zero: parameters that never
+    move have no gradient. Raises ValueError in an update without the parameters. Salimans et al. 2016,
+    arXiv:1606.03498, section 3.3, which prints no weight.
+    """
+
+    def init(params: optax.Params) -> HistoricalState:
+        return HistoricalState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))
+
+    def update(
+        updates: optax.Updates, state: HistoricalState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, HistoricalState]:
+        if params is None:
+            raise ValueError("historical_averaging needs the parameters: tx.update(updates, state, params)")
+        rounds = state.rounds + 1
+        mean = jax.tree.map(lambda m, p: m + (p - m) / rounds.astype(p.dtype), state.mean, params)
+        updates = jax.tree.map(lambda u, p, m: u + 2 * weight * (p - m), updates, params, mean)
+        return updates, HistoricalState(rounds, mean)
+
+    return optax.GradientTransformation(init, update)
 
 
 def frozen(tx: optax.GradientTransformation, layers: Collection[str]) -> optax.GradientTransformation:

@@ -86,3 +86,22 @@ def dragan(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
 def zero_centred(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
     """E |grad D(m)|^2, m as in `wgan_gp`. Thanh-Tung et al. 2019, arXiv:1902.03984."""
     return jnp.mean(_squared_norm(critic, _interpolates(real, fake, key)))
+
+
+def consistency(augment: Callable[[Array, Key, float], Array], *, fakes: bool = False) -> Penalty:
+    """Returns E (D(x) - D(T(x)))^2 on real examples, with T = `augment` at p = 1; the usual weight is 10.
+
+    With `fakes`, the same term of the fake examples is added (balanced consistency). T is a flip and a shift of some
+    pixels in the papers. G is not given the term. Zhang et al. 2020, arXiv:1910.12027, equation 2; balanced: Zhao et
+    al. 2021, arXiv:2002.04724, section 3.1.
+    """
+
+    def penalty(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
+        def term(x: Array, key: Key) -> jax.Array:
+            return jnp.mean((at_least_float32(critic(x)) - at_least_float32(critic(augment(x, key, 1.0)))) ** 2)
+
+        real_key, fake_key = jax.random.split(key)
+        return term(real, real_key) + (term(fake, fake_key) if fakes else 0.0)
+
+    penalty.__name__ = "bcr" if fakes else "cr"
+    return penalty

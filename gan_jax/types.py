@@ -144,6 +144,16 @@ class Source:
         return self.batch(self.fetch(self.key, step), self.key, jax.numpy.asarray(step))
 
 
+class Control(NamedTuple):
+    """A term of D's loss with a memory: `init() -> aux` gives the arrays that it keeps in the state, by name, and
+    `step(aux, real, fake) -> (term, aux, metrics)`, of D's logits in each of its steps, returns what is added to its
+    loss and all of aux anew.
+    """
+
+    init: Callable[[], dict[str, jax.Array]]
+    step: Callable[[Mapping[str, Any], jax.Array, jax.Array], tuple[Any, dict[str, Any], Metrics]]
+
+
 class Record(NamedTuple):
     """One measured value, and what is needed to compare it with others."""
 

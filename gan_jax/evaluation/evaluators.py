@@ -13,7 +13,7 @@ from gan_jax.evaluation import classifier, resize
 from gan_jax.evaluation import features as features_of
 from gan_jax.evaluation.features import Features
 from gan_jax.evaluation.measurement import Candidate, Reference, how_read
-from gan_jax.evaluation.table import METRICS, NEIGHBOURS, SPLITS, Found
+from gan_jax.evaluation.table import METRICS, NEIGHBOURS, SPLITS, TWO_SAMPLE, Found
 from gan_jax.metrics import modes as mode_count
 from gan_jax.types import Draw, Evaluate, ImageSet, NoSplit, Record, UserError
 
@@ -23,6 +23,7 @@ BY_CLASS = {"intra_frechet", "cas"}
 WIDEST = 8_192  # values of an image up to which their covariance is computed
 COLLAPSED = {"modes": "fewer than half of the modes found", "recall": "recall under a quarter of the floor's"}
 DURING = ("frechet", "kid", "inception_score", "prdc", "intra_frechet")  # metrics of a run, where they can be computed
+FLOORED = (*DURING, "two_sample")
 
 
 class Flags(Protocol):
@@ -95,14 +96,14 @@ def stacked(digits: ImageSet, count: int = 26_000) -> Evaluate:
     return Evaluate(evaluate, ("reverse_kl", "modes", "collapsed"), None, network.ready)
 
 
-def for_run(config: Flags, real: ImageSet, labels: str = "none") -> Evaluate | None:
-    """Returns the measures of a run against its training images; its flags choose features and numbers of samples. None
-    with --features none.
+def for_run(config: Flags, real: ImageSet, labels: str = "none", more: tuple[str, ...] = ()) -> Evaluate | None:
+    """Returns the measures of a run against its training images, and `more` of the table; its flags choose features and
+    numbers of samples. None with --features none.
     """
     if config.features == "none":
         return None
     measures = measures_of(config, real, labels)
-    return measures.evaluate(config.evaluate_samples, config.final_samples)
+    return measures.evaluate(config.evaluate_samples, config.final_samples, more)
 
 
 def measures_of(config: Flags, real: ImageSet, labels: str = "none") -> "ImageMeasures":
@@ -169,12 +170,13 @@ class ImageMeasures:
                 f"to measure a generator at least {self.fewest} of each are needed"
             )
 
-    def evaluate(self, during: int = 2_000, final: int = 10_000) -> Evaluate:
+    def evaluate(self, during: int = 2_000, final: int = 10_000, more: tuple[str, ...] = ()) -> Evaluate:
         """Returns the measures of a run, on `during` samples while it trains, and on `final` at its end.
 
         Values are Fréchet distance, KID, precision, recall, density and coverage (k = 5); where the features have
         logits, the Inception Score; for a conditional generator, where there are two images of each class, also the
-        Fréchet distance within classes; and `collapsed`, 1 where recall is less than a quarter of its floor, else 0.
+        Fréchet distance within classes; `more` of the table; and `collapsed`, 1 where recall is less than a quarter of
+        its floor, else 0.
         The numbers of samples are limited to those of the real images. Raises UserError where `during` is too small.
         """
         if during < self.fewest:
@@ -182,8 +184,8 @@ class ImageMeasures:
                 f"--evaluate-samples {during}: at least {self.fewest}, for the neighbours and splits of the metrics"
             )
         during, most = self.reference.most(during), self.reference.most(final)
-        metrics = self.during(during)
-        values = {"prdc": ("precision", "recall", "density", "coverage")}
+        metrics = (*self.during(during), *more)
+        values = {"prdc": ("precision", "recall", "density", "coverage"), "two_sample": TWO_SAMPLE}
         names = [name for metric in metrics for name in values.get(metric, (metric,))]
         return Evaluate(
             lambda draw: self._run_records(metrics, draw, during),
@@ -234,7 +236,7 @@ class ImageMeasures:
                 result = METRICS[metric](candidate)
             except ValueError as error:
                 raise ValueError(f"{metric}: {error}") from error
-            floor = self._floor(metric, candidate.count) if metric in DURING else None
+            floor = self._floor(metric, candidate.count) if metric in FLOORED else None
             network = {} if "features" in result.own else self.features.protocol
             suffix = "" if "features" in result.own else f"_{self.features.kind}"
             split = {"real_split": self.reference.split} if "real" in result.own else {}

@@ -18,6 +18,7 @@ from gan_jax.types import UserError
 NEIGHBOURS = 5  # Naeem et al. 2020
 SPLITS = 10  # of the Inception Score
 # Protocol fields of metrics that use the images themselves instead of features.
+TWO_SAMPLE = ("1nn_accuracy", "1nn_real", "1nn_fake", "c2st_accuracy", "c2st_p_value")
 NO_FEATURES = {"features": "none: the images", "network_weights": "none", "resizer": "none"}
 
 
@@ -174,7 +175,7 @@ def _two_sample(x: Candidate) -> Found:
     real, fake = x.reference.near(count), x.features[:count]
     both = {f"1nn_{key}": value for key, value in two_sample.one_nearest_neighbour(real, fake).items()}
     both |= {f"c2st_{key}": value for key, value in two_sample.classifier_two_sample(real, fake, x.seed).items()}
-    values = {name: (value, True if name == "c2st_p_value" else None) for name, value in both.items()}
+    values = {name: (both[name], True if name == "c2st_p_value" else None) for name in TWO_SAMPLE}
     return Found(values, {"real": count, "fake": count})
 
 

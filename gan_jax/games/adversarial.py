@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.game import Game, State
+from gan_jax.games.controls import deceived
 from gan_jax.games.network import batch_normed, couples_rows, diversity, interleave, logit_metrics, network
-from gan_jax.losses import Loss
+from gan_jax.losses import Loss, feature_matching
 from gan_jax.penalties import Penalty
 from gan_jax.system import mesh
-from gan_jax.types import Array, Batch, Key, PyTree, rows_of
+from gan_jax.types import Array, Batch, Control, Key, PyTree, rows_of
 
 Augment = Callable[[Array, Key, float | Array], Array]  # (images, key, p) -> images
 
@@ -30,6 +31,8 @@ def adversarial(
     accumulate: int = 1,
     one_pass: bool = False,
     augment: Augment | None = None,
+    controls: Sequence[Control] = (),
+    match_features: bool = False,
 ) -> Game:
     """Returns the game of `gen` and `disc` with `loss`, to which each penalty is added with its weight in D's loss.
 
@@ -43,7 +46,13 @@ def adversarial(
     and the penalties are those of the whole batch; batch norm then normalises with the statistics of one part.
 
     `augment(images, key, p)` is applied to all that D sees: to real and fake examples in both losses and, inside the
-    critic, to the inputs of the penalties. `p` is aux["p"] where an enclosing game keeps a controller there, else 1.
+    critic, to the inputs of the penalties. `p` is aux["p"] where a control keeps it there, else 1.
+
+    Each of `controls` (`types.Control`) adds a term of the logits to D's loss, and keeps values in aux: "p", and
+    "deceive", the probability with which a real image is replaced by a fake (`controls.deceived`). With `match_features`
+    G's loss is `losses.feature_matching` of D's features, which D returns beside its logits when it is asked for them.
+
+    The view "logits" gives those of images in evaluation mode, without augmentation.
 
     The metric "disc/loss" is the loss without the penalties, each of which is a metric by its name, unweighted. For the
     others see `network.logit_metrics` and `network.diversity`.
@@ -55,6 +64,7 @@ def adversarial(
     if z_dim < 1 or accumulate < 1:
         raise ValueError(f"z_dim and accumulate must be at least 1; got {z_dim} and {accumulate}")
     gen_apply, disc_apply = network(gen, accumulate), network(disc, accumulate)
+    with_features = network(disc, accumulate, features=True)
 
     def label_of(batch: Batch) -> jax.Array | None:
         if not classes:
@@ -72,11 +82,11 @@ def adversarial(
         return gen_apply(params, state.gen.stats, net_key, *mesh.split_rows(inputs(z_key, batch)))
 
     def discriminate(
-        params: PyTree, state: State, stats: PyTree, x: Array, label: Array | None, key: Key
-    ) -> tuple[jax.Array, PyTree]:
+        params: PyTree, state: State, stats: PyTree, x: Array, label: Array | None, key: Key, apply: Any = disc_apply
+    ) -> tuple[Any, PyTree]:
         if augment is not None:
             x = augment(x, jax.random.fold_in(key, 1), state.aux.get("p", 1.0))
-        return disc_apply(params, stats, key, x, label)
+        return apply(params, stats, key, x, label)
 
     def init(key: Key, batch: Batch) -> tuple[PyTree, PyTree, PyTree]:
         gen_key, disc_key = jax.random.split(key)
@@ -91,11 +101,14 @@ def adversarial(
             raise ValueError(
                 "a gradient penalty needs a discriminator without batch norm: batch_norm=False, or another norm"
             )
-        return gen.init(gen_key, z, label, train=False), disc_vars, {}
+        aux = {name: value for control in controls for name, value in control.init().items()}
+        return gen.init(gen_key, z, label, train=False), disc_vars, aux
 
     def disc_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
         real_pass, fake_pass, penalty_key = jax.random.split(key, 3)
         real, label = batch["image"], label_of(batch)
+        if "deceive" in state.aux:
+            real = deceived(real, fake, jax.random.fold_in(penalty_key, len(penalties)), state.aux["deceive"])
         if one_pass:
             labels = None if label is None else interleave(label, label)
             logits, stats = discriminate(params, state, state.disc.stats, interleave(real, fake), labels, real_pass)
@@ -112,13 +125,25 @@ def adversarial(
             )  # fmt: skip
             metrics[f"disc/{getattr(penalty, '__name__', f'penalty_{i}')}"] = value
             total = total + (weight(state.step) if callable(weight) else weight) * value
-        return total, (stats, state.aux, metrics)
+        aux = state.aux
+        for control in controls:
+            term, aux, told = control.step(aux, real_logits, fake_logits)
+            total, metrics = total + term, {**metrics, **told}
+        return total, (stats, jax.lax.stop_gradient(aux), metrics)
 
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
         real_pass, fake_pass = jax.random.split(key)
         label, disc = label_of(batch), state.disc
-        # D's new statistics are dropped: D changes in its own steps only. XLA removes the pass over real images where
-        # the loss does not use it.
+        # D's new statistics are dropped: D changes in its own steps only.
+        if match_features:
+            both = zip((batch["image"], fake), (real_pass, fake_pass), strict=True)
+            (_, real_f), (_, fake_f) = (
+                discriminate(disc.params, state, disc.stats, x, label, pass_key, with_features)[0]
+                for x, pass_key in both
+            )
+            total = feature_matching(real=real_f, fake=fake_f)
+            return total, (state.gen.stats, state.aux, {"gen/loss": total})
+        # XLA removes the pass over real images where the loss does not use it.
         fake_logits, _ = discriminate(disc.params, state, disc.stats, fake, label, fake_pass)
         real_logits, _ = discriminate(disc.params, state, disc.stats, batch["image"], label, real_pass)
         total = loss.gen(real=real_logits, fake=fake_logits)
@@ -127,4 +152,7 @@ def adversarial(
     def sample(params: PyTree, stats: PyTree, z: jax.Array, label: jax.Array | None = None) -> Any:
         return gen.apply({"params": params, **stats}, z, label, train=False)
 
-    return Game(init, disc_loss, gen_loss, sample, fakes, inputs, parts=accumulate)
+    def logits(state: State, images: Array, label: Array | None = None) -> Any:
+        return disc.apply({"params": state.disc.params, **state.disc.stats}, images, label, train=False)
+
+    return Game(init, disc_loss, gen_loss, sample, fakes, inputs, views={"logits": logits}, parts=accumulate)

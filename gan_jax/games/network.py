@@ -11,16 +11,16 @@ from gan_jax.games.microbatch import in_parts
 from gan_jax.types import Array, Key, Metrics, PyTree, at_least_float32
 
 
-def network(module: nn.Module, parts: int = 1) -> Callable[..., tuple[Any, PyTree]]:
+def network(module: nn.Module, parts: int = 1, **options: Any) -> Callable[..., tuple[Any, PyTree]]:
     """Returns `apply(params, stats, key, *rows) -> (out, stats)`, which applies the module in training mode to the
     rows, each [b ...] or None, and returns its new statistics too. `key` is for dropout. The module processes `parts`
-    equal parts of the rows one after another (`microbatch.in_parts`).
+    equal parts of the rows one after another (`microbatch.in_parts`). `options` are given to it at every call.
     """
 
     def apply(params: PyTree, stats: PyTree, key: Key, *rows: Any) -> tuple[Any, PyTree]:
         def one(rows: tuple, key: Key) -> Any:
             variables = {"params": params, **stats}
-            return module.apply(variables, *rows, train=True, mutable=list(stats), rngs={"dropout": key})
+            return module.apply(variables, *rows, train=True, mutable=list(stats), rngs={"dropout": key}, **options)
 
         return in_parts(one, parts, rows, key)
 
@@ -28,10 +28,11 @@ def network(module: nn.Module, parts: int = 1) -> Callable[..., tuple[Any, PyTre
 
 
 def batch_normed(variables: PyTree) -> bool:
-    """Returns whether a network with these variables has batch norm. (Spectral norm keeps its vectors in the same
-    collection, but does not couple rows.)
+    """Returns whether a network with these variables has batch norm. (Virtual batch norm, and spectral norm, which keeps
+    its vectors in the same collection, do not couple rows.)
     """
-    return any("BatchNorm" in str(path) for path, _ in jax.tree.leaves_with_path(variables))
+    names = [str(path).replace("VirtualBatchNorm", "") for path, _ in jax.tree.leaves_with_path(variables)]
+    return any("BatchNorm" in name for name in names)
 
 
 def couples_rows(module: nn.Module, variables: PyTree) -> bool:

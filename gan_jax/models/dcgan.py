@@ -14,7 +14,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.models.layers import Conv, ConvTranspose, dcgan_init, halvings, leaky_relu, precision, require_label
+from gan_jax.models.layers import (
+    Conv,
+    ConvTranspose,
+    VirtualBatchNorm,
+    dcgan_init,
+    halvings,
+    leaky_relu,
+    precision,
+    require_label,
+)
 from gan_jax.types import Array, at_least_float32
 
 
@@ -40,14 +49,17 @@ class Generator(nn.Module):
     """z [b z] -> images [b h w c] in [-1, 1]: dense to the smallest size, a transposed convolution per doubling; ReLU
     inside, tanh at the end.
 
-    With `classes`, an embedding of the label, as wide as z, is appended to z. Computes in `dtype`; parameters,
-    statistics and images are float32 (float64 with dtype float64).
+    With `classes`, an embedding of the label, as wide as z, is appended to z. With `reference` there is virtual batch
+    norm in the place of batch norm (`layers.VirtualBatchNorm`): so many latents, and classes in turn, are drawn once,
+    and processed beside every batch. Computes in `dtype`; parameters, statistics and images are float32 (float64 with
+    dtype float64).
     """
 
     shape: tuple[int, ...]  # (h, w, c)
     width: int = 64  # channels before the last layer
     batch_norm: bool = True
     classes: int = 0
+    reference: int = 0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -57,6 +69,9 @@ class Generator(nn.Module):
         require_label(label, self.classes, "dcgan.Generator")
         height, width, channels = self.shape
         smallest, *larger = reversed(sides(height, width))
+        rows = z.shape[0]
+        if self.reference:
+            z, label = self._with_reference(jnp.asarray(z), label)
         if label is not None:
             z = jnp.concatenate(
                 [z, nn.Embed(self.classes, z.shape[-1], **precision(self.dtype))(label)], axis=-1
@@ -67,14 +82,29 @@ class Generator(nn.Module):
         x = x.reshape(-1, *base)  # [b hwc] -> [b h w c]
         for i, (high, wide) in enumerate(larger):
             last = i == len(larger) - 1
-            x = nn.relu(_batch_norm(train, self.dtype)(x) if self.batch_norm else x)
+            if self.reference:
+                x = VirtualBatchNorm(self.reference, dtype=self.dtype)(x)
+            elif self.batch_norm:
+                x = _batch_norm(train, self.dtype)(x)
+            x = nn.relu(x)
             features = channels if last else self.width << (len(larger) - 2 - i)
             use_bias = not self.batch_norm or last
             x = ConvTranspose(
                 features, (4, 4), (2, 2), use_bias=use_bias, kernel_init=dcgan_init, **precision(self.dtype)
             )(x)
             x = x[:, :high, :wide]  # 4 -> 8 -> 7
-        return jnp.tanh(at_least_float32(x))
+        return jnp.tanh(at_least_float32(x[:rows]))
+
+    def _with_reference(self, z: jax.Array, label: Array | None) -> tuple[jax.Array, Array | None]:
+        """The latents, and labels, with those of the reference batch after them."""
+
+        def drawn() -> jax.Array:
+            return jax.random.normal(self.make_rng("params"), (self.reference, z.shape[-1]), z.dtype)
+
+        z = jnp.concatenate([z, self.variable("buffers", "reference", drawn).value])  # [b z] -> [b + r z]
+        if label is not None:
+            label = jnp.concatenate([label, jnp.arange(self.reference, dtype=label.dtype) % self.classes])
+        return z, label
 
 
 class Discriminator(nn.Module):
@@ -82,24 +112,27 @@ class Discriminator(nn.Module):
     layer at the end.
 
     With `classes`, an embedding of the label is appended as one more channel. `dropout` is the rate after each
-    convolution, in training. Gradient penalties need `batch_norm` = False: with batch norm the logit of a row depends
-    on the others. Computes in `dtype`; parameters, statistics and logits are float32 (float64 with dtype float64).
+    convolution, in training. `coupling` is a layer before the last one that compares the rows of a batch, such as
+    `layers.MinibatchStd()`. With `features`, a call also returns what the last layer is given, [b d]. Gradient penalties
+    need `batch_norm` = False: with batch norm the logit of a row depends on the others. Computes in `dtype`; parameters,
+    statistics and logits are float32 (float64 with dtype float64).
     """
 
     width: int = 64  # channels after the first layer
     batch_norm: bool = True
     dropout: float = 0.0
     classes: int = 0
+    coupling: nn.Module | None = None
     dtype: Any = jnp.float32
 
     @property
     def couples_rows(self) -> bool:
-        return self.batch_norm
+        return self.batch_norm or self.coupling is not None
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool
-    ) -> Float[Array, " b"]:
+        self, x: Float[Array, "b h w c"], label: Int[Array, " b"] | None = None, *, train: bool, features: bool = False
+    ) -> Any:
         require_label(label, self.classes, "dcgan.Discriminator")
         if x.ndim != 4:
             raise ValueError(
@@ -116,5 +149,7 @@ class Discriminator(nn.Module):
             )(x)
             x = leaky_relu(_batch_norm(train, self.dtype)(x) if norm else x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = x if self.coupling is None else self.coupling(x)
         x = x.reshape(x.shape[0], -1)  # [b h w c] -> [b hwc]
-        return at_least_float32(nn.Dense(1, kernel_init=dcgan_init, **precision(self.dtype))(x)[:, 0])  # [b 1] -> [b]
+        logits = at_least_float32(nn.Dense(1, kernel_init=dcgan_init, **precision(self.dtype))(x)[:, 0])  # [b 1] -> [b]
+        return (logits, at_least_float32(x)) if features else logits

@@ -13,7 +13,7 @@ from jax import lax
 
 from gan_jax.models.conv.convolution import channels_last, conv_general_dilated, conv_transpose
 from gan_jax.models.conv.geometry import Geometry
-from gan_jax.types import Array, UserError
+from gan_jax.types import Array, UserError, at_least_float32
 
 leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)  # of the DCGAN paper
 dcgan_init = nn.initializers.normal(0.02)  # of the DCGAN paper, arXiv:1511.06434, section 4
@@ -67,6 +67,88 @@ class ConvTranspose(nn.Module):
             return x
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype).astype(x.dtype)
         return x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+class MinibatchStd(nn.Module):
+    """x [b h w c] -> [b h w c+1]: one more channel, the standard deviation over a group of rows, sqrt(variance + 1e-8),
+    averaged over all pixels and channels; the same number for all of the group.
+
+    Groups have `group` rows (where `b` is less, all rows): of b = n `group`, row i is with i + n, i + 2n, ...; the
+    variance has the group's size in its denominator. It couples rows. Raises ValueError where `b` is no multiple of it.
+    Karras et al. 2018, arXiv:1710.10196, section 3; groups as in the authors' code.
+    """
+
+    group: int = 4
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        rows = x.shape[0]
+        group = min(self.group, rows)
+        if rows % group:
+            raise ValueError(f"MinibatchStd takes {group} rows together, and a batch has {rows}: take a multiple")
+        y = at_least_float32(x).reshape(group, rows // group, -1)  # [b ...] -> [g n d]
+        std = jnp.sqrt(jnp.var(y, axis=0) + 1e-8).mean(-1)  # [n]
+        plane = jnp.tile(std, group).reshape(rows, *(1,) * (x.ndim - 1)).astype(x.dtype)
+        return jnp.concatenate([x, jnp.broadcast_to(plane, (*x.shape[:-1], 1))], -1)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """x [b ...] -> [b d + kernels]: beside the flattened x, how near each row is to the others, by each kernel.
+
+    m = x T, [b kernels dims]; the features of row i are sum over j != i of exp(-|m_i - m_j|_1), plus a bias that begins
+    at -1. T's columns have norm exp(s), with s learnt from `scale` on. The authors' code starts s such that the mean
+    distance to the nearest row is 2 in the first batch; here it is a constant. It couples rows. Salimans et al. 2016,
+    arXiv:1606.03498, section 3.2; openai/improved-gan.
+    """
+
+    kernels: int = 100
+    dims: int = 5
+    scale: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.reshape(x.shape[0], -1)
+        shape = (x.shape[-1], self.kernels, self.dims)
+        kind = precision(self.dtype)["param_dtype"]
+        kernel = self.param("kernel", nn.initializers.normal(0.05), shape, kind)
+        scale = self.param("scale", nn.initializers.constant(self.scale), shape[1:], kind)
+        bias = self.param("bias", nn.initializers.constant(-1.0), (self.kernels,), kind)
+        kernel = kernel * (jnp.exp(scale) / jnp.sqrt(jnp.sum(kernel**2, axis=0)))
+        m = jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), 1)  # [b k d]
+        distances = jnp.abs(at_least_float32(m[:, None] - m[None])).sum(-1)  # [b b k]
+        near = jnp.exp(-distances) * (1 - jnp.eye(x.shape[0]))[..., None]  # no row counts itself
+        return jnp.concatenate([x, (near.sum(1) + bias).astype(x.dtype)], -1)
+
+
+class VirtualBatchNorm(nn.Module):
+    """x [b + r ... c] -> the same shape: normalised by the moments of the last `reference` rows, r, and of the row itself.
+
+    The mean of x and of its square are 1/(r + 1) those of the row and r/(r + 1) those of the reference rows, which are
+    normalised with each other alone; then a gain, from N(1, 0.02^2), and a bias. A row does not hang on any other but
+    the reference's, in training and after it. Salimans et al. 2016, arXiv:1606.03498, section 3.4; the weights of the
+    moments are those of openai/improved-gan.
+    """
+
+    reference: int
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        def around_one(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
+            return 1 + dcgan_init(key, shape, dtype)
+
+        kind, inside = precision(self.dtype)["param_dtype"], tuple(range(1, x.ndim - 1))
+        gain = self.param("scale", around_one, (x.shape[-1],), kind)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), kind)
+        y, r = at_least_float32(x), self.reference
+        own = [jnp.mean(power, inside, keepdims=True) if inside else power for power in (y, y**2)]  # [b + r 1 1 c]
+        share = jnp.where(jnp.arange(x.shape[0]) < x.shape[0] - r, 1 / (r + 1), 0.0)
+        share = share.reshape(-1, *(1,) * (x.ndim - 1))
+        mean, square = (share * each + (1 - share) * jnp.mean(each[-r:], 0, keepdims=True) for each in own)
+        y = (y - mean) * jax.lax.rsqrt(jnp.maximum(square - mean**2, 0) + self.epsilon)
+        return (y * gain + bias).astype(x.dtype)
 
 
 class _Conv3x3(nn.Module):
