@@ -2,6 +2,7 @@
 conditional game.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from gan_jax.game import Game, State
 from gan_jax.games.controls import deceived
 from gan_jax.games.network import batch_normed, couples_rows, diversity, interleave, logit_metrics, network
 from gan_jax.losses import Loss, feature_matching
-from gan_jax.penalties import Penalty
+from gan_jax.penalties import Lazy, Penalty
 from gan_jax.system import mesh
 from gan_jax.types import Array, Batch, Control, Key, PyTree, rows_of
 
@@ -26,7 +27,7 @@ def adversarial(
     loss: Loss,
     *,
     z_dim: int,
-    penalties: Sequence[tuple[float | jax.Array | Callable[[jax.Array], jax.Array], Penalty]] = (),
+    penalties: Sequence[tuple[float | jax.Array | Callable[[jax.Array], jax.Array], Penalty | Lazy]] = (),
     classes: int = 0,
     accumulate: int = 1,
     one_pass: bool = False,
@@ -66,6 +67,12 @@ def adversarial(
     gen_apply, disc_apply = network(gen, accumulate), network(disc, accumulate)
     with_features = network(disc, accumulate, features=True)
 
+    def of(penalty: Penalty | Lazy) -> Penalty:
+        return penalty.penalty if isinstance(penalty, Lazy) else penalty
+
+    def name_of(i: int) -> str:
+        return f"disc/{getattr(of(penalties[i][1]), '__name__', f'penalty_{i}')}"
+
     def label_of(batch: Batch) -> jax.Array | None:
         if not classes:
             return None
@@ -102,6 +109,7 @@ def adversarial(
                 "a gradient penalty needs a discriminator without batch norm: batch_norm=False, or another norm"
             )
         aux = {name: value for control in controls for name, value in control.init().items()}
+        aux |= {name_of(i): jnp.zeros(()) for i, (_, one) in enumerate(penalties) if isinstance(one, Lazy)}
         return gen.init(gen_key, z, label, train=False), disc_vars, aux
 
     def disc_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
@@ -118,14 +126,21 @@ def adversarial(
             fake_logits, stats = discriminate(params, state, stats, fake, label, fake_pass)
         total = loss.disc(real=real_logits, fake=fake_logits)
         metrics = {"disc/loss": total, **logit_metrics(real_logits, fake_logits), **diversity(real, fake)}
+        aux = dict(state.aux)
+
+        def critic(x: Array, rows: slice = slice(None)) -> jax.Array:
+            return discriminate(params, state, stats, x, None if label is None else label[rows], real_pass)[0]
+
         for i, (weight, penalty) in enumerate(penalties):
-            value = penalty(
-                lambda x: discriminate(params, state, stats, x, label, real_pass)[0],
-                real, fake, jax.random.fold_in(penalty_key, i),
-            )  # fmt: skip
-            metrics[f"disc/{getattr(penalty, '__name__', f'penalty_{i}')}"] = value
-            total = total + (weight(state.step) if callable(weight) else weight) * value
-        aux = state.aux
+            name, factor = name_of(i), weight(state.step) if callable(weight) else weight
+            compute = functools.partial(of(penalty), critic, real, fake, jax.random.fold_in(penalty_key, i))
+            if isinstance(penalty, Lazy):
+                due = state.step % penalty.every == 0
+                factor = factor * jnp.where(due, float(penalty.every), 0.0)
+                aux[name] = jax.lax.cond(due, compute, functools.partial(jnp.asarray, aux[name]))
+            value = aux[name] if isinstance(penalty, Lazy) else compute()
+            metrics[name] = value
+            total = total + factor * value
         for control in controls:
             term, aux, told = control.step(aux, real_logits, fake_logits)
             total, metrics = total + term, {**metrics, **told}
