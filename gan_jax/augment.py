@@ -64,8 +64,8 @@ def translation(images: Images, key: Key, p: float | Array = 1.0, *, share: floa
         most = int(size * share + 0.5)
         by = jax.random.randint(axis_key, (x.shape[0], 1), -most, most + 1)  # [b 1]
         # A matrix of ones and zeros for every row moves it: its gradient is a product too, and no scatter.
-        where = jnp.arange(size) + by  # [b size], the pixel that comes here
-        move = (where[:, :, None] == jnp.arange(size)).astype(x.dtype)  # [b out in]
+        where = jnp.arange(size)[None] + by  # [b size], the pixel that comes here
+        move = (where[:, :, None] == jnp.arange(size)[None, None]).astype(x.dtype)  # [b out in]
         x = jnp.einsum("boi,biwc->bowc" if axis == 1 else "boi,bhic->bhoc", move, x)
     return gate(keys[2], p, x, images)
 
@@ -80,7 +80,7 @@ def cutout(images: Images, key: Key, p: float | Array = 1.0, *, share: float = 0
         side = int(size * share + 0.5)
         # As published: the offset is uniform in 0 .. size - side % 2, and the side begins that much minus its half.
         start = jax.random.randint(axis_key, (images.shape[0], 1), 0, size + 1 - side % 2) - side // 2
-        place = jnp.arange(size)
+        place = jnp.arange(size)[None]
         kept.append((place >= start) & (place < start + side))  # [b size]
     hole = kept[0][:, :, None, None] & kept[1][:, None, :, None]
     return gate(keys[2], p, jnp.where(hole, 0, images), images)
@@ -176,7 +176,7 @@ def inverse_map(
     if rotate:
         i = draws(lambda key, shape: jax.random.randint(key, shape, 0, 4).astype(jnp.float32), p)
         maps.append(_turned(i * turn / 2))
-    by = jnp.round(0.125 * draws(_uniform, p, columns=2) * size)
+    by = jnp.round(0.125 * draws(_uniform, p, columns=2) * size[None])
     maps.append(_moved(-by[:, 0], -by[:, 1]))
     s = draws(_power(0.2), p, 1.0)
     maps.append(_scaled(1 / s, 1 / s))
@@ -186,7 +186,7 @@ def inverse_map(
     maps.append(_scaled(1 / s, s))
     if rotate:
         maps.append(_turned(draws(_uniform, either) * turn))
-    by = 0.125 * draws(jax.random.normal, p, columns=2) * size
+    by = 0.125 * draws(jax.random.normal, p, columns=2) * size[None]
     maps.append(_moved(-by[:, 0], -by[:, 1]))
     total = maps[0]
     for one in maps[1:]:
@@ -205,9 +205,9 @@ def warped(images: Images, inverse: Float[Array, "b 3 3"]) -> Images:
     # Pixels of the doubled result, from the centre; their places in the doubled image, then as indices.
     ys, xs = (jnp.arange(n) + 0.5 - n / 2 for n in outs)
     grid = jnp.stack(jnp.broadcast_arrays(xs[None], ys[:, None], jnp.ones(())), -1).reshape(-1, 3)  # [o 3]
-    grid = (grid + jnp.array([0.5, 0.5, 0])) / jnp.array([2, 2, 1.0])
+    grid = (grid + jnp.array([[0.5, 0.5, 0]])) / jnp.array([[2, 2, 1.0]])
     where = jnp.einsum("bij,oj->boi", inverse[:, :2], grid, precision="highest") * 2 - 0.5
-    where = where + jnp.array([x.shape[2] / 2 - 0.5, x.shape[1] / 2 - 0.5])
+    where = where + jnp.array([[[x.shape[2] / 2 - 0.5, x.shape[1] / 2 - 0.5]]])
     x = _bilinear(x, where).reshape(rows, *outs, channels)
     x = x[:, 1:-1, 1:-1]
     for axis in (1, 2):
@@ -237,13 +237,14 @@ def _bilinear(x: jax.Array, where: jax.Array) -> jax.Array:
     """[b h w c] at [b o 2], indices (x, y) -> [b o c]; outside is 0."""
     rows, high, wide, channels = x.shape
     flat, low = x.reshape(rows, -1, channels), jnp.floor(where)
+    last = jnp.array([[[wide - 1.0, high - 1.0]]])
     total = jnp.zeros((rows, where.shape[1], channels), x.dtype)
     for dx in (0, 1):
         for dy in (0, 1):
-            at = low + jnp.array([dx, dy])
+            at = low + jnp.array([[[dx, dy]]])
             share = jnp.prod(1 - jnp.abs(where - at), -1)
-            inside = ((at >= 0) & (at <= jnp.array([wide - 1, high - 1]))).all(-1)
-            i = jnp.clip(at, 0, jnp.array([wide - 1, high - 1])).astype(jnp.int32)
+            inside = ((at >= 0) & (at <= last)).all(-1)
+            i = jnp.clip(at, 0, last).astype(jnp.int32)
             found = jnp.take_along_axis(flat, (i[..., 1] * wide + i[..., 0])[..., None], 1)
             total = total + jnp.where(inside, share, 0)[..., None].astype(x.dtype) * found
     return total

@@ -39,6 +39,11 @@ SMALL = {
     "cyclegan_digits": ["--width", "4", "--data", "digits"],
     "stacked_mnist": ["--width", "4", "--evaluate-samples", "64"],
     "stacked_mnist_dcgan": ["--width", "4", "--evaluate-samples", "64"],
+    "cheap_penalties_grid": ["--width", "4", "--gen-blocks", "1", "--disc-blocks", "1", "--penalty", "lazy_8"],
+    "cheap_penalties_stacked": ["--width", "4", "--evaluate-samples", "64", "--penalty", "jvp_25"],
+    "few_fashion": ["--width", "4", "--images", "20", "--arm", "ada"],
+    "semisup_mnist": ["--labels", "20"],
+    "tricks_mnist": ["--width", "4", "--trick", "minibatch_discrimination"],
 }
 POINTS, DIGITS, MNIST, COLOURS = (
     spec_of((2,)),
@@ -47,16 +52,24 @@ POINTS, DIGITS, MNIST, COLOURS = (
     spec_of((32, 32, 3), 10),
 )
 TWO = DIGITS._replace(arrays={name: DIGITS.arrays["image"] for name in "ab"}, classes=0)
+LABELLED = MNIST._replace(
+    arrays={"image": MNIST.arrays["image"], "labelled": MNIST.arrays["image"], "labelled_label": MNIST.arrays["label"]},
+    classes=0,
+    meta={"image": {"classes": 10}},
+)
 STACKED = spec_of((28, 28, 3), 1_000)
 # What each is trained on with its defaults, and how many numbers its two sides then learn: those of published sizes are
 # derived in test_models.py.
 LEARNT = {
     "cgan_mnist": (MNIST, 575_401, 175_169),
+    "cheap_penalties_grid": (POINTS, 198_786, 66_561),
+    "cheap_penalties_stacked": (STACKED, 370_627, 167_649),
     "cyclegan_digits": (TWO, 100_290, 9_890),
     "dcgan_cifar10": (COLOURS, 1_068_931, 663_361),
     "dcgan_digits": (DIGITS, 49_857, 33_697),
     "dcgan_fashion": (MNIST, 369_601, 166_817),
     "dcgan_mnist": (MNIST, 369_601, 166_817),
+    "few_fashion": (MNIST, 369_601, 166_625),
     "gan_digits": (DIGITS, 57_792, 49_665),
     "gan_grid": (POINTS, 198_786, 66_561),
     "gan_minimax_mnist": (MNIST, 1_486_352, 1_460_225),
@@ -65,9 +78,11 @@ LEARNT = {
     "infogan_mnist": (MNIST, 1_687_841, 1_674_925),
     "lsgan_mnist": (MNIST, 369_601, 166_817),
     "pacgan_mixtures": (POINTS, 484_802, 407_201),
+    "semisup_mnist": (LABELLED, 694_568, 1_538_770),
     "sngan_cifar10": (COLOURS, 4_274_435, 1_053_825),
     "stacked_mnist": (STACKED, 287_875, 1_889),
     "stacked_mnist_dcgan": (STACKED, 1_068_931, 662_977),
+    "tricks_mnist": (MNIST, 369_601, 166_817),
     "unrolled_ring": (POINTS, 49_666, 17_025),
     "wgan_gp_cifar10": (COLOURS, 1_203_331, 1_053_825),
     "wgan_gp_mnist": (MNIST, 369_601, 166_625),
@@ -80,6 +95,10 @@ SHOWN = {
     "gan_ring": {"disc/r1", "disc/r2"},
     "gan_grid": {"disc/r1", "disc/r2"},
     "stacked_mnist_dcgan": {"disc/r1", "disc/r2"},
+    "cheap_penalties_grid": {"disc/r1", "disc/r2"},
+    "cheap_penalties_stacked": {"disc/r1_jvp", "disc/r2_jvp"},
+    "few_fashion": {"augment/p", "augment/p_r"},
+    "semisup_mnist": {"disc/labelled", "disc/unlabelled"},
     "sngan_cifar10": {"monitor/disc/sigma"},
     "infogan_mnist": {"disc/information", "gen/information"},
     "cyclegan_digits": {"gen/cycle"},

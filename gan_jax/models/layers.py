@@ -114,11 +114,11 @@ class MinibatchDiscrimination(nn.Module):
         kernel = self.param("kernel", nn.initializers.normal(0.05), shape, kind)
         scale = self.param("scale", nn.initializers.constant(self.scale), shape[1:], kind)
         bias = self.param("bias", nn.initializers.constant(-1.0), (self.kernels,), kind)
-        kernel = kernel * (jnp.exp(scale) / jnp.sqrt(jnp.sum(kernel**2, axis=0)))
+        kernel = kernel * (jnp.exp(scale) / jnp.sqrt(jnp.sum(kernel**2, axis=0)))[None]
         m = jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), 1)  # [b k d]
-        distances = jnp.abs(at_least_float32(m[:, None] - m[None])).sum(-1)  # [b b k]
-        near = jnp.exp(-distances) * (1 - jnp.eye(x.shape[0]))[..., None]  # no row counts itself
-        return jnp.concatenate([x, (near.sum(1) + bias).astype(x.dtype)], -1)
+        distances = jnp.abs(at_least_float32(m)[:, None] - at_least_float32(m)[None]).sum(-1)  # [b b k]
+        near = jnp.exp(-distances) * (1 - jnp.eye(x.shape[0], dtype=distances.dtype))[..., None]  # no row counts itself
+        return jnp.concatenate([x, (near.sum(1) + bias[None]).astype(x.dtype)], -1)
 
 
 class VirtualBatchNorm(nn.Module):
@@ -148,7 +148,8 @@ class VirtualBatchNorm(nn.Module):
         share = share.reshape(-1, *(1,) * (x.ndim - 1))
         mean, square = (share * each + (1 - share) * jnp.mean(each[-r:], 0, keepdims=True) for each in own)
         y = (y - mean) * jax.lax.rsqrt(jnp.maximum(square - mean**2, 0) + self.epsilon)
-        return (y * gain + bias).astype(x.dtype)
+        along = (1,) * (x.ndim - 1) + (-1,)
+        return (y * gain.reshape(along) + bias.reshape(along)).astype(x.dtype)
 
 
 class _Conv3x3(nn.Module):

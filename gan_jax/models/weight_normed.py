@@ -18,7 +18,7 @@ from gan_jax.types import Array, at_least_float32
 
 def normalised(kernel: Array, eps: float = 0.0) -> jax.Array:
     """[i o] -> [i o]: every output's weights with Euclidean norm 1."""
-    return jnp.asarray(kernel) / jnp.sqrt(jnp.sum(kernel**2, axis=0) + eps)
+    return jnp.asarray(kernel) / jnp.sqrt(jnp.sum(kernel**2, axis=0, keepdims=True) + eps)
 
 
 class WeightNormDense(nn.Module):
@@ -47,7 +47,7 @@ class WeightNormDense(nn.Module):
         s = scale.value
         if self.learn_scale:
             s = s * self.param("scale", nn.initializers.ones, (self.features,), kind)
-        return x * s + shift.value + bias
+        return x * s[None] + (shift.value + bias)[None]
 
 
 class Classifier(nn.Module):
@@ -103,5 +103,5 @@ class Generator(nn.Module):
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), (z.shape[-1], size), kinds["param_dtype"])
         scale = self.param("scale", nn.initializers.ones, (size,), kinds["param_dtype"])
         bias = self.param("bias", nn.initializers.zeros, (size,), kinds["param_dtype"])
-        x = at_least_float32(z @ (normalised(kernel, 1e-6) * scale).astype(self.dtype) + bias)
+        x = at_least_float32(z @ (normalised(kernel, 1e-6) * scale[None]).astype(self.dtype) + bias[None])
         return 2 * jax.nn.sigmoid(x).reshape(-1, *self.shape) - 1
