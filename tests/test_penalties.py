@@ -54,7 +54,8 @@ def where(penalty, real, fake, key):
 
 
 def test_the_table_is_complete():
-    assert set(ALL) == {
+    cheap = {penalties.r1_jvp, penalties.r2_jvp, penalties.r1_difference, penalties.r2_difference}
+    assert {*ALL, *cheap, penalties.lazy, penalties.consistency} == {
         fn
         for name, fn in vars(penalties).items()
         if inspect.isfunction(fn) and fn.__module__ == penalties.__name__ and name[0] != "_"
@@ -235,3 +236,106 @@ def test_second_derivative_through_a_convolution(penalty):
         np.testing.assert_allclose(
             leaf, other, rtol=0, atol=1e-11 * np.abs(other).max() + 1e-14, err_msg=jax.tree_util.keystr(path)
         )
+
+
+# ---- cheaper ones: `lazy` is in test_controls.py
+
+W = RNG.normal(size=SHAPE[1:])
+D_SIZE = int(np.prod(SHAPE[1:]))
+QUADRATIC = RNG.normal(size=(D_SIZE, D_SIZE))
+QUADRATIC = (QUADRATIC + QUADRATIC.T) / D_SIZE
+ALONG = {"r1": penalties.r1_jvp, "r2": penalties.r2_jvp}
+APART = {"r1": penalties.r1_difference, "r2": penalties.r2_difference}
+
+
+def bent(x, rows=None):
+    """A critic that is x'Ax/2 + <w, x>."""
+    flat = x.reshape(len(x), -1)
+    return jnp.sum(flat * (flat @ jnp.float64(QUADRATIC)), -1) / 2 + flat @ jnp.float64(W.ravel())
+
+
+def many(penalty, count=4_000, critic=bent):
+    """Values for as many keys."""
+    keys = jax.random.split(KEY, count)
+    return np.asarray(jax.jit(jax.vmap(lambda key: penalty(critic, REAL, FAKE, key)))(keys))
+
+
+def norms_at(x):
+    return (
+        x.reshape(len(x), -1) @ QUADRATIC + W.ravel(),
+        np.linalg.norm(x.reshape(len(x), -1) @ QUADRATIC + W.ravel(), axis=1),
+    )
+
+
+@pytest.mark.parametrize("signs", [False, True])
+@pytest.mark.parametrize("on", ["r1", "r2"])
+def test_along_directions_the_mean_is_the_exact_penalty(on, signs):
+    """And the variance 2 |g|^4, or with signs 2 (|g|^4 - sum g_i^4), of the mean of five independent rows."""
+    values = many(ALONG[on](signs=signs))
+    slopes, norms = norms_at(REAL if on == "r1" else FAKE)
+    fourth = norms**4 - ((slopes**4).sum(1) if signs else 0)
+    spread = np.sqrt(2 * fourth.sum()) / 5
+    assert abs(values.mean() - (norms**2).mean()) < 4 * spread / np.sqrt(len(values))
+    assert values.std() == pytest.approx(spread, rel=0.15)
+
+
+@pytest.mark.parametrize(("std", "central"), [(0.01, False), (0.5, False), (0.5, True)])
+def test_the_bias_of_a_difference(std, central):
+    """|g|^2 + s^2 / 4 (tr(A)^2 + 2 |A|^2) on a quadratic critic, and without the second term where it is central."""
+    values = many(penalties.r1_difference(std=std, central=central))
+    bias = std**2 / 4 * (np.trace(QUADRATIC) ** 2 + 2 * (QUADRATIC**2).sum()) * (not central)
+    expected = (norms_at(REAL)[1] ** 2).mean() + bias
+    assert abs(values.mean() - expected) < 4 * values.std() / np.sqrt(len(values))
+
+
+@pytest.mark.parametrize("make", [*ALONG.values(), *APART.values()], ids=lambda fn: fn.__name__)
+def test_a_share_of_the_rows(make):
+    """Every second row, which the critic is told of; a share that is no 1 / k is refused."""
+    seen = []
+
+    def critic(x, rows=slice(None)):
+        seen.append(rows)
+        return jnp.einsum("bhwc,hwc->b", x, jnp.float64(W)) * jnp.arange(1.0, 6)[rows]
+
+    x = np.zeros(SHAPE)
+    keys = jax.random.split(KEY, 4_000)
+    values = np.asarray(jax.vmap(lambda key: make(share=0.5)(critic, x, x, key))(keys))
+    expected = (W**2).sum() * np.mean([1, 9, 25])
+    assert abs(values.mean() - expected) < 4 * values.std() / np.sqrt(4_000)
+    assert {rows.step for rows in seen} == {2}
+    with pytest.raises(ValueError, match="1, 1/2, 1/3, 1/4, ...; got 0.4"):
+        make(share=0.4)
+
+
+def test_it_is_the_jacobian_vector_product():
+    """That of forward mode, also of patches, and of gan_jax's convolutions, which have no forward mode on the CPU."""
+    direction = jnp.float64(RNG.normal(size=SHAPE))
+    slope = penalties._slope(bent, jnp.float64(REAL), direction)
+    np.testing.assert_allclose(slope, jax.jvp(bent, (jnp.float64(REAL),), (direction,))[1], rtol=EXACT)
+    patches = penalties._slope(lambda x: jnp.einsum("bhwc->bhw", x**2), jnp.float64(REAL), direction)
+    np.testing.assert_allclose(patches, (2 * REAL * np.asarray(direction)).sum((1, 2, 3)), rtol=EXACT)
+    conv = layers.Conv(3, (3, 3), (2, 2))
+    variables = conv.init(KEY, jnp.float64(REAL))
+
+    def critic(x):
+        return nn.relu(conv.apply(variables, x)).sum((1, 2, 3))
+
+    found = penalties._slope(critic, jnp.float64(REAL), direction)
+    exact = (jax.grad(lambda x: critic(x).sum())(jnp.float64(REAL)) * direction).sum((1, 2, 3))
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+
+
+def test_steps_of_a_difference_are_positive():
+    with pytest.raises(ValueError, match="more than 0; got 0"):
+        penalties.r1_difference(std=0.0)
+
+
+@pytest.mark.parametrize("fakes", [False, True])
+def test_consistency(fakes):
+    """E (D(x) - D(Tx))^2 with T = x + u: of a linear critic (u sum w)^2; 0 where T does nothing."""
+    penalty = penalties.consistency(lambda x, key, p: x + 0.25 * p, fakes=fakes)
+    critic = lambda x: jnp.einsum("bhwc,hwc->b", x, jnp.float64(W))  # noqa: E731
+    expected = (0.25 * W.sum()) ** 2 * (2 if fakes else 1)
+    np.testing.assert_allclose(penalty(critic, REAL, FAKE, KEY), expected, rtol=EXACT)
+    still = penalties.consistency(lambda x, key, p: x, fakes=fakes)
+    assert float(still(critic, REAL, FAKE, KEY)) == 0 and penalty.__name__ == ("bcr" if fakes else "cr")
