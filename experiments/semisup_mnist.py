@@ -61,7 +61,8 @@ def build(config: Config, spec: Spec) -> training.Recipe:
     gen = weight_normed.Generator(spec.arrays["image"].shape, dtype=config.precision)
     disc = weight_normed.Classifier(spec.meta["image"]["classes"], dtype=config.precision)
     game = semisupervised(gen, disc, z_dim=config.z_dim, average=config.average, accumulate=config.accumulate)
-    tx = optax.adam(config.lr, b1=config.b1)
+    # As in the paper's code, where 1e-8 stands under the root: else D, once it is sure, makes full steps of its noise.
+    tx = optax.adam(config.lr, b1=config.b1, eps=0.0, eps_root=1e-8)
     return training.Recipe(game, tx, tx)
 
 
