@@ -69,7 +69,7 @@ def setup(config: Config) -> training.Setup:
         raise UserError(
             f"a conditional GAN needs at least two classes; {images.name} has {images.classes}. Try --data mnist, or a folder with one sub-folder a class"
         )
-    source = data.source(images, config.batch_size, config.seed, flip=config.flip)
+    source = data.source(images, config.batch_size, config.seed, flip=config.flip, shift=config.shift)
     measures = evaluators.for_run(config, images, labels=evaluators.IN_TURN)
     return training.Setup(source, measures, shown=8 * images.classes)
 

@@ -94,7 +94,7 @@ def setup(config: Config) -> training.Setup:
         )
     few, unseen = subsets.some(images, config.images), subsets.some(images, config.images, left_out=True)
     whole = evaluators.for_run(config, images)
-    source = data.source(few, config.batch_size, config.seed, flip=config.flip)
+    source = data.source(few, config.batch_size, config.seed, flip=config.flip, shift=config.shift)
 
     def memory(draw: Draw) -> dict[str, Record]:
         sets = {"seen": few.scaled(), "unseen": unseen.scaled(), "fake": np.asarray(draw(config.images))}

@@ -75,7 +75,7 @@ def setup(config: Config) -> training.Setup:
         values = {"matched_accuracy": matched_accuracy(code, labels), "used_codes": len(np.unique(code)) / config.codes}
         return {name: Record(value, True, how) for name, value in values.items()}
 
-    source = data.source(images, config.batch_size, config.seed, flip=config.flip)
+    source = data.source(images, config.batch_size, config.seed, flip=config.flip, shift=config.shift)
     shown = {"code": np.arange(8 * config.codes, dtype=np.int32) % config.codes}
     return training.Setup(source, Evaluate(measure, ("matched_accuracy", "used_codes")), shown)
 

@@ -78,7 +78,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 def setup(config: Config) -> training.Setup:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
-    source = data.source(images, config.batch_size * config.n_disc, config.seed, flip=config.flip)
+    source = data.source(images, config.batch_size * config.n_disc, config.seed, flip=config.flip, shift=config.shift)
     return training.Setup(source, evaluators.for_run(config, images))
 
 

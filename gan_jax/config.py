@@ -241,6 +241,8 @@ class FromImages(FromSet):
 
     flip: bool = False
     """Mirror each image left to right with probability 1/2."""
+    shift: Natural = 0
+    """Move each image by up to so many pixels, up or down and left or right; its edge pixels fill what is left."""
     stream: bool = False
     """Read images from disk as they are needed (by Grain); sets that would fill half of the memory always are."""
 

@@ -46,7 +46,9 @@ def test_batches_go_through_every_image_once_an_epoch(small):
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_host_and_resident_give_the_same_batches(small, flip):
-    resident, host = (data.source(small, 7, seed=3, flip=flip, resident_bytes=limit) for limit in (2**32, 0))
+    resident, host = (
+        data.source(small, 7, seed=3, flip=flip, shift=2 * flip, resident_bytes=limit) for limit in (2**32, 0)
+    )
     assert isinstance(host.fetch(host.key, 0)["image"], np.ndarray)
     for step in (0, 1, 5):
         for name, value in resident[step].items():
@@ -91,6 +93,25 @@ def test_flip_mirrors_half_the_rows():
     np.testing.assert_array_equal(images[:, 0], images[:, 1])
     np.testing.assert_allclose(rising.mean(), 0.5, atol=5 * 0.5 / 32)
     assert set(source[0]) == {"image"}
+
+
+def test_shifts_are_as_likely_and_repeat_the_edge():
+    pixels = np.arange(7 * 9, dtype=np.uint8).reshape(1, 7, 9, 1) * 4
+    source = data.source(image_set(np.repeat(pixels, 500, 0), None, "one"), 500, seed=0, shift=2)
+    seen = np.zeros((5, 5))
+    for image in np.asarray(source[0]["image"]):
+        matches = [
+            (dy, dx)
+            for dy in range(-2, 3)
+            for dx in range(-2, 3)
+            if np.array_equal(
+                np.round((image + 1) * 127.5),
+                pixels[0][np.clip(np.arange(7) + dy, 0, 6)][:, np.clip(np.arange(9) + dx, 0, 8)],
+            )
+        ]
+        assert len(matches) == 1
+        seen[matches[0][0] + 2, matches[0][1] + 2] += 1
+    assert (abs(seen - 20) < 5 * np.sqrt(20)).all()  # of 500 in 25 kinds
 
 
 @pytest.mark.parametrize("value, expected", [(0, -1.0), (255, 1.0), (51, -0.6)])

@@ -16,18 +16,25 @@ from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError
 
 # Folded into the key, so that no other draws use the same bits: a run folds its steps into the same key, and never
 # reaches these numbers.
-ORDER, FLIP = 2**32 - 1, 2**32 - 2
+ORDER, FLIP, SHIFT = 2**32 - 1, 2**32 - 2, 2**32 - 6  # - 3 to - 5 are used elsewhere
 
 
 def source(
-    images: ImageSet, batch_size_rows: int, seed: int, *, flip: bool = False, resident_bytes: int = 2**32
+    images: ImageSet,
+    batch_size_rows: int,
+    seed: int,
+    *,
+    flip: bool = False,
+    shift: int = 0,
+    resident_bytes: int = 2**32,
 ) -> Source:
     """Returns a `Source` of shuffled batches of an image set.
 
     Batches are {"image": float32 [b h w c] in [-1, 1], "label": int32 [b]}. There is no "label" for a set without
     labels. Batches never end: every epoch is a new permutation of all images, and no image is dropped. A batch has
     `batch_size_rows` rows. Positions are counted in 32 bits, so the order repeats after 2**32 examples. `seed` is for
-    the order and the flips; with `flip`, each image is mirrored left to right with probability 1/2. A set larger than
+    the order, flips and shifts; with `flip`, each image is mirrored left to right with probability 1/2, and with `shift`
+    moved by as many pixels at most on both axes, each distance as likely, its edge repeated. A set larger than
     `resident_bytes` stays on the host, from which the rows of each step are sent; so does a set on disk, of any size,
     and its source can `follow`.
 
@@ -78,6 +85,14 @@ def source(
                 jax.random.fold_in(jax.random.fold_in(key, FLIP), step), 0.5, (rows, 1, 1, 1)
             )
             image = jnp.where(mirrored, image[:, :, ::-1], image)
+        if shift:
+            by = jax.random.randint(
+                jax.random.fold_in(jax.random.fold_in(key, SHIFT), step), (rows, 2), -shift, shift + 1
+            )
+            for axis in (1, 2):
+                places = jnp.arange(image.shape[axis])[None] + by[:, axis - 1 : axis]
+                places = jnp.clip(places, 0, image.shape[axis] - 1)  # [b size]
+                image = jnp.take_along_axis(image, jnp.expand_dims(places, (3 - axis, 3)), axis)
         return {**fetched, "image": image}
 
     def examples(which: np.ndarray) -> Batch:

@@ -100,7 +100,10 @@ def copies(entries: Sequence[Entry], seen: Kept, bounds: Bounds) -> list[Finding
     both = alike.across(sides["train"], left["test"], digests, bits, small, alike.Index(bounds.near), bounds.alike)
     found += [("in-both", *pair) for pair in both.items()]
     groups = {pair: number for number, pair in enumerate(dict.fromkeys((kind, kept) for kind, _, kept in found))}
-    return [Finding(kind, entries[i].name, _alike(entries, seen, i, kept), i, groups[kind, kept], kept) for kind, i, kept in found]
+    return [
+        Finding(kind, entries[i].name, _alike(entries, seen, i, kept), i, groups[kind, kept], kept)
+        for kind, i, kept in found
+    ]
 
 
 def pixels(seen: Kept, items: Iterable[int]) -> np.ndarray:
@@ -118,7 +121,9 @@ def classes(entries: Sequence[Entry], left: Sequence[int]) -> list[Finding]:
     counts = Counter(entries[i].label for i in left if entries[i].split == "train")
     middle = float(np.median([counts[label] for label in labels]))
     return [
-        Finding("few", label or "(beside the classes)", f"{counts[label]:,} left, and the median class has {middle:,.0f}")
+        Finding(
+            "few", label or "(beside the classes)", f"{counts[label]:,} left, and the median class has {middle:,.0f}"
+        )
         for label in labels
         if counts[label] < max(FEW, SHARE * middle)
     ]
@@ -135,7 +140,9 @@ def _alike(entries: Sequence[Entry], seen: Kept, item: int, kept: int) -> str:
         text = f"equal to {other.name}"
     else:
         text = f"nearly {other.name}, {(seen[item].bits ^ seen[kept].bits).bit_count()} bits differ"
-    return text + (f", and of another class: {other.label}" if one.label != other.label and one.label and other.label else "")
+    return text + (
+        f", and of another class: {other.label}" if one.label != other.label and one.label and other.label else ""
+    )
 
 
 def summary(entries: Sequence[Entry], seen: Kept) -> dict[str, str]:
@@ -143,12 +150,16 @@ def summary(entries: Sequence[Entry], seen: Kept) -> dict[str, str]:
     sizes = Counter(one.size for one in seen.values())
     first, last = (pick(sizes, key=math.prod) for pick in (min, max)) if sizes else ((0, 0), (0, 0))
     text = f"{first[0]}x{first[1]}" + (f" to {last[0]}x{last[1]}, {len(sizes):,} sizes" if len(sizes) > 1 else "")
-    shapes = Counter("landscape" if w > h else "portrait" if h > w else "square" for w, h in (one.size for one in seen.values()))
+    shapes = Counter(
+        "landscape" if w > h else "portrait" if h > w else "square" for w, h in (one.size for one in seen.values())
+    )
     notes = Counter(note for one in seen.values() for note in one.notes)
     splits = Counter(entry.split for entry in entries)
     labels = Counter(entry.label for entry in entries if entry.label)
     return {
-        "images": ", ".join(f"{split} {count:,}" for split, count in splits.items()) if len(splits) > 1 else f"{len(entries):,}",
+        "images": ", ".join(f"{split} {count:,}" for split, count in splits.items())
+        if len(splits) > 1
+        else f"{len(entries):,}",
         "pixels": text,
         "shapes": _listed(shapes),
         "formats": _listed(Counter(one.form for one in seen.values())),
@@ -158,7 +169,12 @@ def summary(entries: Sequence[Entry], seen: Kept) -> dict[str, str]:
     }
 
 
-NOTES = {"grey": "grey", "transparent": "with transparency", "animated": "animated", "turned": "turned by the camera's note"}
+NOTES = {
+    "grey": "grey",
+    "transparent": "with transparency",
+    "animated": "animated",
+    "turned": "turned by the camera's note",
+}
 
 
 def _listed(counts: Counter[str]) -> str:

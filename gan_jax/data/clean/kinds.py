@@ -16,7 +16,9 @@ class Kind(NamedTuple):
 # In the order in which they are told. A kind that is left out hides an image from the search for copies and outliers.
 KINDS = {
     "folder": Kind("folders that cannot be read", MENTIONED, "Nothing of what they hold was looked at."),
-    "unreadable": Kind("unreadable", LEFT_OUT, "Damaged beyond reading, a link to nothing, or not permitted to be read."),
+    "unreadable": Kind(
+        "unreadable", LEFT_OUT, "Damaged beyond reading, a link to nothing, or not permitted to be read."
+    ),
     "no-image": Kind("no images", LEFT_OUT, "By their suffix they would be images."),
     "truncated": Kind("truncated or damaged", LEFT_OUT, "Only a part can be decoded."),
     "too-many-pixels": Kind("too many pixels", LEFT_OUT, "They were not decoded, since they could fill the memory."),
@@ -37,7 +39,9 @@ KINDS = {
     "colour": Kind("colour among grey", MENTIONED, "Few are."),
     "transparent": Kind("transparent among opaque", MENTIONED, "Few are. They are composed on white."),
     "opaque": Kind("opaque among transparent", MENTIONED, "Few are. The others are composed on white."),
-    "outlier": Kind("outliers", MENTIONED, "Far from the images that are nearest to them, seen from afar (16x16 pixels)."),
+    "outlier": Kind(
+        "outliers", MENTIONED, "Far from the images that are nearest to them, seen from afar (16x16 pixels)."
+    ),
     "few": Kind("small classes", MENTIONED, "Classes with few images, of those that are left."),
 }
 # These cannot be kept: they cannot be read, or not trained with.

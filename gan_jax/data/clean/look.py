@@ -56,7 +56,9 @@ def hasher() -> Callable[[Any], int]:
     try:
         import imagehash
     except ImportError as error:
-        raise UserError(f"near duplicates are found by {error.name}, which is not installed: pip install 'gan_jax[clean]'") from error
+        raise UserError(
+            f"near duplicates are found by {error.name}, which is not installed: pip install 'gan_jax[clean]'"
+        ) from error
     return lambda image: int.from_bytes(np.packbits(imagehash.phash(image).hash).tobytes(), "big")
 
 

@@ -94,7 +94,9 @@ class Folder:
 
     def _entry(self, parts: tuple[str, ...]) -> Entry:
         split = "test" if parts[0].lower() in self.held and len(parts) > 1 else "train"
-        classes = parts[1:-1] if self.held and len(parts) > 1 and parts[0].lower() in (*self.held, "train") else parts[:-1]
+        classes = (
+            parts[1:-1] if self.held and len(parts) > 1 and parts[0].lower() in (*self.held, "train") else parts[:-1]
+        )
         return Entry("/".join(parts), split, "/".join(classes))
 
     def said(self) -> str:
@@ -140,13 +142,17 @@ class Arrays:
         try:
             self.images = self._read()
         except arrays.DAMAGED as error:
-            raise UserError(f"{path}: cannot be read, it is damaged or no file of plain arrays: {type(error).__name__}: {error}") from error
+            raise UserError(
+                f"{path}: cannot be read, it is damaged or no file of plain arrays: {type(error).__name__}: {error}"
+            ) from error
         for split, images in self.images.items():
             _require(images, f"{path} {self.keys[split]}")
         self.span = span_of(self.images.values())
         low, high = self.span or (0.0, 0.0)
         if low < -1 - ROUNDED or high > 1 + ROUNDED:
-            raise UserError(f"{path}: values from {low:.7g} to {high:.7g}: floats must be in [0, 1] or [-1, 1]; scale them, or store uint8 in 0..255")
+            raise UserError(
+                f"{path}: values from {low:.7g} to {high:.7g}: floats must be in [0, 1] or [-1, 1]; scale them, or store uint8 in 0..255"
+            )
         self.entries = [
             Entry(f"{self.keys[split]}[{i}]", split, str(self.labels[split][i]) if split in self.labels else "", i)
             for split, images in self.images.items()
@@ -168,7 +174,9 @@ class Arrays:
             if key := self._image_key(split):
                 self.keys[split], images[split] = key, self.file[key]
         if "train" not in images:
-            raise UserError(f"{self.path}: no images: expected x_train, images, image or x, found {', '.join(self.file) or 'nothing'}; rename one with np.savez")
+            raise UserError(
+                f"{self.path}: no images: expected x_train, images, image or x, found {', '.join(self.file) or 'nothing'}; rename one with np.savez"
+            )
         for split in images:
             self._label(split, len(images[split]))
         return images
@@ -217,7 +225,11 @@ class Arrays:
         if pixels.dtype == np.uint8:
             return pixels
         low = self.span[0] if self.span else 0.0
-        pixels = np.nan_to_num(pixels.astype(np.float32)) * 255 if low >= -ROUNDED else (np.nan_to_num(pixels.astype(np.float32)) + 1) * 127.5
+        pixels = (
+            np.nan_to_num(pixels.astype(np.float32)) * 255
+            if low >= -ROUNDED
+            else (np.nan_to_num(pixels.astype(np.float32)) + 1) * 127.5
+        )
         return np.rint(pixels).clip(0, 255).astype(np.uint8)
 
     def said(self) -> str:
