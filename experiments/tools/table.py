@@ -8,7 +8,6 @@ between the marks of each section. Without arguments it only writes the sections
 """
 
 import dataclasses
-import importlib
 import json
 import re
 import shutil
@@ -19,8 +18,23 @@ from typing import Any
 from PIL import Image
 from tyro.conf import Positional
 
-from experiments.tools import checked, golden
-from experiments.tools.earlier import as_today, today
+from experiments.tools import arms, checked, golden
+from experiments.tools.earlier import today
+from experiments.tools.kept import (
+    EFFORT,
+    RESULTS,
+    VARIANTS,
+    allowed,
+    flags,
+    head,
+    kept_as,
+    made,
+    measured,
+    read,
+    require_one_way,
+    row,
+    value,
+)
 from experiments.tools.published import COLLAPSE
 from gan_jax.commands import first_line
 from gan_jax.metrics import protocol
@@ -28,7 +42,6 @@ from gan_jax.training import cli
 from gan_jax.types import UserError
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "experiments" / "results"
 PAGE = ROOT / "experiments" / "README.md"
 LARGEST = 400_000  # bytes of a picture in the repository
 MIXTURES = ("gan_ring", "gan_grid")
@@ -38,13 +51,6 @@ IMAGES = (
 )  # fmt: skip
 CODES = ("infogan_mnist",)
 TRANSLATION = ("cyclegan_digits",)
-# Runs of published protocols are distinguished by these flags, and may have fewer --steps where the paper's take days.
-VARIANTS = {
-    "pacgan_mixtures": ("mixture", "packing"),
-    "unrolled_ring": ("unroll",),
-    "stacked_mnist": ("width", "packing"),
-    "stacked_mnist_dcgan": ("width",),
-}
 NAMED = {*MIXTURES, *IMAGES, *CODES, *TRANSLATION, *VARIANTS}  # every experiment
 MODES = {"ring": 8, "grid": 25, "stacked MNIST": 1000}
 KMEANS = "0.49 to 0.56"  # of k-means, k = 10, on MNIST's pixels, depending on the start: experiments/infogan_mnist.py
@@ -62,8 +68,8 @@ LEARNT = {
     "recall_classifier": ("recall (share)", ".3f"),
 }
 MATCHED = {"matched_accuracy": ("accuracy of the codes (share)", ".3f"), "used_codes": ("codes in use (share)", ".2f")}
+ERRORS = {"test_errors": ("errors on the test images", ".0f")}
 L1 = {"l1_to_b": ("to edges: L1 (pixels in [-1, 1])", ".3f"), "l1_to_a": ("to digits: L1 (pixels in [-1, 1])", ".3f")}
-EFFORT = ("seeds", "steps and real images of each seed, minutes of all", "code")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,119 +110,14 @@ def keep(workdir: Path) -> None:
         upper.save(image)
 
 
-def flags(result: dict[str, Any]) -> dict[str, str]:
-    """Returns the flags that the command was given."""
-    return dict(re.findall(r" --([a-z0-9-]+)(?: ((?!--)\S+))?", result["command"]))
-
-
-def _config(result: dict[str, Any]) -> Any:
-    """The default configuration of the experiment."""
-    return importlib.import_module(f"experiments.{result['name']}").Config()
-
-
-def allowed(name: str) -> set[str]:
-    """Returns the flags that the command of a kept run may have."""
-    return {"seeds"} | ({"steps", *VARIANTS[name]} if name in VARIANTS else set())
-
-
-def kept_as(result: dict[str, Any]) -> str:
-    """Returns the file name of a result: its experiment's, and the values of the flags that distinguish its runs."""
-    name, config = result["name"], _config(result)
-    values = {flag: str(getattr(config, flag)) for flag in VARIANTS.get(name, ())} | flags(result)
-    return "_".join([name, *(values[flag] for flag in VARIANTS.get(name, ()))])
-
-
-def read(name: str) -> dict[str, Any] | None:
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def _value(metric: dict[str, Any] | None, form: str) -> str:
-    """last (best), or only last where both read the same; for a population each with its standard deviation"""
-    if metric is None:
-        return "not run"
-
-    def shown(which: str) -> str:
-        if metric[which] is None:
-            return "infinite"
-        spread = f" ± {metric[f'{which}_std']:{form}}" if f"{which}_std" in metric else ""
-        return f"{metric[which]:{form}}{spread}"
-
-    text = shown("last") if shown("last") == shown("best") else f"{shown('last')} ({shown('best')})"
-    last = [one["last"] for one in metric.get("members", {}).values()]
-    if 0 < last.count(None) < len(last):  # the mean leaves these out
-        return f"{text}, of {len(last) - last.count(None)} seeds, else not finite"
-    return text
-
-
-def _seeds(result: dict[str, Any] | None) -> str:
-    """Their number, and how many of them collapsed or diverged."""
-    if result is None:
-        return "not run"
-    lost, count = len(result.get("diverged", ())), len(result["seeds"])
-    collapsed = result["metrics"].get("collapsed", {}).get("last")
-    fallen = "" if collapsed is None else f", {round(collapsed * (count - lost))} collapsed"
-    return f"{count}{fallen}{f', {lost} diverged' if lost else ''}"
-
-
-def _effort(result: dict[str, Any] | None) -> str:
-    if result is None:
-        return "not run"
-    steps = f"{result['steps']:,}"
-    if "steps" in flags(result):
-        steps += f" of {_config(result).steps:,}"
-    return f"{steps} steps, {result['images']:,} images, {result['seconds'] / 60:.1f} min"
-
-
-def _code(result: dict[str, Any] | None) -> str:
-    """The commit of the result, and whether the first steps of its experiment are still the same."""
-    if result is None:
-        return "not run"
-    now = golden.read().get(result["name"], [])
-    return result["commit"][:7] + ("" if golden.agree(result.get("first_steps", []), now) else ", earlier code")
-
-
-def _made(result: dict[str, Any] | None) -> list[str]:
-    """The cells under EFFORT."""
-    return [_seeds(result), _effort(result), _code(result)]
-
-
-def _measured(result: dict[str, Any] | None) -> dict[str, Any]:
-    """The values of a result by metric; those of the final measurement, with more samples, replace the others."""
-    return result["metrics"] | result.get("final", {}) if result else {}
-
-
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cell or "-" for cell in cells) + " |"
-
-
-def _head(*cells: str) -> list[str]:
-    return [_row(*cells), "|---" * len(cells) + "|"]
-
-
-def _require_one_way(names: tuple[str, ...], metric: str) -> None:
-    """UserError where two results on one set were not measured in the same way, apart from the labels of a conditional
-    generator.
-    """
-    by_set: dict[str, dict[str, Any]] = {}
-    for result in filter(None, map(read, names)):
-        metrics = result["metrics"] | result.get("final", {})
-        if metric in metrics:
-            how = as_today(metric, metrics[metric]["protocol"])
-            how.pop("labels", None)
-            by_set.setdefault(result["data"]["name"], {})[result["name"]] = how
-    for protocols in by_set.values():
-        protocol.require_same(protocols)
-
-
 def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[str]:
-    _require_one_way(names, next(iter(columns)))
-    lines = _head("experiment", *(title for title, _ in columns.values()), *EFFORT)
+    require_one_way(names, next(iter(columns)))
+    lines = head("experiment", *(title for title, _ in columns.values()), *EFFORT)
     for name in names:
         result = read(name)
-        measured = _measured(result)
-        values = [_value(measured.get(key), form) for key, (_, form) in columns.items()]
-        lines.append(_row(f"[`{name}`]({name}.py)", *values, *_made(result)))
+        found = measured(result)
+        values = [value(found.get(key), form) for key, (_, form) in columns.items()]
+        lines.append(row(f"[`{name}`]({name}.py)", *values, *made(result)))
     return lines
 
 
@@ -232,16 +133,16 @@ def _floor(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[
     """The scores of other real images in place of fakes, once for each data set."""
     lines, seen = [], set()
     for result in filter(None, map(read, names)):
-        digest, measured = result["data"]["digest"], _measured(result)
-        if digest not in seen and all(key in measured for key in columns):
+        digest, found = result["data"]["digest"], measured(result)
+        if digest not in seen and all(key in found for key in columns):
             seen.add(digest)
-            cells = [f"{measured[key]['protocol']['floor']:{form}}" for key, (_, form) in columns.items()]
-            lines.append(_row(f"*real images of {result['data']['name']}*", *cells, "", "", ""))
+            cells = [f"{found[key]['protocol']['floor']:{form}}" for key, (_, form) in columns.items()]
+            lines.append(row(f"*real images of {result['data']['name']}*", *cells, "", "", ""))
     return lines
 
 
 def codes() -> list[str]:
-    return [*_rows(CODES, MATCHED), _row("*ten means on the pixels*", KMEANS, "", "", "", "")]
+    return [*_rows(CODES, MATCHED), row("*ten means on the pixels*", KMEANS, "", "", "", "")]
 
 
 def translation() -> list[str]:
@@ -252,7 +153,7 @@ def translation() -> list[str]:
     for result in filter(None, map(read, TRANSLATION)):
         for what, key in (("the input itself", "copy"), ("the mean image of the other domain", "mean_target")):
             cells = [f"{result['metrics'][name]['protocol'][key]:{form}}" for name, (_, form) in L1.items()]
-            lines.append(_row(f"*{what}*", *cells, "", "", ""))
+            lines.append(row(f"*{what}*", *cells, "", "", ""))
     return lines
 
 
@@ -263,18 +164,18 @@ def collapse() -> list[str]:
         results = {what: read(name) if name else None for what, name, _ in rows}
         columns = {key: value for key, value in COUNTED.items() if bench != "stacked MNIST" or key != "high_quality"}
         titles = [title.replace("found", f"found, of {MODES[bench]:,}") for title, _ in columns.values()]
-        lines += ["", *_head(bench, *titles, *EFFORT)] if lines else _head(bench, *titles, *EFFORT)
+        lines += ["", *head(bench, *titles, *EFFORT)] if lines else head(bench, *titles, *EFFORT)
         for what, name, published in rows:
             *values, by = published
             if name:
-                measured = _measured(results[what])
+                found = measured(results[what])
                 our_name = f"{what} ({by})" if not values[0] else what
-                cells = [_value(measured.get(key), form) for key, (_, form) in columns.items()]
-                lines.append(_row(our_name, *cells, *_made(results[what])))
+                cells = [value(found.get(key), form) for key, (_, form) in columns.items()]
+                lines.append(row(our_name, *cells, *made(results[what])))
             if values[0]:
                 cells = [value for value, key in zip(values, COUNTED, strict=True) if key in columns]
                 their_name = re.sub(r" \(ours: .*\)", "", what)
-                lines.append(_row(f"*{their_name}: published, {by}*", *cells, "", "", ""))
+                lines.append(row(f"*{their_name}: published, {by}*", *cells, "", "", ""))
         lines += _real(bench, columns, {what: result for what, result in results.items() if result})
     return lines
 
@@ -294,13 +195,13 @@ def _real(bench: str, columns: Iterable[str], kept: dict[str, dict[str, Any]]) -
     if not any(floors.values()):
         return []
     cells = [f"{floors[key]:{COUNTED[key][1]}}" if floors.get(key) else "" for key in columns]
-    return [_row("*real images*", *cells, "", "", "")]
+    return [row("*real images*", *cells, "", "", "")]
 
 
 def gallery() -> list[str]:
     """Returns a row with picture, number and command for every kept run, and for every experiment that has none."""
     kept = sorted(path.stem for path in RESULTS.glob("*.png"))
-    lines = _head("samples", "experiment", "number", "command")
+    lines = head("samples", "experiment", "number", "command")
     for name in (*MIXTURES, *IMAGES, *CODES, *TRANSLATION, *VARIANTS):
         names = [one for one in kept if (result := read(one)) and result["name"] == name]
         for one in names or [""]:
@@ -308,18 +209,18 @@ def gallery() -> list[str]:
             command = today(result_of_run["command"]) if result_of_run else f"python -m experiments.{name}"
             picture = f'<img src="results/{one}.png" alt="samples of {one}" height="130">' if one else "not run"
             title = f"[`{name}`]({name}.py): {first_line(f'experiments.{name}')}"
-            lines.append(_row(picture, title, _number(result_of_run), f"`{command}`"))
+            lines.append(row(picture, title, _number(result_of_run), f"`{command}`"))
     return lines
 
 
 def _number(result: dict[str, Any] | None) -> str:
     """The most telling number of a result, beside that of real images."""
-    measured = _measured(result)
-    for key, (title, form) in (COUNTED | LEARNT | MATCHED | L1).items():
-        if key in measured:
-            floor = measured[key]["protocol"].get("floor")
+    found = measured(result)
+    for key, (title, form) in (COUNTED | LEARNT | MATCHED | L1 | ERRORS).items():
+        if key in found:
+            floor = found[key]["protocol"].get("floor")
             beside = "" if floor is None else f"; real images {floor:{form}}"
-            return f"{title}: {_value(measured[key], form)}{beside}"
+            return f"{title}: {value(found[key], form)}{beside}"
     return "not run"
 
 
@@ -331,6 +232,11 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "images": images,
     "codes": codes,
     "translation": translation,
+    "tricks": arms.tricks,
+    "few": arms.few,
+    "semisup": arms.semisup,
+    "entropies": arms.entropies,
+    "cheap_penalties": arms.cheap_penalties,
     "speed": lambda: checked.speed(read("benchmark")),
     "growth": lambda: checked.growth(read("benchmark")),
     "kills": lambda: checked.torture(read("torture")),
