@@ -12,9 +12,10 @@ import functools
 import optax
 
 from gan_jax import data, losses, training
-from gan_jax.config import Fraction, FromImages, Measured, Positive, Run
+from gan_jax.config import Augmented, Fraction, FromImages, Measured, Positive, Run
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
+from gan_jax.games import controls
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan
 from gan_jax.training import cli
@@ -23,7 +24,7 @@ from gan_jax.workdir import pictures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Measured, FromImages, Run):
+class Config(Measured, Augmented, FromImages, Run):
     data: str = "mnist"
     """A TFDS name such as mnist, found under TFDS_DATA_DIR; a prepared TFDS directory; an .npz or .npy; a folder of
     images; digits.
@@ -55,6 +56,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
             z_dim=config.z_dim,
             accumulate=config.accumulate,
             classes=spec.classes,
+            **controls.augmented(config.augment, config.batch_size, mirror=config.flip),
         ),
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(config.lr, b1=config.b1),

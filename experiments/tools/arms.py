@@ -154,6 +154,24 @@ def _cells(found: Mapping[str, Any], columns: Columns, modes: int, group: str) -
     return [*cells, "" if kl is None else f"{math.log(modes) - kl:.3f}"]
 
 
+def classifiers() -> list[str]:
+    """A row for each kind of training images, a column for each number of real ones, a table for each set."""
+    lines: list[str] = []
+    for name, data in (("augmented_classifier_mnist", "MNIST"), ("augmented_classifier_fashion", "Fashion-MNIST")):
+        result = read(name)
+        lines += [""] if lines else []
+        counts = ("10", "50", "100", "1000") if result is None else tuple(next(iter(result["accuracy"].values())))
+        lines += head(f"{data}: learnt from", *(f"{int(count):,} a class (%)" for count in counts), "seeds", "code")
+        if result is None:
+            lines.append(row("all", *["not run"] * (len(counts) + 2)))
+            continue
+        for arm, by_count in result["accuracy"].items():
+            cells = [f"{100 * statistics.mean(x):.2f} ± {100 * statistics.stdev(x):.2f}" for x in by_count.values()]
+            seeds = str(len(next(iter(by_count.values()))))
+            lines.append(row(arm, *cells, seeds, result["commit"][:7]))
+    return lines
+
+
 def semisup() -> list[str]:
     """A row for each number of labels and of steps, over its draws, with the published errors and the baselines beside."""
     lines = head("labels of MNIST", "errors of 10,000", "draws", *EFFORT[1:])

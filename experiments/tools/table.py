@@ -235,6 +235,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "tricks": arms.tricks,
     "few": arms.few,
     "semisup": arms.semisup,
+    "classifiers": arms.classifiers,
     "entropies": arms.entropies,
     "cheap_penalties": arms.cheap_penalties,
     "speed": lambda: checked.speed(read("benchmark")),

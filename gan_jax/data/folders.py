@@ -21,7 +21,7 @@ SHOWN = 5  # kinds of files named in a message
 SAMPLED = 64  # files whose contents are in the digest of a folder that stays on disk
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that exchange height and width
 # Exceptions that Pillow raises for damaged files.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error)
 
 
 def read(
@@ -104,7 +104,7 @@ def _open(file: str | os.PathLike) -> Image.Image:
 def _decode(file: str | os.PathLike, size: int | None, fit: str, channels: int | None) -> np.ndarray:
     """uint8 [h w c]; without `channels`, c is 1 for a grey image, else 3."""
     with _open(file) as opened:
-        image = _upright(opened)
+        image = upright(opened)
     image = image if channels is None else image.convert("L" if channels == 1 else "RGB")
     array = np.asarray(image if size is None else _resize(image, size, fit))
     return array if array.ndim == 3 else array[..., None]
@@ -255,7 +255,7 @@ def _kinds(others: list[Path]) -> str:
     return f"only {', '.join(kinds[:SHOWN])}{' ...' if len(kinds) > SHOWN else ''} files"
 
 
-def _upright(image):
+def upright(image):
     """The image in mode L or RGB, 8 bits, with transparency composed on white and the camera's orientation applied."""
     grey = image.mode in GREY
     ImageOps.exif_transpose(image, in_place=True)

@@ -10,6 +10,7 @@ equal (the pigeonhole principle), so that only images with an equal part are com
 import itertools
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,47 +60,52 @@ def correlations(small: np.ndarray, one: int, others: np.ndarray) -> np.ndarray:
     return rows[:-1] @ rows[-1]
 
 
-def first_like(index: Index, item: int, bits: int, small: np.ndarray, alike: float) -> int:
-    """Returns the first image of the index that is nearly the same; -1 where there is none."""
-    others = index.find(bits)
-    if not len(others):
-        return -1
-    same = others[correlations(small, item, others) >= alike]
-    return int(same[0]) if len(same) else -1
+class Prints(NamedTuple):
+    """What copies are found by, for every image of a list."""
+
+    digests: Sequence[bytes]
+    bits: Sequence[int]
+    small: np.ndarray  # uint8 [n d], pixels seen from afar
+    near: int  # bits that may differ
+    alike: float  # least correlation
+
+    def first(self, item: int, index: Index) -> int:
+        """Returns the first image of the index that is nearly the same; -1 where there is none."""
+        others = index.find(self.bits[item])
+        if not len(others):
+            return -1
+        same = others[correlations(self.small, item, others) >= self.alike]
+        return int(same[0]) if len(same) else -1
 
 
-def equal(items: Iterable[int], digests: Sequence[bytes]) -> dict[int, int]:
+def equal(items: Iterable[int], prints: Prints) -> dict[int, int]:
     """Returns for each image that is equal to an earlier one the first of those."""
     first: dict[bytes, int] = {}
-    kept = {item: first.setdefault(digests[item], item) for item in items}
+    kept = {item: first.setdefault(prints.digests[item], item) for item in items}
     return {item: other for item, other in kept.items() if item != other}
 
 
-def nearly(items: Iterable[int], bits: Sequence[int], small: np.ndarray, index: Index, alike: float) -> dict[int, int]:
-    """Returns for each image that is nearly the same as an earlier one that is kept the first of those, and adds those
-    that are kept to the index. Each image that is left out is therefore like the one that is kept, however long the
-    row of copies.
+def nearly(items: Iterable[int], prints: Prints) -> dict[int, int]:
+    """Returns for each image that is nearly the same as an earlier one that is kept the first of those. So every image
+    that is left out is like the one that is kept, however long the row of copies.
     """
-    found = {}
+    index, found = Index(prints.near), {}
     for item in items:
-        other = first_like(index, item, bits[item], small, alike)
-        if other >= 0:
+        if (other := prints.first(item, index)) >= 0:
             found[item] = other
         else:
-            index.add(item, bits[item])
+            index.add(item, prints.bits[item])
     return found
 
 
-def across(train: Sequence[int], test: Sequence[int], digests: Sequence[bytes], bits: Sequence[int], small: np.ndarray, index: Index, alike: float) -> dict[int, int]:  # fmt: skip
-    """Returns for each test image that is in train, or nearly, the image of train. `index` is empty."""
-    first: dict[bytes, int] = {}
+def across(train: Iterable[int], test: Iterable[int], prints: Prints) -> dict[int, int]:
+    """Returns for each test image that is in train, or nearly, the first such image of train."""
+    index, first, found = Index(prints.near), dict[bytes, int](), {}
     for item in train:
-        first.setdefault(digests[item], item)
-        index.add(item, bits[item])
-    found = {}
+        first.setdefault(prints.digests[item], item)
+        index.add(item, prints.bits[item])
     for item in test:
-        other = first.get(digests[item], -1)
-        other = other if other >= 0 else first_like(index, item, bits[item], small, alike)
-        if other >= 0:
+        equal_one = first.get(prints.digests[item], -1)
+        if (other := equal_one if equal_one >= 0 else prints.first(item, index)) >= 0:
             found[item] = other
     return found

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ class Bounds(NamedTuple):
     alike: float = 0.99  # correlation of pixels that they have at least
 
 
-Kept = dict[int, Seen]  # images that could be read, by their place in the list of all
+Kept = Mapping[int, Seen]  # images that could be read, by their place in the list of all
 
 
 def broken(entries: Sequence[Entry], found: Iterable[tuple[int, Broken]]) -> list[Finding]:
@@ -52,7 +52,8 @@ def alone(entries: Sequence[Entry], seen: Kept, bounds: Bounds) -> list[Finding]
             kind = "black" if one.mean < BLACK else "white" if one.mean > WHITE else "plain"
             found.append(Finding(kind, name, f"mean level {one.mean:.0f}, deviation {one.spread:.1f} of 255", i))
         if one.form != "array" and not name.lower().endswith(SUFFIXES.get(one.form, ())):
-            found.append(Finding("wrong-suffix", name, f"the content is {one.form}", i))
+            more = "" if one.form in SUFFIXES else ", which no suffix is kept for here: the name stays"
+            found.append(Finding("wrong-suffix", name, f"the content is {one.form}{more}", i))
         if one.deep:
             found.append(Finding("deep", name, one.deep, i))
         if "animated" in one.notes:
@@ -78,26 +79,28 @@ def mixed(entries: Sequence[Entry], seen: Kept) -> list[Finding]:
         lacks = [i for i, one in seen.items() if note not in one.notes]
         for kind, minority in ((few, has), (others, lacks)):
             if 0 < len(minority) <= MINOR * len(seen):
-                found += [Finding(kind, entries[i].name, seen[i].mode, i) for i in minority]
+                found += [Finding(kind, entries[i].name, f"stored as {seen[i].mode}", i) for i in minority]
     return found
 
 
 def copies(entries: Sequence[Entry], seen: Kept, bounds: Bounds) -> list[Finding]:
     """Returns duplicates and near duplicates inside train and inside test, and test images that are in train."""
-    count = len(entries)
-    digests = [seen[i].digest if i in seen else b"" for i in range(count)]
-    bits = [seen[i].bits if i in seen else 0 for i in range(count)]
-    small = pixels(seen, range(count)) if seen else np.zeros((count, 0), np.uint8)
+    every = range(len(entries))
+    digests, bits = (
+        [seen[i].digest if i in seen else b"" for i in every],
+        [seen[i].bits if i in seen else 0 for i in every],
+    )
+    prints = alike.Prints(digests, bits, pixels(seen, every), bounds.near, bounds.alike)
     sides = {split: [i for i in seen if entries[i].split == split] for split in ("train", "test")}
     found: list[tuple[str, int, int]] = []
     left: dict[str, list[int]] = {}
     for split, items in sides.items():
-        same = alike.equal(items, digests)
+        same = alike.equal(items, prints)
         rest = [i for i in items if i not in same]
-        near = alike.nearly(rest, bits, small, alike.Index(bounds.near), bounds.alike)
+        near = alike.nearly(rest, prints)
         left[split] = [i for i in rest if i not in near]
         found += [("duplicate", *pair) for pair in same.items()] + [("near-duplicate", *pair) for pair in near.items()]
-    both = alike.across(sides["train"], left["test"], digests, bits, small, alike.Index(bounds.near), bounds.alike)
+    both = alike.across(sides["train"], left["test"], prints)
     found += [("in-both", *pair) for pair in both.items()]
     groups = {pair: number for number, pair in enumerate(dict.fromkeys((kind, kept) for kind, _, kept in found))}
     return [
@@ -136,17 +139,15 @@ def _shape(one: Seen) -> float:
 def _alike(entries: Sequence[Entry], seen: Kept, item: int, kept: int) -> str:
     """How two images are alike, and whether they are of one class."""
     one, other = entries[item], entries[kept]
-    if seen[item].digest == seen[kept].digest:
-        text = f"equal to {other.name}"
-    else:
-        text = f"nearly {other.name}, {(seen[item].bits ^ seen[kept].bits).bit_count()} bits differ"
-    return text + (
-        f", and of another class: {other.label}" if one.label != other.label and one.label and other.label else ""
-    )
+    differ = (seen[item].bits ^ seen[kept].bits).bit_count()
+    text = f"equal to {other.name}" if seen[item].digest == seen[kept].digest else f"{differ} bits from {other.name}"
+    if one.label != other.label and one.label and other.label:
+        text += f", and of another class: {other.label}"
+    return text
 
 
-def summary(entries: Sequence[Entry], seen: Kept) -> dict[str, str]:
-    """Returns what the images are like, in words."""
+def summary(entries: Sequence[Entry], seen: Kept, most: int = 100) -> dict[str, str]:
+    """Returns what the images are like, in words; of classes so many are listed."""
     sizes = Counter(one.size for one in seen.values())
     first, last = (pick(sizes, key=math.prod) for pick in (min, max)) if sizes else ((0, 0), (0, 0))
     text = f"{first[0]}x{first[1]}" + (f" to {last[0]}x{last[1]}, {len(sizes):,} sizes" if len(sizes) > 1 else "")
@@ -165,7 +166,7 @@ def summary(entries: Sequence[Entry], seen: Kept) -> dict[str, str]:
         "formats": _listed(Counter(one.form for one in seen.values())),
         "stored as": _listed(Counter(one.mode for one in seen.values())),
         **{name: f"{count:,} of {len(seen):,}" for note, name in NOTES.items() if (count := notes[note])},
-        **({"classes": _listed(Counter(dict(sorted(labels.items()))))} if labels else {}),
+        **({"classes": _listed(Counter(dict(sorted(labels.items()))), most)} if labels else {}),
     }
 
 
@@ -177,6 +178,6 @@ NOTES = {
 }
 
 
-def _listed(counts: Counter[str]) -> str:
-    shown = [f"{name} {count:,}" for name, count in counts.items()][:100]
-    return ", ".join(shown) + (", ..." if len(counts) > 100 else "")
+def _listed(counts: Counter[str], most: int = 100) -> str:
+    told = [f"{name} {count:,}" for name, count in counts.items()][:most]
+    return ", ".join(told) + (f" and {len(counts) - most:,} more" if len(counts) > most else "")

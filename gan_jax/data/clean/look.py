@@ -77,7 +77,7 @@ def file(path: str | os.PathLike, hashed: Callable[[Any], int]) -> Seen | Broken
                 notes.add("turned")
             if _transparent(opened):
                 notes.add("transparent")
-            image = folders._upright(opened)  # as the reader of folders has it
+            image = folders.upright(opened)  # as the reader of folders has it
             return _seen(image, _digest(image), form, mode, notes, deep, hashed)
     except Image.DecompressionBombError:
         return Broken("too-many-pixels", f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,}, the most that is opened")
@@ -95,7 +95,7 @@ def row(array: np.ndarray, pixels: np.ndarray, hashed: Callable[[Any], int]) -> 
     opened = picture(pixels)
     notes = {"transparent"} if _transparent(opened) else set()
     digest = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
-    return _seen(folders._upright(opened), digest, "array", opened.mode, notes, "", hashed)
+    return _seen(folders.upright(opened), digest, "array", opened.mode, notes, "", hashed)
 
 
 def picture(pixels: np.ndarray) -> Image.Image:
@@ -116,7 +116,7 @@ def partly(path: str | os.PathLike) -> tuple[Broken, Image.Image | None]:
                 error = first
         ImageFile.LOAD_TRUNCATED_IMAGES = True
         with Image.open(path) as opened:
-            image = folders._upright(opened)
+            image = folders.upright(opened)
             image.load()
         return Broken("truncated", _said(error) if error else "decoded in part"), image
     except Exception as last:
@@ -146,7 +146,7 @@ def _digest(image: Image.Image) -> bytes:
 
 
 def _transparent(image: Image.Image) -> bool:
-    return image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    return image.has_transparency_data and int(np.asarray(image.convert("RGBA").getchannel("A")).min()) < 255
 
 
 def _no_image(path: str | os.PathLike) -> Broken:

@@ -118,7 +118,7 @@ class Folder:
         try:
             with Image.open(self.path / entry.name) as opened:
                 opened.load()
-                return folders._upright(opened)
+                return folders.upright(opened)
         except Exception:  # Pillow raises nearly any for damaged files
             return look.partly(self.path / entry.name)[1]
 
@@ -192,9 +192,12 @@ class Arrays:
     def _label(self, split: str, count: int) -> None:
         """The usual name, else the only array of so many whole numbers, of the same split."""
         usual = dict(arrays.NAMES[split]).get(self.keys[split], "")
-        found = [usual] if usual in self.file else [
-            key for key in self.file if _other(key) == (split == "test") and self.file[key].dtype.kind in "iu" and self.file[key].shape in ((count,), (count, 1))
-        ]  # fmt: skip
+        found = [
+            key
+            for key, array in self.file.items()
+            if _other(key) == (split == "test") and array.dtype.kind in "iu" and array.shape in ((count,), (count, 1))
+        ]
+        found = [usual] if usual in self.file else found
         if len(found) == 1 and self.file[found[0]].size == count:
             self.labels[split] = self.file[found[0]].reshape(-1)
 
@@ -216,7 +219,7 @@ class Arrays:
 
     def picture(self, entry: Entry) -> Image.Image | None:
         """Returns the picture in mode L or RGB."""
-        return folders._upright(look.picture(self._pixels(entry)))
+        return folders.upright(look.picture(self._pixels(entry)))
 
     def _pixels(self, entry: Entry) -> np.ndarray:
         """uint8 [h w c]"""
