@@ -15,10 +15,12 @@ import numpy as np
 import optax
 from jax.experimental import multihost_utils
 
-from gan_jax import losses, penalties
+from gan_jax import augment, losses, penalties
 from gan_jax.config import Run
+from gan_jax.games import controls, entropy
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.cycle import Pair, cycle
+from gan_jax.games.entropy import entropic
 from gan_jax.games.info import info
 from gan_jax.models import dcgan, infogan, mlp
 from gan_jax.models.translator import Patches, Translator
@@ -98,6 +100,32 @@ def _cycle(config, spec):
     return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
 
 
+def _few(config, spec):
+    """All that keeps D from learning by heart, far from its beginning."""
+    gen = dcgan.Generator(spec.shape, 8, batch_norm=False, dtype=config.precision)
+    disc = dcgan.Discriminator(8, batch_norm=False, dtype=config.precision)
+    changed, told = (
+        control._replace(init=lambda control=control, name=name: {**control.init(), name: jax.numpy.float32(0.5)})
+        for control, name in ((controls.ada(ROWS, every=1), "p"), (controls.apa(ROWS, every=1), "deceive"))
+    )
+    smooth = [(1.0, penalties.r1_jvp(share=0.5)), (1.0, penalties.lazy(penalties.r2, 2))]
+    game = adversarial(
+        gen, disc, losses.non_saturating(), z_dim=4, accumulate=config.accumulate, penalties=smooth,
+        augment=augment.chain(augment.diffaugment, augment.pipe()), controls=[changed, told, controls.lecam()],
+    )  # fmt: skip
+    return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
+
+
+def _entropic(config, spec):
+    gen, disc = (
+        mlp.Generator(spec.shape, (32,), dtype=config.precision),
+        mlp.Discriminator((32,), dtype=config.precision),
+    )
+    how = {"z_dim": 4, "weight": 0.1, "noise": 0.3, "accumulate": config.accumulate}
+    game = entropic(gen, disc, losses.non_saturating(), entropy.mixture(), **how)
+    return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
+
+
 PENALTIES = (penalties.r1, penalties.r2, penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred)
 CLIPPED = dict(n_disc=2, tx=lambda lr: optax.chain(optax.sgd(lr), clip_weights(0.5)))
 GAMES = {
@@ -109,6 +137,8 @@ GAMES = {
     "DCGAN, batch norm, least squares": _dcgan(losses.least_squares()),
     "conditional DCGAN, batch norm, hinge": _dcgan(losses.hinge(), classes=3),
     "DCGAN, Wasserstein, wgan_gp": _dcgan(losses.wasserstein(), batch_norm=False, penalty=penalties.wgan_gp),
+    "DCGAN, ADA, DiffAugment, LeCam, APA, R1 along directions": _few,
+    "MLP, entropy": _entropic,
     "InfoGAN, batch norm": _info,
     "CycleGAN, pool": _cycle,
 }
