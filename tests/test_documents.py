@@ -17,7 +17,7 @@ import pytest
 from nbclient import NotebookClient
 
 import experiments
-from experiments.tools import earlier, table
+from experiments.tools import arms, earlier, table
 from gan_jax.types import UserError
 
 ROOT = Path(experiments.__file__).parents[1]
@@ -159,7 +159,7 @@ def test_kept_runs_of_published_protocols_are_told_apart():
     }
     assert table.flags(made) == {"seeds": "10", "mixture": "grid", "no-bar": ""}
     assert table.kept_as(made) == "pacgan_mixtures_grid_2" and "packing" in table.allowed("pacgan_mixtures")
-    assert table.allowed("gan_ring") == {"seeds"}
+    assert table.allowed("gan_ring") == {"seeds", "data"}
     names = {name for rows in table.COLLAPSE.values() for _, name, _ in rows} - {""}
     assert all(name.startswith((*table.VARIANTS, *table.MIXTURES)) for name in names)
 
@@ -174,6 +174,34 @@ def test_what_was_not_measured_in_one_way_is_not_set_side_by_side(monkeypatch):
     monkeypatch.setattr(table, "read", lambda name: kept(name) if name.startswith("pacgan_mixtures_ring") else None)
     with pytest.raises(UserError, match="GAN and PacGAN2 were not measured in one way: fake: 2500 and 2000"):
         table.collapse()
+
+
+def test_arms_of_a_sweep_and_of_several_draws(monkeypatch):
+    """Each weight has its row, with the seeds of one; each number of labels the mean over its draws."""
+    made = {"name": "entropy_ring", "command": "", "steps": 5_000, "images": 10, "seconds": 60, "commit": "a" * 40}
+
+    def swept(*values):
+        groups = {f"entropy {w}": {"last": x, "last_std": 0.5} for w, x in zip(("0", "0.1"), values, strict=True)}
+        return {"last": 1.0, "last_std": 0.5, "best": 1.0, "best_std": 0.5, "groups": groups}
+
+    metrics = {"modes": swept(6, 8), "high_quality": swept(0.5, 0.25), "reverse_kl": swept(1.0, 0.0)}
+    sweep = {**made, "seeds": [0, 1, 2] * 2, "metrics": {**metrics, "collapsed": swept(1 / 3, 0)}}
+
+    def semi(draw):
+        errors = {"test_errors": {"last": 100.0 + draw, "best": 1.0}}
+        return {**made, "name": "semisup_mnist", "seeds": [0], "metrics": errors}
+
+    held = {"entropy_ring_mixture_0.05": sweep, **{f"semisup_mnist_100_{i}_60000": semi(i) for i in (0, 2)}}
+    monkeypatch.setattr(arms, "read", held.get)
+    lines = arms.entropies()
+    assert lines[2].startswith("| *none, no noise* | not run")
+    assert lines[3].startswith(
+        "| *0, noise 0.05* | 6.0 ± 0.5 | 0.500 ± 0.500 | 1.000 ± 0.500 | 1.079 | 3, 1 collapsed |"
+    )
+    assert lines[4].startswith("| mixture, 0.1 | 8.0 ± 0.5 | 0.250 ± 0.500 | 0.000 ± 0.500 | 2.079 | 3, 0 collapsed |")
+    assert lines[5].startswith("| log-determinant | not run")
+    rows = arms.semisup()
+    assert rows[2].startswith("| 100: D of a GAN, 100 epochs | 101 ± 1 | 2 |") and "93 ± 6.5" in rows[3]
 
 
 def test_a_kept_protocol_is_read_as_one_of_today():

@@ -56,13 +56,13 @@ ESTIMATES = {"mixture": "mixture", "log_det": "log-determinant", "hmc": "PresGAN
 PUBLISHED_ERRORS = {20: "1677 ± 452", 50: "221 ± 136", 100: "93 ± 6.5", 200: "90 ± 4.2"}
 
 
-def _of_arms(experiment: str, arms: Mapping[str, str], columns: Columns, first: str) -> list[str]:
+def _of_arms(experiment: str, arms: Mapping[str, str], columns: Columns, first: str, end: str = "") -> list[str]:
     """A row for each arm, and one of real images where the protocols have their values."""
-    names = tuple(f"{experiment}_{arm}" for arm in arms)
+    names = tuple(f"{experiment}_{arm}{end}" for arm in arms)
     require_one_way(names, next(iter(columns)))
     lines, floors = head(first, *(title for title, _ in columns.values()), *EFFORT), None
-    for arm, title in arms.items():
-        result = read(f"{experiment}_{arm}")
+    for name, title in zip(names, arms.values(), strict=True):
+        result = read(name)
         found = measured(result)
         lines.append(row(title, *(value(found.get(key), form) for key, (_, form) in columns.items()), *made(result)))
         floors = floors or ({key: found[key]["protocol"].get("floor") for key in columns} if result else None)
@@ -77,7 +77,12 @@ def tricks() -> list[str]:
 
 
 def few() -> list[str]:
-    return _of_arms("few_fashion", ARMS, FEW, "1,000 images of Fashion-MNIST")
+    sprites = {key.replace("_classifier", "_projection"): column for key, column in FEW.items()}
+    return [
+        *_of_arms("few_fashion", ARMS, FEW, "1,000 images of Fashion-MNIST", "_fashion_mnist"),
+        "",
+        *_of_arms("few_fashion", ARMS, sprites, "1,000 sprites, 64x64 in colour", "_sprites"),
+    ]
 
 
 def cheap_penalties() -> list[str]:

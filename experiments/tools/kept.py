@@ -18,7 +18,7 @@ VARIANTS = {
     "stacked_mnist": ("width", "packing"),
     "stacked_mnist_dcgan": ("width",),
     "tricks_mnist": ("trick",),
-    "few_fashion": ("arm",),
+    "few_fashion": ("arm", "data"),
     "semisup_mnist": ("labels", "draw", "steps"),
     "entropy_ring": ("estimate", "noise"),
     "entropy_grid": ("estimate", "noise"),
@@ -40,15 +40,17 @@ def default_config(result: dict[str, Any]) -> Any:
 
 
 def allowed(name: str) -> set[str]:
-    """Returns the flags that the command of a kept run may have."""
+    """Returns the flags that the command of a kept run may have: where the data lie is told apart by their digest."""
     sweep = {"sweep"} if "noise" in VARIANTS.get(name, ()) else set()
-    return {"seeds"} | ({"steps", *VARIANTS[name]} | sweep if name in VARIANTS else set())
+    return {"seeds", "data"} | ({"steps", *VARIANTS[name]} | sweep if name in VARIANTS else set())
 
 
 def kept_as(result: dict[str, Any]) -> str:
     """Returns the file name of a result: its experiment's, and the values of the flags that distinguish its runs."""
     name, config = result["name"], default_config(result)
     values = {flag: str(getattr(config, flag)) for flag in VARIANTS.get(name, ())} | flags(result)
+    if "data" in values:
+        values["data"] = Path(values["data"]).stem
     return "_".join([name, *(values[flag] for flag in VARIANTS.get(name, ()))])
 
 
