@@ -48,12 +48,11 @@ def log_det() -> Estimate:
 
     def apply(generate: Callable, fake: PyTree, noise: Any, key: Key, aux: Mapping[str, Any]) -> tuple:
         z = fake["z"]
-
-        def column(i: jax.Array) -> jax.Array:
-            direction = jnp.zeros_like(z).at[:, i].set(1)
-            return jax.jvp(generate, (z,), (direction,))[1].reshape(z.shape[0], -1)  # [b d]
-
-        jacobian = jnp.stack([column(i) for i in range(z.shape[-1])], -1)  # type: ignore[arg-type]
+        # Columns as the transpose of vector-Jacobian products: gan_jax's convolutions have no forward mode on the CPU.
+        out, pull = jax.vjp(generate, z)
+        _, push = jax.vjp(lambda u: pull(u)[0], jnp.zeros_like(out))
+        columns = [push(jnp.zeros_like(z).at[:, i].set(1))[0].reshape(z.shape[0], -1) for i in range(z.shape[-1])]
+        jacobian = jnp.stack(columns, -1)  # [b d z]
         value = gaussian_log_det(jacobian, jnp.maximum(noise, 1e-6)) / jacobian.shape[1]
         return value, dict(aux), {"gen/entropy": value}
 
