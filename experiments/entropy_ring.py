@@ -82,6 +82,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 
 def setup(config: Config) -> training.Setup:
+    entropy.require(config)
     source = data.source(data.points(CENTRES, STD), config.batch_size, config.seed)
     return training.Setup(source, evaluators.mixture(CENTRES, STD), shown=2_500)
 

@@ -76,6 +76,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 
 def setup(config: Config) -> training.Setup:
+    entropy.require(config)
     digits = data.load(config.data, size=config.size or None, fit=config.fit)
     source = data.stacked(digits, config.batch_size, config.seed)
     return training.Setup(source, evaluators.stacked(digits, config.evaluate_samples))

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from gan_jax import augment, data, losses, penalties, training
-from gan_jax.config import FromImages, Measured, Positive, Run
+from gan_jax.config import FromImages, Measured, Positive, Run, require_used
 from gan_jax.data import subsets
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
@@ -36,7 +36,7 @@ class Config(Measured, FromImages, Run):
     folder of images; digits.
     """
     arm: Literal["none", "diffaugment", "ada", "lecam", "apa", "recommended"] = "none"
-    """What is done against learning by heart."""
+    """What is done against learning by heart. ada also mirrors, turns and inverts images, whatever they show."""
     images: int = 1_000
     """Images of the set that are trained on, the same for every seed; all of them measure."""
     steps: int = 4_000
@@ -51,7 +51,7 @@ class Config(Measured, FromImages, Run):
     """Adam's learning rate, both sides; b1 is 0.5."""
     ema_images: float = 20_000
     """Half-life, in real images, of the averaged generator."""
-    adapt_images: float = 100_000
+    adapt_images: Positive = 100_000
     """Images in which ADA's and APA's probability may rise from 0 to 1; their authors take 500,000 for longer runs."""
     lecam: float = 0.3
     """Weight of LeCam's term."""
@@ -87,6 +87,8 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 
 def setup(config: Config) -> training.Setup:
+    users = {"adapt_images": ("ada", "apa"), "lecam": ("lecam",), "gamma": ("recommended",)}
+    require_used(config, "arm", users)
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     if config.images >= len(images.images):
         raise UserError(

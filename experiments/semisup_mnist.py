@@ -68,10 +68,10 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 def setup(config: Config) -> training.Setup:
     images = data.load(config.data, size=config.size or None, fit=config.fit)
-    test = evaluators.held_out(config.data, config.size, config.fit)
+    test, split = evaluators.held_out(config.data, config.size, config.fit), "test"
     if test is None:
         mixed = np.random.default_rng(0).permutation(len(images.images))
-        fifth = len(mixed) // 5
+        fifth, split = len(mixed) // 5, "a fifth of train, left out"
         test, images = (subsets.part(images, rows, images.name) for rows in (mixed[:fifth], mixed[fifth:]))
     if images.labels is None or test.labels is None:
         raise UserError(f"{config.data} has no labels: try --data mnist")
@@ -80,8 +80,8 @@ def setup(config: Config) -> training.Setup:
 
     def measure(draw: Draw) -> dict[str, Record]:
         wrong = int((np.asarray(draw.ask("classes", test.scaled())).argmax(1) != labels).sum())
-        how = {"real": len(labels), "real_split": "test", "data": test.name, "data_digest": test.digest}
-        how |= {"labelled": config.labels, "labelled_digest": few.digest, "network_weights": "averaged"}
+        how = {"real": len(labels), "real_split": split, "data": test.name, "data_digest": test.digest}
+        how |= {"labelled": config.labels, "labelled_digest": few.digest, "disc_weights": "averaged"}
         return {"test_errors": Record(float(wrong), False, how)}
 
     parts = {

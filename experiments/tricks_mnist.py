@@ -16,7 +16,7 @@ import flax.linen as nn
 import optax
 
 from gan_jax import data, losses, training
-from gan_jax.config import Fraction, FromImages, Measured, Positive, Run
+from gan_jax.config import Fraction, FromImages, Measured, Positive, Run, require_used
 from gan_jax.evaluation import evaluators
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
@@ -24,7 +24,7 @@ from gan_jax.models import dcgan
 from gan_jax.models.layers import MinibatchDiscrimination, MinibatchStd
 from gan_jax.optim import historical_averaging
 from gan_jax.training import cli
-from gan_jax.types import Spec
+from gan_jax.types import Spec, UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +91,22 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 
 def setup(config: Config) -> training.Setup:
+    users = {
+        "real_label": ("label_smoothing",),
+        "history": ("historical_averaging",),
+        "reference": ("virtual_batch_norm",),
+    }
+    require_used(config, "trick", users)
+    if not 0.5 < config.real_label <= 1:
+        raise UserError(f"--real-label {config.real_label}: the target for real images, in (0.5, 1]")
+    if config.trick in ("minibatch_std", "minibatch_discrimination") and config.accumulate > 1:
+        raise UserError(
+            f"--accumulate {config.accumulate} splits rows that --trick {config.trick} compares: leave it out"
+        )
+    if config.trick == "minibatch_std" and config.batch_size % MinibatchStd.group:
+        raise UserError(
+            f"--batch-size {config.batch_size}: --trick minibatch_std takes {MinibatchStd.group} rows together"
+        )
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip, shift=config.shift)
     return training.Setup(source, evaluators.for_run(config, images, more=("two_sample",)))

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from gan_jax.types import UserError
@@ -219,6 +219,19 @@ def _axis(config: Run, text: str) -> tuple[str, tuple[float, ...]]:
         except UserError as error:
             raise UserError(f"--sweep {text}: {error}") from None
     return name, values
+
+
+def require_used(config: Run, flag: str, users: Mapping[str, Collection[str]]) -> None:
+    """Raises UserError where a field is given, or swept, that the choice of `flag` does not read. `users` has the words of
+    `flag` with which each field is read.
+    """
+    chosen, defaults = getattr(config, flag), {field.name: field.default for field in dataclasses.fields(config)}
+    swept = {name for text in config.sweep for name in [_axis(config, text)[0]]}
+    for name, words in users.items():
+        if chosen not in words and (name in swept or getattr(config, name) != defaults[name]):
+            raise UserError(
+                f"--{name.replace('_', '-')} is for --{flag} {' or '.join(words)}, and this is --{flag} {chosen}: leave it out"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

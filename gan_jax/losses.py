@@ -218,7 +218,7 @@ def top_k(loss: Loss, share: float) -> Loss:
 
     `share` = 1 is the loss itself. Logits are [b]; a relativistic paired loss compares each of these with the real one
     of its row. Raises ValueError for a share outside (0, 1]. Sinha et al. 2020, arXiv:2002.06224, section 3, who let
-    the share fall from 1 to 0.5 or 0.75 while they train; here it stays.
+    the share fall from 1 to 0.5 or 0.75 while they train; here it stays. G's loss raises ValueError for patches.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share of the fakes that G learns from: in (0, 1]; got {share}")
@@ -226,6 +226,8 @@ def top_k(loss: Loss, share: float) -> Loss:
         return loss
 
     def gen(*, real: Logits, fake: Logits) -> Scalar:
+        if fake.ndim != 1:
+            raise ValueError(f"top_k takes one logit a fake, [b]; got {fake.shape}")
         count = max(1, int(share * fake.shape[0] + 0.5))
         _, rows = jax.lax.top_k(jax.lax.stop_gradient(at_least_float32(fake)), count)
         return loss.gen(real=jnp.asarray(real)[rows], fake=jnp.asarray(fake)[rows])

@@ -109,6 +109,23 @@ def test_at_probability_zero_the_game_is_the_plain_one():
         assert {*metrics} > {*told}
 
 
+def test_a_state_that_is_not_compiled_can_be_donated():
+    """Each value of aux is an array of its own; and what is compared with fakes are the real images, not the deceived."""
+    g = adversarial(
+        mlp.Generator((4, 4, 1), (4,)), _Value(), losses.non_saturating(), z_dim=4,
+        controls=[ada(8), apa(8), lecam()], penalties=[(1.0, penalties.lazy(penalties.r1, 2))],
+    )  # fmt: skip
+    tx, rng = optax.sgd(0.1), np.random.default_rng(0)
+    images = {"image": jnp.float32(rng.normal(size=(8, 4, 4, 1)))}
+    state = game.init(g, tx, tx, KEY, images)
+    assert all(x.dtype in (jnp.float32, jnp.int32) for x in state.aux.values())
+    _, told = game.make_update(g, tx, tx)(state, images, KEY)
+    state = game.init(g, tx, tx, KEY, images)
+    state.aux["deceive"] = jnp.float32(1)
+    _, deceived_all = game.make_update(g, tx, tx)(state, images, KEY)
+    assert float(told["monitor/gen/diversity"]) == pytest.approx(float(deceived_all["monitor/gen/diversity"]))
+
+
 def test_a_game_adapts():
     """D's logits of real images are positive: p rises, and images are changed more and more."""
     state, metrics = play(12, controls=[ada(8, images=100)], augment=lambda x, key, p: x + p)

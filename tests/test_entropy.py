@@ -8,10 +8,12 @@ import optax
 import pytest
 from comparing import begin
 
+from experiments import entropy_grid, entropy_ring, few_fashion, tricks_mnist
 from gan_jax import game, losses
 from gan_jax.games import entropy
 from gan_jax.games.entropy import entropic, gaussian_log_det, mixture_entropy, posterior
 from gan_jax.models import mlp
+from gan_jax.types import UserError
 
 KEY = jax.random.key(0)
 A, NOISE = jnp.float32([[1, 0.5], [0, 2], [0.3, -0.7]]), 0.3
@@ -104,6 +106,59 @@ def test_the_step_size_follows_the_moves_that_are_accepted():
     for _ in range(3):
         state, metrics = update(state, batch, KEY)
     assert float(state.aux["hmc_step"]) == pytest.approx(5 * 0.98**3) and float(metrics["gen/accepted"]) < 0.1
+
+
+class _Normed(nn.Module):
+    """x = A z by batch norm, whose running averages are far from a batch's."""
+
+    @nn.compact
+    def __call__(self, z, *, train):
+        return nn.BatchNorm(not train, momentum=0.999)(linear(z, self.param("a", lambda key: A)))
+
+
+def test_hmcs_score_is_of_one_network():
+    """What batch norm of a batch differs in from its averages is no score: with an exact posterior the mean score of x is
+    0, whereas x of the batch would be off by about 0.5 / noise^2.
+    """
+    g = entropic(
+        _Normed(), _Flat(), losses.hinge(), entropy.hmc(burn=5, keep=20, start=0.05), z_dim=2, weight=1.0, noise=NOISE
+    )
+    tx, batch = optax.sgd(1.0), {"image": jnp.zeros((800, 3))}
+    state = begin(g, tx, tx, KEY, batch)
+    stats = jax.tree.map(lambda x: x + 0.5, state.gen.stats)
+    state = state.replace(gen=state.gen.replace(stats=stats))
+    before = np.asarray(state.gen.params["BatchNorm_0"]["bias"])
+    after, _ = game.make_update(g, tx, tx)(jax.tree.map(jnp.copy, state), batch, KEY)
+    assert np.abs(after.gen.params["BatchNorm_0"]["bias"] - before).max() < 0.3 / NOISE**2 / 3
+
+
+@pytest.mark.parametrize(
+    ("module", "flags", "words"),
+    [
+        (entropy_ring, {"noise": 0.0, "entropy": 1.0}, "--entropy 1 --noise 0 --estimate mixture: without noise"),
+        (entropy_ring, {"noise": 0.0, "sweep": ("entropy=0,0.1",), "estimate": "hmc"}, "--entropy 0.1 --noise 0"),
+        (entropy_grid, {"sweep": ("noise=0,0.1",), "entropy": 0.5}, "--entropy 0.5 --noise 0"),
+        (entropy_ring, {"batch_size": 1}, "2 rows or more"),
+        (
+            tricks_mnist,
+            {"trick": "minibatch_std", "batch_size": 6},
+            "--batch-size 6: --trick minibatch_std takes 4 rows",
+        ),
+        (tricks_mnist, {"trick": "minibatch_std", "accumulate": 2}, "--accumulate 2 splits rows"),
+        (tricks_mnist, {"real_label": 0.8}, "--real-label is for --trick label_smoothing, and this is --trick none"),
+        (tricks_mnist, {"trick": "label_smoothing", "real_label": 7.0}, r"--real-label 7.0: .* in \(0.5, 1\]"),
+        (few_fashion, {"sweep": ("lecam=0.1,0.3",)}, "--lecam is for --arm lecam, and this is --arm none"),
+    ],
+)
+def test_flags_that_make_no_game(module, flags, words):
+    with pytest.raises(UserError, match=words):
+        module.setup(module.Config(**flags))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_without_an_entropy_any_noise_will_do(noise):
+    entropy.require(entropy_ring.Config(noise=noise))
+    entropy.require(entropy_ring.Config(noise=noise, entropy=1.0, estimate="log_det"))
 
 
 def test_weight_zero_is_the_noise_alone():

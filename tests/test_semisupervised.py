@@ -110,6 +110,16 @@ def test_the_first_batch_measures_and_no_other():
     jax.tree.map(np.testing.assert_array_equal, held, second.disc.stats)
 
 
+def test_a_measured_d_is_not_measured_again():
+    """As at the start from another run's weights, whose constants belong to them."""
+    g, tx = small(), optax.sgd(0.0)
+    state = begin(g, tx, tx, KEY, BATCH)
+    held = jax.tree.map(lambda x: x + 0.25, state.disc.stats)
+    state = state.replace(disc=state.disc.replace(stats=held))
+    after, _ = game.make_update(g, tx, tx)(jax.tree.map(jnp.copy, state), BATCH, KEY)
+    jax.tree.map(np.testing.assert_array_equal, held, after.disc.stats)
+
+
 def test_the_average_is_the_mean_with_falling_weights():
     """Of D's parameters before each round, without the zeros that it started from; classes are given by it."""
     g, tx, rate = small(average=0.3), optax.sgd(0.5), 0.3

@@ -137,6 +137,8 @@ def test_top_k(loss, share):
         assert float(found) == float(loss.gen(real=real, fake=fake))  # bit for bit
     assert float(found) == pytest.approx(float(expected), rel=1e-6)
     assert (np.flatnonzero(slope) == np.sort(rows)).all() and top_k(loss, share).disc is loss.disc
+    with pytest.raises(ValueError, match="one logit a fake"):
+        top_k(loss, 0.5).gen(real=jnp.ones((2, 3, 3)), fake=jnp.ones((2, 3, 3)))
     with pytest.raises(ValueError, match=r"in \(0, 1\]; got 0"):
         top_k(loss, 0.0)
 
@@ -166,24 +168,30 @@ GEN = dcgan.Generator((8, 8, 1), 4)
     "coupling", [MinibatchStd(), MinibatchDiscrimination(4, 2)], ids=lambda one: type(one).__name__
 )
 @pytest.mark.parametrize(("option", "words"), [({"one_pass": True}, "one_pass needs"), ({"accumulate": 2}, "couples")])
-def test_what_couples_rows_is_refused(coupling, option, words):
-    disc = dcgan.Discriminator(4, batch_norm=False, coupling=coupling)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_what_couples_rows_is_refused(coupling, option, words, batch_norm):
+    """Also beside batch norm, whose parts are a known other update; and such logits are no view."""
+    disc = dcgan.Discriminator(4, batch_norm=batch_norm, coupling=coupling)
+    assert adversarial(GEN, disc, losses.hinge(), z_dim=4).views == {}
     g = adversarial(GEN, disc, losses.hinge(), z_dim=4, **option)
     with pytest.raises(ValueError, match=words):
         jax.eval_shape(lambda: g.init(KEY, IMAGES))
 
 
-def test_g_matches_features():
-    """Its loss is that of D's features, and its logits do not matter."""
-    disc = dcgan.Discriminator(4, batch_norm=False)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_g_matches_features(batch_norm):
+    """Its loss is that of D's features, and its logits do not matter. Batch norm takes both kinds together: of each alone
+    it would give equal means.
+    """
+    disc = dcgan.Discriminator(4, batch_norm=batch_norm)
     g = adversarial(GEN, disc, losses.non_saturating(), z_dim=4, match_features=True)
     tx = optax.sgd(0.1)
     state = begin(g, tx, tx, KEY, IMAGES)
     fake, _ = g.fakes(state.gen.params, state, IMAGES, KEY)
     total, (_, _, metrics) = g.gen_loss(state.gen.params, state, IMAGES, KEY, fake)
-    features = [
-        disc.apply({"params": state.disc.params}, x, train=True, features=True)[1] for x in (IMAGES["image"], fake)
-    ]
+    both, variables = jnp.concatenate([IMAGES["image"], fake]), {"params": state.disc.params, **state.disc.stats}
+    (_, found), _ = disc.apply(variables, both, train=True, features=True, mutable=["batch_stats"])
+    features = found[:8], found[8:]
     expected = ((np.asarray(features[0]).mean(0) - np.asarray(features[1]).mean(0)) ** 2).mean()
     assert float(total) == float(metrics["gen/loss"]) == pytest.approx(expected, rel=1e-5)
     _, metrics = game.make_update(g, tx, tx)(state, IMAGES, KEY)

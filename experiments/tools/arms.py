@@ -166,21 +166,24 @@ def classifiers() -> list[str]:
         result = read(name)
         lines += [""] if lines else []
         counts = ("10", "50", "100", "1000") if result is None else tuple(next(iter(result["accuracy"].values())))
-        lines += head(f"{data}: learnt from", *(f"{int(count):,} a class (%)" for count in counts), "seeds", "code")
+        each = [f"{int(count):,} a class (%)" for count in counts]
+        lines += head(f"{data}: learnt from", *each, "choices of labels x seeds", "code")
         if result is None:
             lines.append(row("all", *["not run"] * (len(counts) + 2)))
             continue
         for arm, by_count in result["accuracy"].items():
-            cells = [f"{100 * statistics.mean(x):.2f} ± {100 * statistics.stdev(x):.2f}" for x in by_count.values()]
-            seeds = str(len(next(iter(by_count.values()))))
-            lines.append(row(arm, *cells, seeds, result["commit"][:7]))
+            cells, many = [], result["seeds"]
+            for shares in by_count.values():  # seeds of one choice share its labels and its GANs
+                means = [100 * statistics.mean(shares[i : i + many]) for i in range(0, len(shares), many)]
+                cells.append(f"{statistics.mean(means):.2f} ± {statistics.stdev(means):.2f}")
+            lines.append(row(arm, *cells, f"{result['draws']} x {many}", result["commit"][:7]))
     return lines
 
 
 def semisup() -> list[str]:
     """A row for each number of labels and of steps, over its draws, with the published errors and the baselines beside."""
     lines = head("labels of MNIST", "errors of 10,000", "draws", *EFFORT[1:])
-    baselines = read("semisup_baselines") or {"errors": {}, "commit": ""}
+    baselines = read("semisup_baselines") or {"errors": {}, "commit": "", "steps": 0}
     for labels in (100, 50, 20, 200):
         for steps in (60_000, 30_000, 180_000):
             draws = [one for i in range(10) if (one := read(f"semisup_mnist_{labels}_{i}_{steps}"))]
@@ -196,6 +199,7 @@ def semisup() -> list[str]:
         for arm, by_labels in baselines["errors"].items() if baselines else ():
             if errors := by_labels.get(str(labels)):
                 spread = f" ± {statistics.stdev(errors):.0f}" if len(errors) > 1 else ""
-                told = [f"{statistics.mean(errors):.0f}{spread}", str(len(errors)), "", baselines["commit"][:7]]
+                effort_of = f"{baselines['steps']:,} steps" if "network" in arm else ""
+                told = [f"{statistics.mean(errors):.0f}{spread}", str(len(errors)), effort_of, baselines["commit"][:7]]
                 lines.append(row(f"*{labels}: {arm}*", *told))
     return lines

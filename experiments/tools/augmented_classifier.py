@@ -42,12 +42,12 @@ ARMS = (PLAIN, CLASSIC, CONDITIONAL, BOTH, POOL, ALONE)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     data: str = "mnist"
-    """A set with labels and test images; without digits in its name it is mirrored too, where images are shifted."""
+    """A set with labels and test images. Fashion-MNIST is mirrored too where images are shifted, digits are not."""
     per_class: tuple[int, ...] = (10, 50, 100, 1_000)
     """Labelled images of each class."""
-    draws: int = 2
+    draws: int = 3
     """Choices of them, for each of which the GANs are trained once."""
-    seeds: int = 3
+    seeds: int = 2
     """Classifiers of each choice."""
     steps: int = 500
     """Steps of each classifier."""
@@ -157,7 +157,7 @@ def main(config: Config) -> dict[str, Any]:
             "command": provenance.command(config, ("json",)),
         },
         **provenance.environment(),
-        **{name: getattr(config, name) for name in ("steps", "gan_steps", "semi_steps", "fakes")},
+        **{name: getattr(config, name) for name in ("draws", "seeds", "steps", "gan_steps", "semi_steps", "fakes")},
         "data": {"name": images.name, "digest": images.digest, "test_digest": test.digest},
         "accuracy": found,
     }

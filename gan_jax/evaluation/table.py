@@ -17,8 +17,8 @@ from gan_jax.types import UserError
 
 NEIGHBOURS = 5  # Naeem et al. 2020
 SPLITS = 10  # of the Inception Score
-# Protocol fields of metrics that use the images themselves instead of features.
 TWO_SAMPLE = ("1nn_accuracy", "1nn_real", "1nn_fake", "c2st_accuracy", "c2st_p_value")
+# Protocol fields of metrics that use the images themselves instead of features.
 NO_FEATURES = {"features": "none: the images", "network_weights": "none", "resizer": "none"}
 
 

@@ -53,7 +53,8 @@ def adversarial(
     "deceive", the probability with which a real image is replaced by a fake (`controls.deceived`). With `match_features`
     G's loss is `losses.feature_matching` of D's features, which D returns beside its logits when it is asked for them.
 
-    The view "logits" gives those of images in evaluation mode, without augmentation.
+    The view "logits" gives those of images in evaluation mode, without augmentation; there is none for a D with a
+    `coupling`, whose logits hang on what else is asked.
 
     The metric "disc/loss" is the loss without the penalties, each of which is a metric by its name, unweighted. For the
     others see `network.logit_metrics` and `network.diversity`.
@@ -102,14 +103,16 @@ def adversarial(
         disc_vars = disc.init(disc_key, batch["image"], label, train=False)
         if one_pass and couples_rows(disc, disc_vars):
             raise ValueError("one_pass needs a discriminator without batch norm, whose logit of a row is its own")
-        if accumulate > 1 and couples_rows(disc, disc_vars) and not batch_normed(disc_vars):
+        besides = couples_rows(disc, disc_vars) and not batch_normed(disc_vars)
+        if accumulate > 1 and (besides or getattr(disc, "coupling", None) is not None):
             raise ValueError(f"accumulate={accumulate} would split rows that the discriminator couples: leave it out")
         if penalties and batch_normed(disc_vars):
             raise ValueError(
                 "a gradient penalty needs a discriminator without batch norm: batch_norm=False, or another norm"
             )
         aux = {name: value for control in controls for name, value in control.init().items()}
-        aux |= {name_of(i): jnp.zeros(()) for i, (_, one) in enumerate(penalties) if isinstance(one, Lazy)}
+        lazy = [name_of(i) for i, (_, one) in enumerate(penalties) if isinstance(one, Lazy)]
+        aux |= {name: jnp.zeros((), jnp.float32) for name in lazy}
         return gen.init(gen_key, z, label, train=False), disc_vars, aux
 
     def disc_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
@@ -125,7 +128,7 @@ def adversarial(
             real_logits, stats = discriminate(params, state, state.disc.stats, real, label, real_pass)
             fake_logits, stats = discriminate(params, state, stats, fake, label, fake_pass)
         total = loss.disc(real=real_logits, fake=fake_logits)
-        metrics = {"disc/loss": total, **logit_metrics(real_logits, fake_logits), **diversity(real, fake)}
+        metrics = {"disc/loss": total, **logit_metrics(real_logits, fake_logits), **diversity(batch["image"], fake)}
         aux = dict(state.aux)
 
         def critic(x: Array, rows: slice = slice(None)) -> jax.Array:
@@ -151,12 +154,11 @@ def adversarial(
         label, disc = label_of(batch), state.disc
         # D's new statistics are dropped: D changes in its own steps only.
         if match_features:
-            both = zip((batch["image"], fake), (real_pass, fake_pass), strict=True)
-            (_, real_f), (_, fake_f) = (
-                discriminate(disc.params, state, disc.stats, x, label, pass_key, with_features)[0]
-                for x, pass_key in both
-            )
-            total = feature_matching(real=real_f, fake=fake_f)
+            # Together: batch norm of each alone would make their means and variances equal, which are to be matched.
+            labels = None if label is None else interleave(label, label)
+            both = interleave(batch["image"], fake)
+            (_, found), _ = discriminate(disc.params, state, disc.stats, both, labels, real_pass, with_features)
+            total = feature_matching(real=found[::2], fake=found[1::2])
             return total, (state.gen.stats, state.aux, {"gen/loss": total})
         # XLA removes the pass over real images where the loss does not use it.
         fake_logits, _ = discriminate(disc.params, state, disc.stats, fake, label, fake_pass)
@@ -170,4 +172,6 @@ def adversarial(
     def logits(state: State, images: Array, label: Array | None = None) -> Any:
         return disc.apply({"params": state.disc.params, **state.disc.stats}, images, label, train=False)
 
-    return Game(init, disc_loss, gen_loss, sample, fakes, inputs, views={"logits": logits}, parts=accumulate)
+    # With batch norm, too, a logit is of its row alone in evaluation mode; beside a coupling it is not.
+    views = {} if getattr(disc, "coupling", None) is not None else {"logits": logits}
+    return Game(init, disc_loss, gen_loss, sample, fakes, inputs, views=views, parts=accumulate)

@@ -26,8 +26,8 @@ def augmented(kind: str, batch_size: int, *, mirror: bool) -> dict[str, Any]:
 
 def _adaptive(name: str, batch_size: int, target: float, images: float, every: int, most: float) -> Control:
     def init() -> dict[str, jax.Array]:
-        zero = jnp.zeros(())
-        return {name: zero, f"{name}_signs": zero, f"{name}_steps": jnp.zeros((), jnp.int32), f"{name}_r": zero}
+        floats = {key: jnp.zeros((), jnp.float32) for key in (name, f"{name}_signs", f"{name}_r")}
+        return {**floats, f"{name}_steps": jnp.zeros((), jnp.int32)}
 
     def step(aux: dict, real: jax.Array, fake: jax.Array) -> tuple:
         signs = aux[f"{name}_signs"] + jnp.mean(jnp.sign(real))
@@ -81,7 +81,7 @@ def lecam(*, decay: float = 0.99) -> Control:
     """
 
     def init() -> dict[str, jax.Array]:
-        return {"lecam": jnp.zeros(3)}  # sums of real, of fake, and of weights
+        return {"lecam": jnp.zeros(3, jnp.float32)}  # sums of real, of fake, and of weights
 
     def step(aux: dict, real: jax.Array, fake: jax.Array) -> tuple:
         real_mean, fake_mean, share = aux["lecam"] / jnp.maximum(aux["lecam"][2], 1e-8)

@@ -18,7 +18,7 @@ from gan_jax.game import Game, State
 from gan_jax.games.network import diversity, logit_metrics, network
 from gan_jax.losses import Loss
 from gan_jax.system import mesh
-from gan_jax.types import Array, Batch, Key, PyTree, rows_of
+from gan_jax.types import Array, Batch, Key, PyTree, UserError, rows_of
 
 
 class Estimate(NamedTuple):
@@ -59,9 +59,25 @@ def log_det() -> Estimate:
     return Estimate(dict, apply)
 
 
+def require(config: Any) -> None:
+    """Raises UserError for a member of an experiment whose flags `entropy` and `noise` are no game: an entropy by a density
+    needs noise, and one of a batch needs two rows.
+    """
+    if config.batch_size < 2:
+        raise UserError(f"--batch-size {config.batch_size}: an entropy is of 2 rows or more")
+    for member in config.members():
+        weight, noise = (member.values.get(name, getattr(config, name)) for name in ("entropy", "noise"))
+        if weight > 0 and noise == 0 and config.estimate != "log_det":
+            raise UserError(
+                f"--entropy {weight:g} --noise 0 --estimate {config.estimate}: without noise there is no density: "
+                "give --noise, or --entropy 0"
+            )
+
+
 def mixture_entropy(x: Float[Array, "b d"], means: Float[Array, "b d"], noise: float | Array) -> Float[Array, ""]:
     """Returns -E_b log 1/(b - 1) sum over m != b of N(x_b; means_m, noise^2 I): the entropy of x by the others of its
-    batch, an upper bound in expectation (Jensen). Row b's own mean is left out, which would make it a lower one.
+    batch, an upper bound in expectation (Jensen). Row b's own mean is left out, which would make it a lower one. It needs
+    two rows or more.
     """
     rows, d = x.shape
     squares = (x**2).sum(1)[:, None] + (means**2).sum(1)[None]
@@ -131,14 +147,16 @@ def hmc(*, burn: int = 2, keep: int = 2, leapfrog: int = 5, start: float = 0.01,
         return {"hmc_step": jnp.full((), start, jnp.float32)}
 
     def apply(generate: Callable, fake: PyTree, noise: Any, key: Key, aux: Mapping[str, Any]) -> tuple:
-        still, noise = jax.lax.stop_gradient(fake), jnp.maximum(noise, 1e-6)
-        x, rows = still["image"], fake["image"].shape[0]
+        noise, z = jnp.maximum(noise, 1e-6), jax.lax.stop_gradient(fake["z"])
+        # All by G in evaluation mode: batch norm of a batch would part x from the means by more than the entropy does.
+        image = generate(z) + jax.lax.stop_gradient(fake["image"] - fake["mean"])
+        x = jax.lax.stop_gradient(image)
         drawn, accepted = posterior(
-            generate, x, still["z"], noise, aux["hmc_step"], key, burn=burn, keep=keep, leapfrog=leapfrog
+            generate, x, z, noise, aux["hmc_step"], key, burn=burn, keep=keep, leapfrog=leapfrog
         )
         mean = jnp.mean(jnp.stack([generate(z) for z in drawn]), 0)
         score = jax.lax.stop_gradient((x - mean) / noise**2)  # nothing of the search for it is differentiated
-        value = jnp.mean((score * fake["image"]).reshape(rows, -1).sum(1)) / score[0].size
+        value = jnp.mean((score * image).reshape(len(z), -1).sum(1)) / score[0].size
         step = aux["hmc_step"] * jnp.where(accepted > target, 1.02, 0.98)
         return value, {**aux, "hmc_step": step}, {"gen/accepted": accepted, "gen/hmc_step": step}
 

@@ -41,7 +41,7 @@ def semisupervised(
     The view "classes" gives the logits of images by the average of D's parameters, a <- a + average (p - a), of which
     the bias of starting at zero is divided away. aux keeps it: "average" and "share", 1 - (1 - average)^t.
     """
-    gen_apply, disc_apply = network(gen, accumulate), network(disc, accumulate)
+    gen_apply, disc_apply, rate = network(gen, accumulate), network(disc, accumulate), average
 
     def inputs(key: Key, batch: Batch) -> tuple:
         return (jax.random.uniform(key, (rows_of(batch), z_dim)),)
@@ -49,7 +49,8 @@ def semisupervised(
     def init(key: Key, batch: Batch) -> tuple[PyTree, PyTree, PyTree]:
         gen_key, disc_key = jax.random.split(key)
         disc_vars = disc.init(disc_key, batch["image"], train=False)
-        aux = {"average": jax.tree.map(jnp.zeros_like, disc_vars["params"]), "share": jnp.zeros(())}
+        average = jax.tree.map(jnp.zeros_like, disc_vars["params"])
+        aux = {"average": average, "share": jnp.zeros((), jnp.float32)}
         return gen.init(gen_key, *inputs(gen_key, batch), train=False), disc_vars, aux
 
     def fakes(params: PyTree, state: State, batch: Batch, key: Key) -> tuple[jax.Array, PyTree]:
@@ -66,15 +67,17 @@ def semisupervised(
             )
             return stats
 
-        stats = jax.lax.cond(state.step == 0, measured, lambda: state.disc.stats)
+        # Not of a D that begins with another run's constants: those belong to its weights.
+        fresh = jnp.stack([jnp.all((x == 0) | (x == 1)) for x in jax.tree.leaves(state.disc.stats)]).all()
+        stats = jax.lax.cond((state.step == 0) & fresh, measured, lambda: state.disc.stats)
         # One pass of three times the rows, which are interleaved so that rows that are split over devices stay there.
         three = jnp.stack([batch["labelled"], batch["image"], fake], 1)  # [b 3 ...]
         (logits, _), stats = disc_apply(params, stats, pass_key, three.reshape(-1, *fake.shape[1:]))
         known, real, made = (logits[i::3] for i in range(3))
         of_labels, of_rest = labelled(known, batch["labelled_label"]), unlabelled(real, made)
         right = jnp.mean(jnp.argmax(known, 1) == batch["labelled_label"])
-        average = jax.tree.map(lambda a, p: a + average_rate * (p - a), state.aux["average"], params)
-        aux = {"average": average, "share": state.aux["share"] + average_rate * (1 - state.aux["share"])}
+        average = jax.tree.map(lambda a, p: a + rate * (p - a), state.aux["average"], params)
+        aux = {"average": average, "share": state.aux["share"] + rate * (1 - state.aux["share"])}
         metrics = {"disc/loss": of_labels + weight * of_rest, "disc/labelled": of_labels, "disc/unlabelled": of_rest}
         sums = logit_metrics(jax.nn.logsumexp(real, 1), jax.nn.logsumexp(made, 1))
         metrics |= {"disc/labelled_accuracy": right, **sums, **diversity(batch["image"], fake)}
@@ -96,5 +99,4 @@ def semisupervised(
         params = jax.tree.map(lambda a: a / share, state.aux["average"])
         return disc.apply({"params": params, **state.disc.stats}, images, train=False)[0]
 
-    average_rate = average
     return Game(init, disc_loss, gen_loss, sample, fakes, inputs, views={"classes": classes}, parts=accumulate)

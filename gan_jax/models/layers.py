@@ -126,7 +126,7 @@ class VirtualBatchNorm(nn.Module):
 
     The mean of x and of its square are 1/(r + 1) those of the row and r/(r + 1) those of the reference rows, which are
     normalised with each other alone; then a gain, from N(1, 0.02^2), and a bias. A row does not hang on any other but
-    the reference's, in training and after it. Salimans et al. 2016, arXiv:1606.03498, section 3.4; the weights of the
+    the reference's, in training and after it. Salimans et al. 2016, arXiv:1606.03498, section 3.5; the weights of the
     moments are those of openai/improved-gan.
     """
 
