@@ -111,7 +111,7 @@ def _few(config, spec):
     smooth = [(1.0, penalties.r1_jvp(share=0.5)), (1.0, penalties.lazy(penalties.r2, 2))]
     game = adversarial(
         gen, disc, losses.non_saturating(), z_dim=4, accumulate=config.accumulate, penalties=smooth,
-        augment=augment.chain(augment.diffaugment, augment.pipe()), controls=[changed, told, controls.lecam()],
+        augment=augment.diffaugment, controls=[changed, told, controls.lecam()],
     )  # fmt: skip
     return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
 

@@ -53,15 +53,17 @@ def test_a_loaded_run_answers_to_its_inputs(name, runs):
     np.testing.assert_array_equal(made, sample(*one))
     assert (made != sample(*other)).any()
     views = sample.recipe.game.views
-    assert bool(views) == (name in ("info", "cycle"))
+    expected = {"info": "code", "cycle": "to_a", "plain": "logits", "conditional": "logits", "points": "logits"}
+    assert [*views] == [view for view in [expected.get(name)] if view]
+    label = [np.arange(3) % 10] if name == "conditional" else []
     for view in views:
-        answer = jax.tree.leaves(sample.ask(view, np.zeros((3, 8, 8, 1), np.float32)))
+        answer = jax.tree.leaves(sample.ask(view, np.zeros((3, *sample.spec.shape), np.float32), *label))
         assert all(len(x) == 3 and np.isfinite(x).all() for x in answer)
     with pytest.raises(UserError, match="this game has no view 'beauty': there are"):
         sample.ask("beauty", np.zeros(3))
-    for view in views:
+    for view in views if name != "points" else ():
         with pytest.raises(ValueError, match=f"{view} was given uint8: floats are needed"):
-            sample.ask(view, np.zeros((3, 8, 8, 1), np.uint8))
+            sample.ask(view, np.zeros((3, *sample.spec.shape), np.uint8), *label)
     if name == "info":
         with pytest.raises(ValueError, match="was given float32: whole numbers are needed"):
             sample(one[0], np.float32([1.5] * 6))

@@ -9,6 +9,7 @@ from rounding import float32
 
 from gan_jax import augment
 from gan_jax.augment import SYM6, cutout, diffaugment, inverse_map, pipe, translation, warped
+from gan_jax.system import mesh
 
 KEY = jax.random.key(0)
 WARPED = jax.jit(warped)
@@ -47,6 +48,16 @@ def test_a_row_hangs_on_itself_alone(name):
     if name != "ada":
         changed = np.abs(ONE[name](x, KEY, jnp.float32(0.5)) - x).max((1, 2, 3)) > 0
         assert 0 < changed.sum() < 16 or name == "all"
+
+
+def test_rows_that_are_split_over_devices():
+    """Each device changes its own as one device would."""
+    x = jnp.float32(RNG.uniform(-1, 1, (8, 8, 8, 1)))
+    grid = mesh.make(4, 8, 1)
+    split = jax.device_put(x, mesh.batch_sharding(grid))
+    for part in (PARTS["ada"], diffaugment):
+        expected = jax.jit(part)(x, KEY, 0.7)
+        np.testing.assert_allclose(jax.jit(part)(split, KEY, 0.7), expected, atol=float32(40))
 
 
 # ---- DiffAugment

@@ -41,7 +41,8 @@ def packed(game: Game, m: int) -> Game:
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
         return game.gen_loss(params, state, {"image": pack(batch["image"], m)}, key, joined(fake))
 
-    return game._replace(init=init, disc_loss=disc_loss, gen_loss=gen_loss)
+    # D's views are of packs, which only the game makes.
+    return game._replace(init=init, disc_loss=disc_loss, gen_loss=gen_loss, views={})
 
 
 def pack(x: Array, m: int) -> jax.Array:
