@@ -1,7 +1,7 @@
 """Gradient penalties that are cheap, on a grid of twenty-five Gaussians: do they keep all modes as exact ones do?
 
 Networks, loss (2501.05441) and schedules of gan_grid; R1 and R2 exactly, along one random direction (arXiv:2511.22475,
-2509.24935; `penalties.r1_jvp`), lazily (1912.04958), or not at all. Measured: experiments/results/cheap_penalties_grid_*.json;
+2509.24935; `penalties.r1_jvp`), lazily (1912.04958), or not at all. Results, where they are kept: experiments/results/cheap_penalties_grid_*.json;
 milliseconds and memory of a round: `python -m experiments.tools.benchmark_penalties`.
 
     python -m experiments.cheap_penalties_grid --seeds 4

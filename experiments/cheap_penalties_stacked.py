@@ -1,7 +1,7 @@
 """Gradient penalties that are cheap, on stacked MNIST: do they find the thousand modes as exact ones do?
 
 Data, networks at half width and loss of `stacked_mnist_dcgan --width 32`, in fewer rounds; R1 and R2 exactly, along one
-random direction (arXiv:2511.22475, 2509.24935; `penalties.r1_jvp`), lazily (1912.04958), or not at all. Measured:
+random direction (arXiv:2511.22475, 2509.24935; `penalties.r1_jvp`), lazily (1912.04958), or not at all. Results, where they are kept:
 experiments/results/cheap_penalties_stacked_*.json; milliseconds and memory of a round:
 `python -m experiments.tools.benchmark_penalties`.
 

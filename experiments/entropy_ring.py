@@ -3,7 +3,7 @@
 Networks, optimiser and data of pacgan_mixtures, packs of one, alternating steps. G minimises its loss minus ENTROPY H / 2, with H
 the entropy of its points, by the log-determinant of its Jacobian or by the mixture of the others of its batch
 (`games.entropy`); D sees all points with noise (PresGAN, arXiv:1910.04302, section 3). ENTROPY 0 is
-the noise alone, and --noise 0 with it the plain GAN. Measured: experiments/results/entropy_ring_*.json.
+the noise alone, and --noise 0 with it the plain GAN. Results, where they are kept: experiments/results/entropy_ring_*.json.
 
     python -m experiments.entropy_ring --seeds 3 --noise 0
     python -m experiments.entropy_ring --seeds 3 --sweep entropy=0,1e-4,1e-3,1e-2,1e-1

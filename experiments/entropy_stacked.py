@@ -2,7 +2,7 @@
 
 Networks, optimiser and data of stacked_mnist, packs of one. G minimises its loss minus ENTROPY H / d, with H the entropy of
 its d values by the mixture of the others of its batch, or by PresGAN's samples of z given an image (arXiv:1910.04302,
-section 3); D sees all images with noise. ENTROPY 0 is the noise alone, and --noise 0 with it the plain GAN. Measured:
+section 3); D sees all images with noise. ENTROPY 0 is the noise alone, and --noise 0 with it the plain GAN. Results, where they are kept:
 experiments/results/entropy_stacked_*.json.
 
     python -m experiments.entropy_stacked --seeds 3 --noise 0

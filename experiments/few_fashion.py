@@ -4,7 +4,7 @@ Arms of equal rounds on the same images: none; DiffAugment (2006.10738); ADA (20
 (2111.06849); and what gan_jax recommends, the relativistic loss with R1 and R2 (2501.05441) and DiffAugment. Fakes are
 compared with the whole training set. D's mean logits of images that it has seen, of others that it has not, and of
 fakes tell whether it has learnt by heart: `memory` is (seen - unseen) / (seen - fake), 0 for none and 1 where new images
-are to it as fakes. Measured: experiments/results/few_fashion_*.json.
+are to it as fakes. Results, where they are kept: experiments/results/few_fashion_*.json.
 
     python -m experiments.few_fashion --seeds 3
     python -m experiments.few_fashion --seeds 3 --arm diffaugment

@@ -2,7 +2,7 @@
 
 Salimans et al. 2016, arXiv:1606.03498, section 3: feature matching (3.1), minibatch discrimination (3.2), historical
 averaging (3.3), one-sided label smoothing (3.4), virtual batch norm in G (3.5); and minibatch standard deviation of
-progressive growing (1710.10196, section 3). Networks, optimiser and loss are those of dcgan_mnist. Measured:
+progressive growing (1710.10196, section 3). Networks, optimiser and loss are those of dcgan_mnist. Results, where they are kept:
 experiments/results/tricks_mnist_*.json.
 
     python -m experiments.tricks_mnist --seeds 3
