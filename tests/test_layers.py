@@ -101,6 +101,16 @@ def test_every_way_to_the_kernel(monkeypatch, part):
     exact(pairs, one_of_each)
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("channels", "groups"), [(32, 4), (12, 3)], ids=["one by one", "by XLA"])
+def test_convolutions_in_groups(channels, groups):
+    options = {"feature_group_count": groups}
+    x = RNG.normal(size=(2, 6, 5, channels))
+    same(Conv(24, (3, 3), **options), nn.Conv(24, (3, 3), **options), x)
+    text = str(jax.make_jaxpr(lambda x: Conv(24, (3, 3), **options).init_with_output(jax.random.key(0), x)[0])(x))
+    assert (f"feature_group_count={groups}" in text) == (groups == 3)
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_the_derivatives_of_the_family_are_the_family(rank):
     """Each operation's gradients are the other two, whatever the geometry: so to the third order, of both layers."""

@@ -31,6 +31,7 @@ PART = 2**20
 # channels, and the other at least TIMES as many. Measured at 8x8 to 64x64, 1 to 64 channels.
 NARROW, TIMES = 8, 8
 HELD = 2**26  # bytes that minimal filtering of the gradient with respect to the kernel may use at a time
+GROUPED = 8  # channels of a group from which on a convolution for each is faster than XLA's grouped one
 MANY = 64  # channels of both operands from which on minimal filtering is faster
 
 
@@ -227,18 +228,21 @@ def conv_general_dilated(
     lhs: jax.Array, rhs: jax.Array, window_strides: Sequence[int], padding: Any, lhs_dilation: Any = None, rhs_dilation: Any = None,
     dimension_numbers: Any = None, feature_group_count: int = 1, batch_group_count: int = 1, precision: Any = None, **kwargs: Any,
 ) -> jax.Array:  # fmt: skip
-    """`lax.conv_general_dilated`, computed by the family above where it applies: on the CPU, for channels last, no
-    groups and an input without dilation.
+    """`lax.conv_general_dilated`, computed by the family above where it applies: on the CPU, for channels last, an input
+    without dilation, and no groups or groups of at least `GROUPED` channels, which are computed one by one: XLA's own
+    take 5 to 50 times as long.
 
     Differentiable any number of times in reverse mode; there is no forward mode (`jax.jvp`) where the family applies.
     """
     rank = lhs.ndim - 2
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    groups = feature_group_count
     applies = (
         jax.default_backend() == "cpu"
         and 1 <= rank <= 3
         and numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, channels_last(rank))
-        and all(d == 1 for d in (*(lhs_dilation or ()), feature_group_count, batch_group_count))
+        and all(d == 1 for d in (*(lhs_dilation or ()), batch_group_count))
+        and (groups == 1 or rhs.shape[-2] >= GROUPED)
         and precision is None
         and not kwargs.get("preferred_element_type")
     )
@@ -254,7 +258,11 @@ def conv_general_dilated(
         (n + low + high - r) // s + 1 for n, r, s, (low, high) in zip(inputs, reach, window_strides, pads, strict=True)
     ]
     low = tuple(low for low, _ in pads)
-    return conv(lhs, rhs, Geometry(inputs, kernel, tuple(window_strides), dilation, low, tuple(outputs)))
+    geometry = Geometry(inputs, kernel, tuple(window_strides), dilation, low, tuple(outputs))
+    if groups == 1:
+        return conv(lhs, rhs, geometry)
+    parts = (jnp.split(x, groups, -1) for x in (lhs, rhs))
+    return jnp.concatenate([conv(x, w, geometry) for x, w in zip(*parts, strict=True)], -1)
 
 
 def conv_transpose(y: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
