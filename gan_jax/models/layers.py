@@ -28,6 +28,15 @@ def precision(dtype: Any) -> dict[str, Any]:
 Conv = functools.partial(nn.Conv, conv_general_dilated=conv_general_dilated)
 
 
+def spectral(layer: nn.Module, x: Any, train: bool, epsilon: float = 1e-12) -> Any:
+    """Returns `layer(x)` with its matrix divided by an estimate of its largest singular value, of which one power step
+    is taken at each call in training, and kept: to be called in the compact method of a module. Miyato et al. 2018,
+    arXiv:1802.05957, algorithm 1; of a convolution the matrix is [k k i, o].
+    """
+    kind: Any = getattr(layer, "param_dtype", jnp.float32)
+    return nn.SpectralNorm(layer, epsilon=epsilon, param_dtype=kind)(x, update_stats=train)
+
+
 class ConvTranspose(nn.Module):
     """`nn.ConvTranspose` with padding "SAME", equal in parameters, names and numerics: [b m.. i] -> [b m*stride..
     features].
@@ -209,6 +218,17 @@ def _doubled(kernel: jax.Array) -> jax.Array:
     ones = np.eye(4, 3) + np.eye(4, 3, -1)
     spread = jnp.asarray(np.kron(ones, ones), kernel.dtype)  # [16 9]
     return jnp.matmul(spread, kernel.reshape(9, -1), precision="highest").reshape(4, 4, *kernel.shape[2:])
+
+
+def double(x: jax.Array) -> jax.Array:
+    """Returns every pixel repeated to 2x2: [b h w c] -> [b 2h 2w c]."""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def halve(x: jax.Array) -> jax.Array:
+    """Returns the mean of every 2x2 pixels: [b h w c] -> [b h/2 w/2 c]."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 def halvings(height: int, width: int, who: str) -> int:

@@ -90,7 +90,7 @@ class Generator(nn.Module):
             z = jnp.concatenate([z, embed(label)], -1)  # [b 2z]
         maps = self.param("maps", nn.initializers.normal(1.0), (*sides, width), precision(self.dtype)["param_dtype"])
         scale = nn.Dense(width, **options)(z)
-        x = maps.astype(self.dtype)[None] * scale[:, None, None]  # [b h w c]
+        x: Any = maps.astype(self.dtype)[None] * scale[:, None, None]  # [b h w c]
         for i, width in enumerate(self.widths):
             if i:
                 x = x if width == x.shape[-1] else Conv(width, (1, 1), **options)(x)

@@ -15,20 +15,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from gan_jax.models.layers import Conv, ConvDown, ConvUp, halvings, precision, require_label
+from gan_jax.models.layers import Conv, ConvDown, ConvUp, double, halve, halvings, precision, require_label, spectral
 from gan_jax.types import Array, at_least_float32
 
 he = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
 glorot = nn.initializers.glorot_uniform()
-
-
-def _double(x: jax.Array) -> jax.Array:
-    return x.repeat(2, axis=1).repeat(2, axis=2)  # [b h w c] -> [b 2h 2w c]
-
-
-def _halve(x: jax.Array) -> jax.Array:
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 class UpBlock(nn.Module):
@@ -44,7 +35,7 @@ class UpBlock(nn.Module):
         options = {"use_bias": False, **precision(self.dtype)}
         y = ConvUp(self.width, kernel_init=he, **options)(nn.relu(norm()(x)))
         y = Conv(self.width, (3, 3), kernel_init=he, **options)(nn.relu(norm()(y)))
-        return y + _double(Conv(self.width, (1, 1), kernel_init=glorot, **options)(x))
+        return y + double(Conv(self.width, (1, 1), kernel_init=glorot, **options)(x))
 
 
 class DownBlock(nn.Module):
@@ -60,19 +51,15 @@ class DownBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        def apply(layer: nn.Module, x: jax.Array) -> jax.Array:
-            return (
-                nn.SpectralNorm(layer, param_dtype=layer.param_dtype)(x, update_stats=train)
-                if self.spectral_norm
-                else layer(x)
-            )
+        def apply(layer: Any, x: jax.Array) -> jax.Array:
+            return spectral(layer, x, train) if self.spectral_norm else layer(x)
 
         options = {"kernel_init": he, **precision(self.dtype)}
         y = apply(Conv(self.width, (3, 3), **options), x if self.first else nn.relu(x))
         y = apply(ConvDown(self.width, **options) if self.down else Conv(self.width, (3, 3), **options), nn.relu(y))
         if self.down or x.shape[-1] != self.width:
             x = apply(
-                Conv(self.width, (1, 1), kernel_init=glorot, **precision(self.dtype)), _halve(x) if self.down else x
+                Conv(self.width, (1, 1), kernel_init=glorot, **precision(self.dtype)), halve(x) if self.down else x
             )
         return y + x
 
@@ -135,11 +122,7 @@ class Discriminator(nn.Module):
         x = at_least_float32(nn.relu(x))
         x = x.sum((1, 2)) if self.spectral_norm else x.mean((1, 2))  # [b h w c] -> [b c]
         dense = nn.Dense(1, kernel_init=glorot, param_dtype=precision(self.dtype)["param_dtype"])
-        x = (
-            nn.SpectralNorm(dense, param_dtype=dense.param_dtype)(x, update_stats=train)
-            if self.spectral_norm
-            else dense(x)
-        )
+        x = spectral(dense, x, train) if self.spectral_norm else dense(x)
         return x[:, 0]  # [b 1] -> [b]
 
 
