@@ -19,10 +19,12 @@ from gan_jax import augment, losses, penalties
 from gan_jax.config import Run
 from gan_jax.games import controls, entropy
 from gan_jax.games.adversarial import adversarial
+from gan_jax.games.auxiliary import auxiliary, data_to_data
 from gan_jax.games.cycle import Pair, cycle
 from gan_jax.games.entropy import entropic
 from gan_jax.games.info import info
-from gan_jax.models import dcgan, infogan, mlp
+from gan_jax.models import biggan, dcgan, infogan, mlp
+from gan_jax.models.heads import Proxies
 from gan_jax.models.translator import Patches, Translator
 from gan_jax.optim import clip_weights
 from gan_jax.system import processes
@@ -116,6 +118,14 @@ def _few(config, spec):
     return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
 
 
+def _auxiliary(config, spec):
+    """Spectral norm in both, conditional norms, and a classifier that compares rows."""
+    gen = biggan.Generator(spec.shape, (8, 8), 3, 4, dtype=config.precision)
+    disc = biggan.Discriminator((8, 8), 1, head=Proxies(3, 6, config.precision), dtype=config.precision)
+    game = auxiliary(gen, disc, losses.hinge(), data_to_data(), z_dim=4, accumulate=config.accumulate)
+    return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
+
+
 def _entropic(config, spec):
     gen, disc = (
         mlp.Generator(spec.shape, (32,), dtype=config.precision),
@@ -139,6 +149,7 @@ GAMES = {
     "DCGAN, Wasserstein, wgan_gp": _dcgan(losses.wasserstein(), batch_norm=False, penalty=penalties.wgan_gp),
     "DCGAN, ADA, DiffAugment, LeCam, APA, R1 along directions": _few,
     "MLP, entropy": _entropic,
+    "conditional BigGAN, batch norm, ReACGAN": _auxiliary,
     "InfoGAN, batch norm": _info,
     "CycleGAN, pool": _cycle,
 }

@@ -128,7 +128,7 @@ def test_by_class(conditional, monkeypatch):
     monkeypatch.setattr(library, "STEPS", 150)
     kept = json.loads(Path("conditional/result.json").read_text())["metrics"]["intra_frechet_classifier"]
     assert kept["last"] > 10 * kept["protocol"]["floor"] > 0 and kept["protocol"]["labels"] == evaluators.IN_TURN
-    flags = ["conditional", "--metrics", "frechet,intra_frechet,cas,path_length"]
+    flags = ["conditional", "--metrics", "frechet,intra_frechet,class_accuracy,cas,path_length"]
     found = values(*flags)["conditional"]
     assert (
         found["intra_frechet_classifier"]["value"] == kept["last"]
@@ -137,6 +137,8 @@ def test_by_class(conditional, monkeypatch):
     assert found["cas"]["value"] < 0.4 and found["cas_real"]["value"] > 0.9
     assert "150 and 150 steps" in found["cas"]["protocol"]["features"]
     assert 0 < found["path_length_classifier"]["value"] < np.inf
+    accuracy = found["class_accuracy_classifier"]
+    assert accuracy["value"] < 0.4 < 0.9 < accuracy["protocol"]["floor"] and accuracy["higher_is_better"]
 
 
 def test_by_class_of_real_images(conditional, monkeypatch):
@@ -152,12 +154,14 @@ def test_by_class_of_real_images(conditional, monkeypatch):
 
     def found(labels):
         made = Candidate(Reference(real, features, held), other.images, labels, len(other.images))
-        values = {**METRICS["intra_frechet"](made).values, **METRICS["cas"](made).values}
+        values = {name: METRICS[name](made).values for name in ("intra_frechet", "class_accuracy", "cas")}
+        values = {key: value for each in values.values() for key, value in each.items()}
         return {name: value for name, (value, _) in values.items()}
 
     right, wrong = found(other.labels), found(np.roll(other.labels, 1))
     assert right["cas"] == pytest.approx(right["cas_real"], abs=0.05) and right["cas"] > 0.9 > 0.3 > wrong["cas"]
     assert wrong["intra_frechet"] > 5 * right["intra_frechet"]
+    assert right["class_accuracy"] > 0.9 > 0.3 > wrong["class_accuracy"]
 
 
 def test_parts_of_a_batch_are_for_training(run):

@@ -35,6 +35,9 @@ SMALL = {
     "gan_mnist": [],
     "gan_minimax_mnist": [],
     "gan_digits": [],
+    "biggan_cifar10": ["--width", "8"],
+    "biggan_fashion": ["--width", "8"],
+    "conditional_fashion": ["--width", "8", "--way", "reacgan"],
     "unrolled_ring": ["--width", "4", "--unroll", "2"],
     "cyclegan_digits": ["--width", "4", "--data", "digits"],
     "stacked_mnist": ["--width", "4", "--evaluate-samples", "64"],
@@ -64,6 +67,9 @@ STACKED = spec_of((28, 28, 3), 1_000)
 # What each is trained on with its defaults, and how many numbers its two sides then learn: those of published sizes are
 # derived in test_models.py.
 LEARNT = {
+    "biggan_cifar10": (COLOURS, 293_828, 270_530),
+    "biggan_fashion": (MNIST, 87_298, 67_810),
+    "conditional_fashion": (MNIST, 86_017, 66_529),
     "cgan_mnist": (MNIST, 575_401, 175_169),
     "cheap_penalties_grid": (POINTS, 198_786, 66_561),
     "cheap_penalties_stacked": (STACKED, 370_627, 167_649),
@@ -106,6 +112,7 @@ SHOWN = {
     "entropy_ring": {"gen/entropy"},
     "entropy_grid": {"gen/entropy"},
     "entropy_stacked": {"gen/accepted", "gen/hmc_step"},
+    "conditional_fashion": {"disc/classes", "gen/classes"},
     "few_fashion": {"augment/p", "augment/p_r"},
     "semisup_mnist": {"disc/labelled", "disc/unlabelled"},
     "sngan_cifar10": {"monitor/disc/sigma"},
@@ -239,7 +246,7 @@ def holds_what_it_claims(name, rows, state):
     assert (largest <= 0.01 * (1 + 1e-6)) == (name == "wgan_mnist")
     embedded = [any("Embed" in jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(side.params))
                 for side in (state.gen, state.disc)]  # fmt: skip
-    assert embedded == [name == "cgan_mnist"] * 2
+    assert embedded == [name in ("cgan_mnist", "biggan_fashion", "biggan_cifar10", "conditional_fashion")] * 2
 
 
 def _golden(name, losses, write):

@@ -56,7 +56,7 @@ ESTIMATES = {"mixture": "mixture", "log_det": "log-determinant", "hmc": "PresGAN
 PUBLISHED_ERRORS = {20: "1677 ± 452", 50: "221 ± 136", 100: "93 ± 6.5", 200: "90 ± 4.2"}
 
 
-def _of_arms(experiment: str, arms: Mapping[str, str], columns: Columns, first: str, end: str = "") -> list[str]:
+def of_arms(experiment: str, arms: Mapping[str, str], columns: Columns, first: str, end: str = "") -> list[str]:
     """A row for each arm, and one of real images where the protocols have their values."""
     names = tuple(f"{experiment}_{arm}{end}" for arm in arms)
     require_one_way(names, next(iter(columns)))
@@ -73,24 +73,24 @@ def _of_arms(experiment: str, arms: Mapping[str, str], columns: Columns, first: 
 
 
 def tricks() -> list[str]:
-    return _of_arms("tricks_mnist", TRICKS, TRICKED, "trick")
+    return of_arms("tricks_mnist", TRICKS, TRICKED, "trick")
 
 
 def few() -> list[str]:
     sprites = {key.replace("_classifier", "_projection"): column for key, column in FEW.items()}
     return [
-        *_of_arms("few_fashion", ARMS, FEW, "1,000 images of Fashion-MNIST", "_fashion_mnist"),
+        *of_arms("few_fashion", ARMS, FEW, "1,000 images of Fashion-MNIST", "_fashion_mnist"),
         "",
-        *_of_arms("few_fashion", ARMS, sprites, "1,000 sprites, 64x64 in colour", "_sprites"),
+        *of_arms("few_fashion", ARMS, sprites, "1,000 sprites, 64x64 in colour", "_sprites"),
     ]
 
 
 def cheap_penalties() -> list[str]:
     stacked = {key: column for key, column in MODES.items() if key != "high_quality"}
     return [
-        *_of_arms("cheap_penalties_grid", PENALTIES, MODES, "R1 + R2 on the grid of 25"),
+        *of_arms("cheap_penalties_grid", PENALTIES, MODES, "R1 + R2 on the grid of 25"),
         "",
-        *_of_arms("cheap_penalties_stacked", PENALTIES, stacked, "R1 + R2 on stacked MNIST"),
+        *of_arms("cheap_penalties_stacked", PENALTIES, stacked, "R1 + R2 on stacked MNIST"),
         "",
         *_costs(),
     ]

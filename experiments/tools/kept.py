@@ -25,6 +25,7 @@ VARIANTS = {
     "entropy_stacked": ("estimate", "noise"),
     "cheap_penalties_grid": ("penalty",),
     "cheap_penalties_stacked": ("penalty",),
+    "conditional_fashion": ("way",),
 }
 EFFORT = ("seeds", "steps and real images of each seed, minutes of all", "code")
 

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 from tyro.conf import Positional
 
-from experiments.tools import arms, checked, golden
+from experiments.tools import arms, checked, golden, greats
 from experiments.tools.earlier import today
 from experiments.tools.kept import (
     EFFORT,
@@ -47,7 +47,7 @@ LARGEST = 400_000  # bytes of a picture in the repository
 MIXTURES = ("gan_ring", "gan_grid")
 IMAGES = (
     "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist", "wgan_mnist", "wgan_gp_mnist",
-    "cgan_mnist", "dcgan_fashion", "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10",
+    "cgan_mnist", "dcgan_fashion", "biggan_fashion", "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10", "biggan_cifar10",
 )  # fmt: skip
 CODES = ("infogan_mnist",)
 TRANSLATION = ("cyclegan_digits",)
@@ -238,6 +238,8 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "classifiers": arms.classifiers,
     "entropies": arms.entropies,
     "cheap_penalties": arms.cheap_penalties,
+    "conditional": greats.conditional,
+    "truncation": greats.truncation,
     "speed": lambda: checked.speed(read("benchmark")),
     "growth": lambda: checked.growth(read("benchmark")),
     "kills": lambda: checked.torture(read("torture")),

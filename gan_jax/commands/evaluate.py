@@ -38,7 +38,7 @@ class Config:
     targets: Positional[Annotated[tuple[str, ...], arg(metavar="RUN|FOLDER ...")]] = ()
     """What to measure: directories of runs, folders of images, or .npy or .npz files of images."""
     metrics: str = ""
-    """Metrics, separated by commas: frechet kid inception_score prdc intra_frechet frechet_infinity kid_subsets
+    """Metrics, separated by commas: frechet kid inception_score class_accuracy prdc intra_frechet frechet_infinity kid_subsets
     precision_recall cas sliced ms_ssim path_length neighbours two_sample. Default: for a run what it measures itself,
     for a folder the first four."""
     samples: int = 0

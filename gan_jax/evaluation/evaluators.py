@@ -19,11 +19,11 @@ from gan_jax.types import Draw, Evaluate, ImageSet, NoSplit, Record, UserError
 
 # Labels of a conditional generator, as protocols describe them: for metrics within classes, and of the whole.
 IN_TURN, SHARES = "every class as often, in turn", "classes in the shares of the real images"
-BY_CLASS = {"intra_frechet", "cas"}
+BY_CLASS = {"intra_frechet", "cas", "class_accuracy"}
 WIDEST = 8_192  # values of an image up to which their covariance is computed
 COLLAPSED = {"modes": "fewer than half of the modes found", "recall": "recall under a quarter of the floor's"}
 DURING = ("frechet", "kid", "inception_score", "prdc", "intra_frechet")  # metrics of a run, where they can be computed
-FLOORED = (*DURING, "two_sample")
+FLOORED = (*DURING, "two_sample", "class_accuracy")
 
 
 class Flags(Protocol):

@@ -77,6 +77,15 @@ def _inception_score(x: Candidate) -> Found:
     return Found({"inception_score": (estimate.mean, True)}, {"splits": SPLITS})
 
 
+def _class_accuracy(x: Candidate) -> Found:
+    """The share of fakes that the classifier puts into the class that the generator was given."""
+    if x.labels is None or x.logits is None or x.logits.shape[1] != x.reference.train.classes:
+        raise UserError(
+            "the accuracy of classes needs a conditional run, and the classifier of its data: leave --features out"
+        )
+    return Found({"class_accuracy": (float(np.mean(x.logits.argmax(1) == x.labels)), True)}, {})
+
+
 def _prdc(x: Candidate) -> Found:
     real = x.reference.near(x.count)
     results = precision_recall.prdc(real, x.features, NEIGHBOURS)
@@ -183,6 +192,7 @@ METRICS: dict[str, Callable[[Candidate], Found]] = {
     "frechet": _frechet,
     "kid": _kid,
     "inception_score": _inception_score,
+    "class_accuracy": _class_accuracy,
     "prdc": _prdc,
     "intra_frechet": _intra_frechet,
     "frechet_infinity": _frechet_infinity,

@@ -37,7 +37,7 @@ def adversarial(
 ) -> Game:
     """Returns the game of `gen` and `disc` with `loss`, to which each penalty is added with its weight in D's loss.
 
-    z is drawn from N(0, I), [b z_dim]. A weight is a number or, like an optax schedule, a function of the step. With
+    z is drawn from N(0, I), [b z_dim], unless the batch holds "z" for its rows. A weight is a number or, like an optax schedule, a function of the step. With
     `classes`, both networks get labels: real images their own, fakes that of the real image of the same row (Mirza and
     Osindero 2014, arXiv:1411.1784, equation 2). G's loss is computed on the fakes of D's last step.
 
@@ -82,7 +82,7 @@ def adversarial(
         return batch["label"]
 
     def inputs(key: Key, batch: Batch) -> tuple:
-        z = jax.random.normal(key, (rows_of(batch), z_dim))
+        z = batch.get("z", jax.random.normal(key, (rows_of(batch), z_dim)))
         return (z, label_of(batch)) if classes else (z,)
 
     def fakes(params: PyTree, state: State, batch: Batch, key: Key) -> tuple[jax.Array, PyTree]:

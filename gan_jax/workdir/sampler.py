@@ -36,7 +36,7 @@ class Programs:
         matmul_precision: str = "float32",
         layout: Any = None,
     ):
-        self.game_of, self.spec, self._precision = game_of, spec, precision
+        self.game_of, self.spec, self.population, self._precision = game_of, spec, population, precision
 
         def member_of(tree: PyTree, member: Any) -> PyTree:
             return mesh.gather(jax.tree.map(lambda x: x[member], tree) if population else tree)
@@ -241,9 +241,20 @@ class Sampler:
             )
         return _joined(parts, rows_of(tuple(inputs)))
 
+    @property
+    def own(self) -> game.Average:
+        """The generator, of a population that of this member, without the axis of members."""
+        if not self.programs.population:
+            return self.generator
+        return jax.tree.map(lambda x: x[self.member], self.generator)
+
     def with_generator(self, generator: game.Average) -> "Sampler":
-        """Returns the same sampler with another generator, such as the result of `evaluation.batch_norm.standing`."""
-        return dataclasses.replace(self, generator=generator)
+        """Returns the same sampler with another generator like `own`, such as the result of
+        `evaluation.batch_norm.standing`.
+        """
+        if not self.programs.population:
+            return dataclasses.replace(self, generator=generator)
+        return dataclasses.replace(self, generator=jax.tree.map(lambda x: jnp.asarray(x)[None], generator), member=0)
 
     def _batch_of(self, rows: int | Batch) -> Batch | None:
         """The batch, or None for a number of rows.
@@ -314,12 +325,12 @@ class Draw:
     """A sampler in the form that an experiment's measure takes (`types.Draw`)."""
 
     def __init__(self, sampler: Sampler, seed: int = 0):
-        self._sampler, self._seed = sampler, seed
+        self.sampler, self._seed = sampler, seed
         self.how: Mapping[str, Any] = {**sampler.how, "sample_seed": seed}
         self.ask: Callable[..., PyTree] = sampler.ask
 
     def __call__(self, rows: int | Batch, /) -> PyTree:
-        return self._sampler.draw(rows, self._seed)
+        return self.sampler.draw(rows, self._seed)
 
 
 def _seed(seed: int) -> np.uint32:

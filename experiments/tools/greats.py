@@ -1,0 +1,37 @@
+"""Tables of the larger image GANs: ways to tell the class, and what truncated noise does."""
+
+from experiments.tools.arms import of_arms
+from experiments.tools.kept import head, made, measured, read, row, value
+
+WAYS = {
+    "concatenation": "label beside z and as a channel, DCGAN's networks",
+    "projection": "conditional norms and projection",
+    "acgan": "conditional norms and AC-GAN",
+    "reacgan": "conditional norms and ReACGAN",
+}
+TOLD = {
+    "frechet_classifier": ("Fréchet distance (less is better)", ".2f"),
+    "intra_frechet_classifier": ("within classes", ".2f"),
+    "class_accuracy_classifier": ("fakes of the class asked for (share)", ".3f"),
+    "cas": ("accuracy of a classifier learnt from fakes (CAS, share)", ".3f"),
+    "cas_real": ("learnt from as many real images (share)", ".3f"),
+    "recall_classifier": ("recall (share)", ".3f"),
+}
+LIMITS = ("inf", "1.5", "1", "0.7", "0.5", "0.3")
+
+
+def conditional() -> list[str]:
+    return of_arms("conditional_fashion", WAYS, TOLD, "Fashion-MNIST")
+
+
+def truncation() -> list[str]:
+    """A row for each experiment with a curve, a column for each limit of the numbers of z."""
+    titles = ["no limit" if limit == "inf" else f"within {limit}" for limit in LIMITS]
+    lines = head("each number of z", "", *titles, "code")
+    for name in ("biggan_fashion", "biggan_cifar10"):
+        found = measured(result := read(name))
+        for metric in ("frechet", "precision", "recall"):
+            form = ".2f" if metric == "frechet" else ".3f"
+            cells = [value(found.get(f"{metric}_{limit}_classifier"), form).split(" (")[0] for limit in LIMITS]
+            lines.append(row(f"`{name}`", metric, *cells, made(result)[-1]))
+    return lines
