@@ -8,6 +8,7 @@ Results, where they are kept: experiments/results/stylegan2_fashion.json.
 """
 
 import dataclasses
+from typing import Any
 
 import optax
 
@@ -53,7 +54,7 @@ class Config(Measured, Augmented, FromImages, Run):
 
 
 def build(config: Config, spec: Spec) -> training.Recipe:
-    sizes = {"base": 1_024, "most": config.width, "dtype": config.precision}
+    sizes: dict[str, Any] = {"base": 1_024, "most": config.width, "dtype": config.precision}
     gen = stylegan2.Generator(spec.shape, features=config.z_dim, **sizes)
     disc = stylegan2.Discriminator(**sizes)
     lazy_r1, lazy_path = LAZY

@@ -88,6 +88,34 @@ def orthogonal_regularisation(weight: float | jax.Array, without: Collection[str
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+class RestartedState(NamedTuple):
+    """How many rounds were played, and the state of the optimiser that begins anew."""
+
+    rounds: jax.Array
+    inner: optax.OptState
+
+
+def restarted(tx: optax.GradientTransformation, at: Collection[int]) -> optax.GradientTransformation:
+    """Returns `tx`, whose state is as at its beginning before each of these steps, counted from 0.
+
+    Progressive growing begins anew with each level (Karras et al. 2018, arXiv:1710.10196, appendix A.1): Adam's first
+    step of parameters that had no gradient for long would be up to (1 - b1) / sqrt(1 - b2) learning rates.
+    """
+
+    def init(params: optax.Params) -> RestartedState:
+        return RestartedState(jnp.zeros((), jnp.int32), tx.init(params))
+
+    def update(updates: optax.Updates, state: RestartedState, params: optax.Params | None = None) -> tuple:
+        if params is None:
+            raise ValueError("restarted needs the parameters: tx.update(updates, state, params)")
+        due = jnp.isin(state.rounds, jnp.asarray(sorted(at), jnp.int32))
+        inner = jax.tree.map(lambda fresh, now: jnp.where(due, fresh, now), tx.init(params), state.inner)
+        updates, inner = tx.update(updates, inner, params)
+        return updates, RestartedState(state.rounds + 1, inner)
+
+    return optax.GradientTransformation(init, update)
+
+
 def frozen(tx: optax.GradientTransformation, layers: Collection[str]) -> optax.GradientTransformation:
     """Returns `tx` with no update of the parameters under these names of the first level; its state is that of `tx`.
 

@@ -47,7 +47,8 @@ LARGEST = 400_000  # bytes of a picture in the repository
 MIXTURES = ("gan_ring", "gan_grid")
 IMAGES = (
     "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist", "wgan_mnist", "wgan_gp_mnist",
-    "cgan_mnist", "dcgan_fashion", "biggan_fashion", "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10", "biggan_cifar10",
+    "progressive_mnist", "cgan_mnist", "dcgan_fashion", "progressive_fashion", "stylegan2_fashion", "biggan_fashion",
+    "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10", "biggan_cifar10",
 )  # fmt: skip
 CODES = ("infogan_mnist",)
 TRANSLATION = ("cyclegan_digits",)

@@ -3,7 +3,7 @@ steps are as large in every layer, beside its weights (Karras et al. 2018, arXiv
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from gan_jax.models.conv.convolution import channels_last, conv_general_dilated
-from gan_jax.models.layers import precision
+from gan_jax.models.layers import conv_down, conv_up, precision
 from gan_jax.types import Array, at_least_float32
 
 
@@ -52,6 +52,9 @@ class Dense(nn.Module):
 class Conv(nn.Module):
     """x [b h w i] -> [b h/stride w/stride features]: a convolution, zeros around, with W gain / sqrt(k^2 i), W from
     N(0, 1), and a bias that begins at 0. `padding` is that of `lax.conv_general_dilated`.
+
+    With `resize` "up" every pixel is repeated to 2x2 before a 3x3 convolution, and with "down" the mean of every 2x2 is
+    taken after it, without a pass of its own (`layers.ConvUp`, `layers.ConvDown`).
     """
 
     features: int
@@ -60,6 +63,7 @@ class Conv(nn.Module):
     gain: float = 1.0
     use_bias: bool = True
     padding: str = "SAME"
+    resize: Literal["none", "up", "down"] = "none"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -68,14 +72,16 @@ class Conv(nn.Module):
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape, kind)
         scale = self.gain / math.sqrt(math.prod(shape[:3]))
-        x = conv_general_dilated(
-            jnp.asarray(x, self.dtype),
-            (kernel * scale).astype(self.dtype),
-            (self.stride,) * 2,
-            self.padding,
-            dimension_numbers=channels_last(2),
-        )
+        x, kernel = jnp.asarray(x, self.dtype), (kernel * scale).astype(self.dtype)
+        match self.resize:
+            case "up":
+                y = conv_up(x, kernel)
+            case "down":
+                y = conv_down(x, kernel)
+            case "none":
+                numbers = channels_last(2)
+                y = conv_general_dilated(x, kernel, (self.stride,) * 2, self.padding, dimension_numbers=numbers)
         if not self.use_bias:
-            return x
+            return y
         bias = self.param("bias", nn.initializers.zeros, (self.features,), kind)
-        return x + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)

@@ -191,8 +191,7 @@ class ConvDown(_Conv3x3):
         if any(side % 2 for side in x.shape[1:-1]):
             raise ValueError(f"ConvDown halves both sides, and the images are {x.shape[1:-1]}: they must be even")
         x, kernel, bias = self.parameters(x)
-        down = _doubled(kernel) / 4
-        return conv_general_dilated(x, down, (2, 2), [(1, 1)] * 2, dimension_numbers=channels_last(2)) + bias
+        return conv_down(x, kernel) + bias
 
 
 class ConvUp(_Conv3x3):
@@ -205,10 +204,20 @@ class ConvUp(_Conv3x3):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x, kernel, bias = self.parameters(x)
-        small = x.shape[1:-1]
-        geometry = Geometry((small[0] * 2, small[1] * 2), (4, 4), (2, 2), (1, 1), (1, 1), small)
-        # The kernel of the convolution whose transpose this is.
-        return conv_transpose(x, _doubled(jnp.flip(kernel, (0, 1))).swapaxes(-1, -2), geometry) + bias
+        return conv_up(x, kernel) + bias
+
+
+def conv_down(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`ConvDown` with this kernel, [3 3 i o], and without a bias."""
+    return conv_general_dilated(x, _doubled(kernel) / 4, (2, 2), [(1, 1)] * 2, dimension_numbers=channels_last(2))
+
+
+def conv_up(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`ConvUp` with this kernel, [3 3 i o], and without a bias."""
+    small = x.shape[1:-1]
+    geometry = Geometry((small[0] * 2, small[1] * 2), (4, 4), (2, 2), (1, 1), (1, 1), small)
+    # The kernel of the convolution whose transpose this is.
+    return conv_transpose(x, _doubled(jnp.flip(kernel, (0, 1))).swapaxes(-1, -2), geometry)
 
 
 def _doubled(kernel: jax.Array) -> jax.Array:
@@ -220,15 +229,15 @@ def _doubled(kernel: jax.Array) -> jax.Array:
     return jnp.matmul(spread, kernel.reshape(9, -1), precision="highest").reshape(4, 4, *kernel.shape[2:])
 
 
-def double(x: jax.Array) -> jax.Array:
+def double(x: Array) -> jax.Array:
     """Returns every pixel repeated to 2x2: [b h w c] -> [b 2h 2w c]."""
-    return x.repeat(2, axis=1).repeat(2, axis=2)
+    return jnp.asarray(x).repeat(2, axis=1).repeat(2, axis=2)
 
 
-def halve(x: jax.Array) -> jax.Array:
+def halve(x: Array) -> jax.Array:
     """Returns the mean of every 2x2 pixels: [b h w c] -> [b h/2 w/2 c]."""
     b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+    return jnp.asarray(x).reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
 def halvings(height: int, width: int, who: str) -> int:
