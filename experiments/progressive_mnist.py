@@ -64,9 +64,11 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
     def at(level: int) -> Any:
         def game(fade: Any) -> Game:
-            networks: tuple[Any, Any] = growing.At(gen, level, fade), growing.At(disc, level, fade)
-            how = {"z_dim": progressive.width(0, config.base, config.width), "accumulate": config.accumulate}
-            return adversarial(*networks, losses.wasserstein(), penalties=smooth, **how, **few)
+            own: tuple[Any, Any] = growing.At(gen, level, fade), growing.At(disc, level, fade)
+            how: dict[str, Any] = {"z_dim": progressive.width(0, config.base, config.width), **few}
+            return adversarial(
+                own[0], own[1], losses.wasserstein(), penalties=smooth, accumulate=config.accumulate, **how
+            )
 
         return game
 
