@@ -28,7 +28,13 @@ from gan_jax.types import spec_of
 NAMES = sorted(
     found.name for found in pkgutil.iter_modules(experiments.__path__) if not found.ispkg and found.name != "__main__"
 )
-CLASSIFIED = {"dcgan_digits", "cgan_mnist", "stacked_mnist", "stacked_mnist_dcgan"}  # the others by pixels, for speed
+CLASSIFIED = {
+    "dcgan_digits",
+    "cgan_mnist",
+    "stacked_mnist",
+    "stacked_mnist_dcgan",
+    "stacked_mnist_r3gan",
+}  # the others by pixels, for speed
 SMALL = {
     "gan_ring": ["--width", "4", "--gen-blocks", "1", "--disc-blocks", "1"],
     "gan_grid": ["--width", "4", "--gen-blocks", "1", "--disc-blocks", "1"],
@@ -41,6 +47,11 @@ SMALL = {
     "progressive_fashion": ["--width", "8", "--train-images", "0", "--fade-images", "32"],
     "progressive_mnist": ["--width", "8", "--train-images", "0", "--fade-images", "32"],
     "stylegan2_fashion": ["--width", "8", "--path", "2", "--mixing", "0.9"],
+    "best_fashion": ["--width", "8", "--conditional"],
+    "best_mnist": ["--width", "8"],
+    "r3gan_cifar10": ["--width", "8", "--sizes", "2"],
+    "r3gan_fashion": ["--width", "8"],
+    "stacked_mnist_r3gan": ["--width", "8", "--evaluate-samples", "64"],
     "unrolled_ring": ["--width", "4", "--unroll", "2"],
     "cyclegan_digits": ["--width", "4", "--data", "digits"],
     "stacked_mnist": ["--width", "4", "--evaluate-samples", "64"],
@@ -96,6 +107,11 @@ LEARNT = {
     "progressive_fashion": (MNIST, 278_180, 279_073),
     "progressive_mnist": (MNIST, 278_180, 279_073),
     "stylegan2_fashion": (MNIST, 238_412, 351_165),
+    "best_fashion": (MNIST, 176_160, 168_096),
+    "best_mnist": (MNIST, 176_160, 168_096),
+    "r3gan_cifar10": (COLOURS, 145_600, 141_568),
+    "r3gan_fashion": (MNIST, 43_968, 41_952),
+    "stacked_mnist_r3gan": (STACKED, 44_032, 42_016),
     "semisup_mnist": (LABELLED, 694_568, 1_538_770),
     "sngan_cifar10": (COLOURS, 4_274_435, 1_053_825),
     "stacked_mnist": (STACKED, 287_875, 1_889),
@@ -123,6 +139,8 @@ SHOWN = {
     "progressive_fashion": {"disc/wgan_gp", "disc/drift", "gen/level"},
     "progressive_mnist": {"disc/wgan_gp", "disc/drift", "gen/level"},
     "stylegan2_fashion": {"disc/r1", "gen/path"},
+    **{key: {"disc/r1", "disc/r2"} for key in ("best_mnist", "best_fashion", "r3gan_fashion", "r3gan_cifar10")},
+    "stacked_mnist_r3gan": {"disc/r1", "disc/r2"},
     "semisup_mnist": {"disc/labelled", "disc/unlabelled"},
     "sngan_cifar10": {"monitor/disc/sigma"},
     "infogan_mnist": {"disc/information", "gen/information"},
@@ -255,7 +273,10 @@ def holds_what_it_claims(name, rows, state):
     assert (largest <= 0.01 * (1 + 1e-6)) == (name == "wgan_mnist")
     embedded = [any("Embed" in jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(side.params))
                 for side in (state.gen, state.disc)]  # fmt: skip
-    assert embedded == [name in ("cgan_mnist", "biggan_fashion", "biggan_cifar10", "conditional_fashion")] * 2
+    assert (
+        embedded
+        == [name in ("best_fashion", "cgan_mnist", "biggan_fashion", "biggan_cifar10", "conditional_fashion")] * 2
+    )
 
 
 def _golden(name, losses, write):

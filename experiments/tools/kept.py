@@ -26,6 +26,9 @@ VARIANTS = {
     "cheap_penalties_grid": ("penalty",),
     "cheap_penalties_stacked": ("penalty",),
     "conditional_fashion": ("way",),
+    "best_mnist": ("conditional",),
+    "best_fashion": ("conditional",),
+    "stacked_mnist_r3gan": ("width",),
 }
 EFFORT = ("seeds", "steps and real images of each seed, minutes of all", "code")
 
@@ -47,12 +50,16 @@ def allowed(name: str) -> set[str]:
 
 
 def kept_as(result: dict[str, Any]) -> str:
-    """Returns the file name of a result: its experiment's, and the values of the flags that distinguish its runs."""
-    name, config = result["name"], default_config(result)
-    values = {flag: str(getattr(config, flag)) for flag in VARIANTS.get(name, ())} | flags(result)
+    """Returns the file name of a result: its experiment's, and the values of the flags that distinguish its runs; of one
+    that is set or not, its name where it is set.
+    """
+    name, config, given = result["name"], default_config(result), flags(result)
+    defaults = {flag: getattr(config, flag) for flag in VARIANTS.get(name, ())}
+    values = {flag: str(value) for flag, value in defaults.items()} | given
+    values |= {flag: flag if flag in given else "" for flag, value in defaults.items() if isinstance(value, bool)}
     if "data" in values:
         values["data"] = Path(values["data"]).stem
-    return "_".join([name, *(values[flag] for flag in VARIANTS.get(name, ()))])
+    return "_".join([name, *filter(None, (values[flag] for flag in defaults))])
 
 
 def read(name: str) -> dict[str, Any] | None:

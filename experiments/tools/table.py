@@ -47,8 +47,10 @@ LARGEST = 400_000  # bytes of a picture in the repository
 MIXTURES = ("gan_ring", "gan_grid")
 IMAGES = (
     "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist", "wgan_mnist", "wgan_gp_mnist",
-    "progressive_mnist", "cgan_mnist", "dcgan_fashion", "progressive_fashion", "stylegan2_fashion", "biggan_fashion",
+    "progressive_mnist", "best_mnist", "cgan_mnist", "dcgan_fashion", "progressive_fashion", "stylegan2_fashion", "r3gan_fashion",
+    "best_fashion", "biggan_fashion",
     "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10", "biggan_cifar10",
+    "r3gan_cifar10",
 )  # fmt: skip
 CODES = ("infogan_mnist",)
 TRANSLATION = ("cyclegan_digits",)
