@@ -13,11 +13,13 @@ import tyro
 from PIL import Image
 
 import gan_jax
-from experiments import cgan_mnist, dcgan_digits, gan_ring
+from experiments import cgan_mnist, dcgan_digits, gan_ring, stylegan2_fashion
 from gan_jax import data
 from gan_jax.commands import latents as command
+from gan_jax.commands import sample
 from gan_jax.evaluation import latents
 from gan_jax.types import UserError
+from gan_jax.workdir import pictures
 from gan_jax.workdir.sampler import Programs
 
 RNG = np.random.default_rng(0)
@@ -246,6 +248,29 @@ def test_refusals_come_before_anything_is_written(runs, tmp_path, flags, words):
     with pytest.raises(UserError, match=words):
         start(*(runs / one if (runs / one).is_dir() else one for one in flags))
     assert not (tmp_path / "x").exists() and [*(tmp_path / "full").iterdir()] == [tmp_path / "full" / "mine.txt"]
+
+
+def test_styles(tmp_path):
+    """Of a run with styles: a table in which they are mixed, and truncation towards their mean, whose samples are one."""
+    flags = {"steps": 30, "batch_size": 8, "devices": 1, "features": "none", "data": "digits", "width": 8, "z_dim": 12}
+    stylegan2_fashion.main(stylegan2_fashion.Config(workdir=str(tmp_path / "run"), **flags))
+    found = start(str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--count", "0")
+    assert found["truncation"][1.0] == 1 and list(found["truncation"]) == sorted(found["truncation"], reverse=True)
+    assert {"mixing.png", "truncation.png", "walk.gif"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    drawing = command.Drawing(gan_jax.load(tmp_path / "run"), command.Config(run="", out=""))
+    still = drawing.sample(drawing.z[:4], np.zeros(4, int), 0.0)  # one noise, and the mean style
+    np.testing.assert_allclose(still, still[:1].repeat(4, 0), atol=1e-6)
+    sample.main(sample.Config(run=str(tmp_path / "run"), out=str(tmp_path / "some.npz"), count=4, truncation=0.5))
+    kept = np.load(tmp_path / "some.npz")["images"]
+    z, *rest, _ = drawing.sampler.inputs(4, 0)
+    halved = drawing.sampler(z, *rest, np.full(4, 0.5, np.float32))
+    np.testing.assert_array_equal(kept, pictures.to_uint8(halved))
+    layers = 2 * 3
+    for cutoff, same in ((layers, 0), (0, 1)):
+        rest = [x[:1] for x in drawing.rest[:-1]]
+        z = drawing.z[:1], drawing.z[1:2]
+        mixed = drawing.sampler.ask("mix", *z, np.int32([cutoff]), *rest)
+        np.testing.assert_allclose(mixed, drawing.sample(z[same], np.zeros(1, int)), atol=1e-5)
 
 
 def test_translators_have_no_latents(runs):

@@ -21,6 +21,7 @@ from tyro.conf import Positional, arg
 from gan_jax import data
 from gan_jax.config import Natural
 from gan_jax.evaluation import latents
+from gan_jax.models import stylegan2
 from gan_jax.system.terminal import say
 from gan_jax.types import UserError
 from gan_jax.workdir import curves, pictures, report
@@ -31,6 +32,8 @@ from gan_jax.workdir.sampler import Sampler
 PAIRS, BETWEEN = 6, 9  # rows and columns of interpolations
 WALKERS, STOPS, FRAMES = 9, 4, 12  # of the film: samples, latents that each visits, pictures from one to the next
 LIMITS = (2.0, 1.0, 0.7, 0.5, 0.3)
+PSI = (1.0, 0.7, 0.5, 0.3, 0.0)  # of truncation towards the mean style
+MIXED = 5  # rows of the table of mixed styles
 COLUMNS = 8  # of the truncation grid
 LARGEST = 1_800_000  # bytes of a film that the page holds; a larger one stands beside it
 DIRECTIONS, REACH = 5, (-3, -2, -1, 0, 1, 2, 3)
@@ -86,7 +89,8 @@ def main(config: Config) -> dict[str, Any]:
     given = _given(sampler, config)
     drawing = Drawing(sampler, config)
     found: dict[str, Any] = {"step": sampler.step}
-    parts = [*drawing.between(), drawing.film(), drawing.truncation(found)]
+    parts = [*drawing.between(), drawing.film()]
+    parts += [drawing.styles(found), drawing.mixing()] if "mix" in sampler.views else [drawing.truncation(found)]
     try:
         parts.append(drawing.directions(found))
     except UserError as error:
@@ -150,11 +154,14 @@ class Drawing:
         drawn = sampler.inputs(max(2 * PAIRS, WALKERS * STOPS, latents.DRAWS), config.seed)
         self.z, *self.rest = (np.asarray(x) for x in drawn)
 
-    def sample(self, z: np.ndarray, which: np.ndarray) -> np.ndarray:
+    def sample(self, z: np.ndarray, which: np.ndarray, psi: float | None = None) -> np.ndarray:
         """Samples for latents [b z]. What else a generator is given, such as codes, is that of the draws `which` [b], so
-        that it stays as it is along a way; its classes are these in turn, or --label.
+        that it stays as it is along a way; its classes are these in turn, or --label. `psi` takes the place of its last
+        input.
         """
         rest = [x[which] for x in self.rest]
+        if psi is not None:
+            rest[-1] = np.full(len(which), psi, np.float32)
         place = self.sampler.programs.kinds.label
         if place is not None:
             chosen = (which % self.sampler.classes).astype(np.int32)
@@ -204,6 +211,35 @@ class Drawing:
             f"over {latents.DRAWS} samples, as a share of the first row's."
         )
         return Part("truncation.png", _sheet(np.concatenate(rows), COLUMNS), "Truncation", text)
+
+    def styles(self, found: dict[str, Any]) -> Part:
+        """Samples of the same latents, whose w are moved closer and closer to the mean of w."""
+        rows, spreads = [], {}
+        for psi in PSI:
+            made = self.sample(self.z[: latents.DRAWS], np.arange(latents.DRAWS), psi)
+            rows.append(made[:COLUMNS])
+            spreads[psi] = float(made.std(0).mean())
+        found["truncation"] = {psi: spread / max(spreads[PSI[0]], 1e-12) for psi, spread in spreads.items()}
+        listed = ", ".join(f"{psi:g} ({share:.0%})" for psi, share in found["truncation"].items())
+        text = (
+            f"The same latents in every row, with psi {listed}: w is m + psi (w - m), with m its mean. In brackets the standard "
+            f"deviation of pixels over {latents.DRAWS} samples, as a share of the first row's."
+        )
+        return Part("truncation.png", _sheet(np.concatenate(rows), COLUMNS), "Truncation", text)
+
+    def mixing(self) -> Part:
+        """A table of samples whose first layers have the style of their row, and the later ones that of their column."""
+        down, across = self.z[:MIXED], self.z[MIXED : MIXED + COLUMNS]
+        blank = np.full((1, *self.sampler.spec.shape), 1, np.float32)
+        which = np.zeros(COLUMNS, int)
+        layers = stylegan2.styles(self.sampler.spec.shape)
+        rows = [blank, self.sample(across, which)]
+        for one in down:
+            z, rest = np.tile(one, (COLUMNS, 1)), [x[which] for x in self.rest[:-1]]
+            cutoff = np.full(COLUMNS, layers // 2, np.int32)
+            rows += [self.sample(one[None], which[:1]), np.asarray(self.sampler.ask("mix", z, across, cutoff, *rest))]
+        text = f"Layers 1 to {layers // 2} of {layers} have the style of the sample at the left, the later ones that of the sample above."
+        return Part("mixing.png", _sheet(np.concatenate(rows), COLUMNS + 1), "Mixed styles", text)
 
     def directions(self, found: dict[str, Any]) -> Part:
         """One sample along the directions that move the first layer most."""

@@ -41,7 +41,9 @@ class Config:
     seed: int = 0
     """Seed of the noise."""
     truncation: float = 0.0
-    """Noise from N(0, 1) cut off beyond this distance from 0, as in BigGAN: nearer to 0, more typical and less varied. 0: not cut off."""
+    """Noise from N(0, 1) cut off beyond this distance from 0, as in BigGAN: nearer to 0, more typical and less varied. 0:
+    not cut off. Of StyleGAN2 it is psi, which moves styles towards their mean, and 1 moves none.
+    """
     raw: bool = False
     """Sample the trained generator instead of its average."""
     best: bool = False
@@ -107,7 +109,10 @@ def drawn(sampler: Sampler, config: Config, labels: np.ndarray | None) -> Iterat
     if kinds.label is not None and labels is not None:
         inputs[kinds.label] = labels
     if config.truncation:
-        inputs[0] = truncated(inputs[0], config.truncation)
+        if "mix" in sampler.views:  # of a game of styles, whose last input is psi
+            inputs[-1] = np.full(config.count, config.truncation, np.float32)
+        else:
+            inputs[0] = truncated(inputs[0], config.truncation)
     size = min(CHUNK, config.count)
     for start in range(0, config.count, size):
         part = [x[start : start + size] for x in inputs]
