@@ -52,6 +52,7 @@ SMALL = {
     "r3gan_cifar10": ["--width", "8", "--sizes", "2"],
     "r3gan_fashion": ["--width", "8"],
     "stacked_mnist_r3gan": ["--width", "8", "--evaluate-samples", "64"],
+    "stylegan2_sprites": ["--width", "8", "--images", "20", "--augment", "ada"],
     "unrolled_ring": ["--width", "4", "--unroll", "2"],
     "cyclegan_digits": ["--width", "4", "--data", "digits"],
     "stacked_mnist": ["--width", "4", "--evaluate-samples", "64"],
@@ -77,7 +78,7 @@ LABELLED = MNIST._replace(
     classes=0,
     meta={"image": {"classes": 10}},
 )
-STACKED = spec_of((28, 28, 3), 1_000)
+STACKED, PICTURES = spec_of((28, 28, 3), 1_000), spec_of((64, 64, 3))
 # What each is trained on with its defaults, and how many numbers its two sides then learn: those of published sizes are
 # derived in test_models.py.
 LEARNT = {
@@ -112,6 +113,7 @@ LEARNT = {
     "r3gan_cifar10": (COLOURS, 145_600, 141_568),
     "r3gan_fashion": (MNIST, 43_968, 41_952),
     "stacked_mnist_r3gan": (STACKED, 44_032, 42_016),
+    "stylegan2_sprites": (PICTURES, 159_336, 92_081),
     "semisup_mnist": (LABELLED, 694_568, 1_538_770),
     "sngan_cifar10": (COLOURS, 4_274_435, 1_053_825),
     "stacked_mnist": (STACKED, 287_875, 1_889),
@@ -141,6 +143,7 @@ SHOWN = {
     "stylegan2_fashion": {"disc/r1", "gen/path"},
     **{key: {"disc/r1", "disc/r2"} for key in ("best_mnist", "best_fashion", "r3gan_fashion", "r3gan_cifar10")},
     "stacked_mnist_r3gan": {"disc/r1", "disc/r2"},
+    "stylegan2_sprites": {"disc/r1", "augment/p"},
     "semisup_mnist": {"disc/labelled", "disc/unlabelled"},
     "sngan_cifar10": {"monitor/disc/sigma"},
     "infogan_mnist": {"disc/information", "gen/information"},

@@ -1,7 +1,7 @@
 """Tables of the larger image GANs: ways to tell the class, and what truncated noise does."""
 
 from experiments.tools.arms import of_arms
-from experiments.tools.kept import head, made, measured, read, row, value
+from experiments.tools.kept import EFFORT, head, made, measured, read, row, value
 
 WAYS = {
     "concatenation": "label beside z and as a channel, DCGAN's networks",
@@ -17,11 +17,31 @@ TOLD = {
     "cas_real": ("learnt from as many real images (share)", ".3f"),
     "recall_classifier": ("recall (share)", ".3f"),
 }
+FEW = {
+    "stylegan2_sprites_0_none": "StyleGAN2, all 9,000",
+    "stylegan2_sprites_1000_none": "StyleGAN2, 1,000 of them",
+    "stylegan2_sprites_1000_ada": "StyleGAN2, 1,000 of them, ADA",
+}
+PICTURES = {
+    "frechet_projection": ("Fréchet distance (less is better)", ".0f"),
+    "precision_projection": ("precision (share)", ".3f"),
+    "recall_projection": ("recall (share)", ".3f"),
+}
 LIMITS = ("inf", "1.5", "1", "0.7", "0.5", "0.3")
 
 
 def conditional() -> list[str]:
     return of_arms("conditional_fashion", WAYS, TOLD, "Fashion-MNIST")
+
+
+def sprites() -> list[str]:
+    """Pictures of 64x64 in colour, of which few or many were learnt from; all of them measure."""
+    lines = head("sprites, 64x64 in colour", *(title for title, _ in PICTURES.values()), *EFFORT)
+    for name, title in FEW.items():
+        found = measured(result := read(name))
+        cells = [value(found.get(key), form) for key, (_, form) in PICTURES.items()]
+        lines.append(row(title, *cells, *made(result)))
+    return lines
 
 
 def truncation() -> list[str]:

@@ -29,6 +29,7 @@ VARIANTS = {
     "best_mnist": ("conditional",),
     "best_fashion": ("conditional",),
     "stacked_mnist_r3gan": ("width",),
+    "stylegan2_sprites": ("images", "augment"),
 }
 EFFORT = ("seeds", "steps and real images of each seed, minutes of all", "code")
 

@@ -243,6 +243,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "cheap_penalties": arms.cheap_penalties,
     "conditional": greats.conditional,
     "truncation": greats.truncation,
+    "sprites": greats.sprites,
     "speed": lambda: checked.speed(read("benchmark")),
     "growth": lambda: checked.growth(read("benchmark")),
     "kills": lambda: checked.torture(read("torture")),
