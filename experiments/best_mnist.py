@@ -2,7 +2,7 @@
 
 Networks, loss and schedules are those of R3GAN, arXiv:2501.05441, with more channels where the images are smaller; the
 generator is averaged. With --conditional both networks are told the class. Results, where they are kept:
-experiments/results/best_mnist_*.json.
+experiments/results/best_mnist.json, best_mnist_conditional.json.
 
     python -m experiments.best_mnist --seeds 3
     python -m experiments.best_mnist --seeds 3 --conditional
@@ -62,13 +62,13 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         r3gan.Generator(spec.shape, widths, classes=classes, dtype=kind),
         r3gan.Discriminator(widths, classes=classes, dtype=kind),
         losses.relativistic_paired(), z_dim=config.z_dim, classes=classes, penalties=smooth, accumulate=config.accumulate,
-        **controls.augmented(config.augment, config.batch_size, mirror=config.flip),
+        **controls.augmented(config.augment, config.batch_size, mirror=config.flip, signs=False),
     )  # fmt: skip
     return training.Recipe(
         game=game,
         gen_tx=adam,
         disc_tx=adam,
-        ema_decay=half_life(config.ema_images, config.batch_size),
+        ema_decay=half_life(config.ema_images, config.batch_size, ramp_up=None),
         show=functools.partial(pictures.show, columns=classes or None),
     )
 

@@ -48,7 +48,7 @@ class Config(Measured, Augmented, FromImages, Run):
     """Adam's decay rate of the first moment; that of the second is 0.999."""
     regularisation: float = 1e-4
     """Weight of the orthogonal regularisation of G; 0: none."""
-    ema_images: float = 20_000
+    ema_images: float = 10_000
     """Half-life, in real images, of the averaged generator."""
 
 
@@ -66,7 +66,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         game=game,
         gen_tx=optax.chain(orthogonal, optax.adam(config.lr, b1=config.b1)),
         disc_tx=optax.adam(2 * config.lr, b1=config.b1),
-        ema_decay=half_life(config.ema_images, config.batch_size),
+        ema_decay=half_life(config.ema_images, config.batch_size, ramp_up=None),
         show=functools.partial(pictures.show, columns=spec.classes or None),
     )
 

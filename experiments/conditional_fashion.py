@@ -52,7 +52,7 @@ class Config(Measured, FromImages, Run):
     """Adam's decay rate of the first moment."""
     weight: Positive = 0.5
     """Weight of the auxiliary classifier's loss, of acgan and reacgan."""
-    ema_images: float = 20_000
+    ema_images: float = 10_000
     """Half-life, in real images, of the averaged generator."""
 
 
@@ -79,7 +79,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         game=game,
         gen_tx=optax.adam(config.lr, b1=config.b1),
         disc_tx=optax.adam(2 * config.lr, b1=config.b1),
-        ema_decay=half_life(config.ema_images, config.batch_size),
+        ema_decay=half_life(config.ema_images, config.batch_size, ramp_up=None),
         show=functools.partial(pictures.show, columns=spec.classes or None),
     )
 

@@ -39,15 +39,15 @@ class Config(Measured, FromImages, Run):
     """What is done against learning by heart. ada also mirrors, turns and inverts images, whatever they show."""
     images: int = 1_000
     """Images of the set that are trained on, the same for every seed; all of them measure."""
-    steps: int = 4_000
+    steps: int = 8_000
     """Rounds of the game: each one discriminator step and one generator step."""
-    evaluate_every: int = 1_000
+    evaluate_every: int = 2_000
     """Steps between evaluations; 0 for the last only."""
     z_dim: int = 100
     """Size of the latent z."""
     width: int = 32
     """Channels at the finest resolution inside the networks."""
-    lr: Positive = 5e-4
+    lr: Positive = 1e-3
     """Adam's learning rate, both sides; b1 is 0.5."""
     ema_images: float = 20_000
     """Half-life, in real images, of the averaged generator."""
@@ -55,7 +55,7 @@ class Config(Measured, FromImages, Run):
     """Images in which ADA's and APA's probability may rise from 0 to 1; their authors take 500,000 for longer runs."""
     lecam: float = 0.3
     """Weight of LeCam's term."""
-    gamma: float = 1.0
+    gamma: float = 0.1
     """R1 and R2 each enter with weight gamma / 2, in the recommended arm."""
 
 

@@ -1,8 +1,8 @@
 """Progressive growing on Fashion-MNIST, from 4x4 to 32x32: images are surrounded by a border of two, samples cut back to 28x28.
 
 Karras et al. 2018, arXiv:1710.10196, with at most 64 channels, WGAN-GP with a drift of 0.001, and Adam anew for every
-level. A level fades in over 20,000 images, and then learns from as many. Pictures show the level's pixels; the sliced
-Wasserstein distance is told for each scale. Results, where they are kept: experiments/results/progressive_fashion.json.
+level. A level fades in over 20,000 images, and then learns from as many; the last one is whole after 120,000. Pictures
+show the level's pixels. Results, where they are kept: experiments/results/progressive_fashion.json.
 
     python -m experiments.progressive_fashion --seeds 3
 """
@@ -59,15 +59,22 @@ def build(config: Config, spec: Spec) -> training.Recipe:
     sizes: dict[str, Any] = {"base": config.base, "most": config.width, "dtype": config.precision}
     gen = progressive.Generator(levels, spec.shape[-1], **sizes)
     disc = progressive.Discriminator(levels, **sizes)
-    smooth = [(config.penalty, penalties.wgan_gp), (config.drift, penalties.drift)]
-    few = controls.augmented(config.augment, config.batch_size, mirror=config.flip)
+    smooth = [(config.penalty, penalties.wgan_gp)]
+    small = [controls.weighted(config.drift, controls.drift())]
+    few = controls.augmented(config.augment, config.batch_size, mirror=config.flip, signs=False)
 
     def at(level: int) -> Any:
         def game(fade: Any) -> Game:
             own: tuple[Any, Any] = growing.At(gen, level, fade), growing.At(disc, level, fade)
             how: dict[str, Any] = {"z_dim": progressive.width(0, config.base, config.width), **few}
             return adversarial(
-                own[0], own[1], losses.wasserstein(), penalties=smooth, accumulate=config.accumulate, **how
+                own[0],
+                own[1],
+                losses.wasserstein(),
+                penalties=smooth,
+                controls=small,
+                accumulate=config.accumulate,
+                **how,
             )
 
         return game
@@ -79,13 +86,17 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         game=growing.growing([at(level) for level in range(levels + 1)], plan, spec.shape[0]),
         gen_tx=adam,
         disc_tx=adam,
-        ema_decay=half_life(config.ema_images, config.batch_size),
+        ema_decay=half_life(config.ema_images, config.batch_size, ramp_up=None),
     )
 
 
 def setup(config: Config) -> training.Setup:
     images = data.load(config.data, size=config.size or None, fit=config.fit, stream=config.stream)
     source = data.source(images, config.batch_size, config.seed, flip=config.flip, shift=config.shift)
+    plan = growing.schedule(
+        growing.levels_for(images.spec.shape), config.train_images, config.fade_images, config.batch_size
+    )
+    growing.tell(plan, images.spec.shape, config.steps)
     return training.Setup(source, evaluators.for_run(config, images))
 
 

@@ -46,7 +46,7 @@ class Config(Measured, Augmented, FromImages, Run):
     """Adam's learning rate at the start, both sides; it ends at a quarter. b1 is 0, b2 goes from 0.9 to 0.99."""
     gamma: Positive = 0.5
     """R1 and R2 each enter with weight gamma / 2 at the start; it ends at a tenth."""
-    ema_images: float = 20_000
+    ema_images: float = 10_000
     """Half-life, in real images, of the averaged generator."""
 
 
@@ -62,10 +62,10 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         r3gan.Generator(spec.shape, widths, config.blocks, dtype=kind),
         r3gan.Discriminator(widths, config.blocks, dtype=kind),
         losses.relativistic_paired(), z_dim=config.z_dim, penalties=smooth, accumulate=config.accumulate,
-        **controls.augmented(config.augment, config.batch_size, mirror=config.flip),
+        **controls.augmented(config.augment, config.batch_size, mirror=config.flip, signs=False),
     )  # fmt: skip
     return training.Recipe(
-        game=game, gen_tx=adam, disc_tx=adam, ema_decay=half_life(config.ema_images, config.batch_size)
+        game=game, gen_tx=adam, disc_tx=adam, ema_decay=half_life(config.ema_images, config.batch_size, ramp_up=None)
     )
 
 

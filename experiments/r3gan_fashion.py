@@ -60,10 +60,10 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         r3gan.Generator(spec.shape, widths, config.blocks, dtype=kind),
         r3gan.Discriminator(widths, config.blocks, dtype=kind),
         losses.relativistic_paired(), z_dim=config.z_dim, penalties=smooth, accumulate=config.accumulate,
-        **controls.augmented(config.augment, config.batch_size, mirror=config.flip),
+        **controls.augmented(config.augment, config.batch_size, mirror=config.flip, signs=False),
     )  # fmt: skip
     return training.Recipe(
-        game=game, gen_tx=adam, disc_tx=adam, ema_decay=half_life(config.ema_images, config.batch_size)
+        game=game, gen_tx=adam, disc_tx=adam, ema_decay=half_life(config.ema_images, config.batch_size, ramp_up=None)
     )
 
 

@@ -59,7 +59,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         ),
         gen_tx=adam,
         disc_tx=adam,
-        ema_decay=half_life(config.ema_images, config.batch_size),
+        ema_decay=half_life(config.ema_images, config.batch_size, ramp_up=None),
     )
 
 

@@ -42,7 +42,7 @@ class Config(Measured, Augmented, FromImages, Run):
     width: int = 64
     """Largest number of channels; a size of r pixels has at most 1,024 / r."""
     lr: Positive = 2.5e-3
-    """Adam's learning rate, both sides; b1 is 0, b2 is 0.99."""
+    """Adam's learning rate, times 4/5 for G and 16/17 for D, as the authors' code; b1 is 0, b2 is 0.99 to that power."""
     gamma: Positive = 0.01
     """R1 enters with weight gamma / 2."""
     path: float = 0.0
@@ -66,7 +66,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
     )  # fmt: skip
 
     def adam(every: int) -> optax.GradientTransformation:
-        share = every / (every + 1)  # as many steps of Adam as with a step for the regulariser alone, in fewer
+        share = every / (every + 1)  # theirs has a step more in so many rounds, for the regulariser; here it has not
         return optax.adam(config.lr * share, b1=0.0, b2=0.99**share)
 
     decay = half_life(config.ema_images, config.batch_size)

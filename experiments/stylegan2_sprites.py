@@ -46,7 +46,7 @@ class Config(Measured, Augmented, FromImages, Run):
     width: int = 32
     """Largest number of channels; a size of r pixels has at most 1,024 / r."""
     lr: Positive = 2.5e-3
-    """Adam's learning rate, both sides; b1 is 0, b2 is 0.99."""
+    """Adam's learning rate, for D times 16/17 as in the authors' code; b1 is 0, b2 is 0.99 to that power."""
     gamma: Positive = 0.05
     """R1 enters with weight gamma / 2."""
     ema_images: float = 20_000
@@ -68,7 +68,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
         layers=stylegan2.styles(spec.shape), mixing=0.0, path=0.0, accumulate=config.accumulate,
         penalties=[(config.gamma / 2, penalties.lazy(penalties.r1, LAZY))], **how,
     )  # fmt: skip
-    share = LAZY / (LAZY + 1)  # as many steps of Adam as with a step for R1 alone, in fewer
+    share = LAZY / (LAZY + 1)  # theirs has a step more in so many rounds, for R1; here it has not
     return training.Recipe(
         game=game,
         gen_tx=optax.adam(config.lr, b1=0.0, b2=0.99),

@@ -93,14 +93,6 @@ def zero_centred(critic: Critic, real: Examples, fake: Examples, key: Key) -> Sc
     return jnp.mean(_squared_norm(critic, _interpolates(real, fake, key)))
 
 
-def drift(critic: Critic, real: Examples, fake: Examples, key: Key) -> Scalar:
-    """E D(x)^2 of real examples, which keeps the logits of a Wasserstein critic near 0, weighted by 0.001. Karras et al.
-    2018, arXiv:1710.10196, appendix A.1.
-    """
-    del fake, key
-    return jnp.mean(at_least_float32(critic(real)) ** 2)
-
-
 def consistency(augment: Callable[[Array, Key, float], Array], *, fakes: bool = False) -> Penalty:
     """Returns E (D(x) - D(T(x)))^2 on real examples, with T = `augment` at p = 1; the usual weight is 10.
 

@@ -100,7 +100,7 @@ def test_attention_begins_as_the_identity_and_knows_no_place():
         return cells.reshape(2, 3, 2, 2, 2, 8).transpose(0, 1, 3, 2, 4, 5).reshape(2, 6, 4, 8)
 
     np.testing.assert_allclose(layer.apply(variables, moved(x), False), moved(out), rtol=1e-10, atol=1e-12)
-    with pytest.raises(ValueError, match="even sides and multiples of 8 channels; got 3x4x8"):
+    with pytest.raises(UserError, match="even sides and multiples of 8 channels; got 3x4 of 8"):
         layer.init(jax.random.key(0), np.zeros((1, 3, 4, 8)), False)
 
 
@@ -204,5 +204,5 @@ def test_swapping_the_label_changes_the_logit_by_a_product():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UserError, match="halves images 2 times needs sides that are multiples of 4, and they are 6x8"):
         jax.eval_shape(lambda: G((6, 8, 1), (8, 8, 8)).init(jax.random.key(0), jnp.zeros((2, Z)), train=False))
-    with pytest.raises(UserError, match="2 blocks splits z into 3 parts; it has 10 numbers"):
+    with pytest.raises(UserError, match="2 blocks splits z into 3 parts; it has 10 numbers: try 9"):
         jax.eval_shape(lambda: G((8, 8, 1), (8, 8, 8)).init(jax.random.key(0), jnp.zeros((2, 10)), train=False))

@@ -183,7 +183,8 @@ def test_labels_of_batches():
         return batch["label"][:, None].astype(np.float32), {}
 
     game = Game(None, None, None, None, fakes)
-    drawn = batch_norm.batch_samples(game, Average({}, {}), spec_of((1,), 7), 230, 0)
+    programs = Programs(lambda values: game, spec_of((1,), 7), False)
+    drawn = batch_norm.batch_samples(Sampler(programs, Average({}, {}), None, 0, {}), 230, 0)
     np.testing.assert_array_equal(drawn[:, 0], np.arange(230) % 7)
 
 

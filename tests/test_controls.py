@@ -13,6 +13,7 @@ from gan_jax.games import controls
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.controls import ada, apa, deceived, lecam, weighted
 from gan_jax.models import mlp
+from gan_jax.types import UserError
 
 KEY = jax.random.key(0)
 
@@ -24,6 +25,20 @@ def follow(control, logits):
         term, aux, told = control.step(aux, jnp.float32(real), jnp.float32(fake))
         path.append((float(term), aux, told))
     return path
+
+
+def test_drift_is_the_mean_square_of_real_logits():
+    ((term, aux, told),) = follow(controls.drift(), [([1.0, -3.0], [7.0, 7.0])])
+    assert term == told["disc/drift"] == 5 and aux == {}
+
+
+@pytest.mark.parametrize(("signs", "kind"), [(False, "ada"), (False, "diffaugment"), (True, "ada")])
+def test_ada_needs_logits_whose_signs_mean_something(signs, kind):
+    if kind == "ada" and not signs:
+        with pytest.raises(UserError, match="take --augment diffaugment"):
+            controls.augmented(kind, 8, mirror=False, signs=signs)
+    else:
+        assert "augment" in controls.augmented(kind, 8, mirror=False, signs=signs)
 
 
 @pytest.mark.parametrize("make", [ada, apa])

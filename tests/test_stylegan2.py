@@ -225,6 +225,7 @@ def test_the_games_inputs_and_views(classes):
     args = [label] if classes else []
     w = game.views["map"](state, given[0], *args)
     np.testing.assert_array_equal(w, gen.apply({"params": params, **stats}, given[0], *args, method="map"))
+    assert set(game.views) == {"map", "mix"}  # D compares rows: no logits of a row alone
     cut = jnp.full(ROWS, 6)
     mixed = game.views["mix"](state, given[0], given[0][::-1], cut, *args, given[-2])
     np.testing.assert_allclose(mixed, game.sample(params, stats, *given[:-1], jnp.ones(ROWS)), atol=1e-5)

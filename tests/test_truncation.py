@@ -14,6 +14,7 @@ from gan_jax.game import Average, Player, State
 from gan_jax.types import Evaluate, Record
 from gan_jax.workdir.sampler import Draw
 
+RNG = np.random.default_rng(0)
 FLAGS = {"data": "digits", "features": "none", "steps": 2, "batch_size": 8, "width": 8, "z_dim": 6, "devices": 1}
 
 
@@ -26,15 +27,15 @@ def sampler(tmp_path_factory):
 
 def in_population(sampler):
     """The same sampler as the second member of two, the first of which has other numbers."""
-    both = jax.tree.map(lambda x: jnp.stack([jnp.zeros_like(x) + 0.3, x]), sampler.generator)
+    both = jax.tree.map(lambda x: jnp.stack([jnp.zeros_like(x), x]), (sampler.generator, sampler.state))
     programs = gan_jax.workdir.sampler.Programs(sampler.programs.game_of, sampler.spec, True)
-    return dataclasses.replace(sampler, programs=programs, generator=both, member=1)
+    return dataclasses.replace(sampler, programs=programs, generator=both[0], state=both[1], member=1)
 
 
 def test_standing_statistics_are_those_of_many_batches(sampler):
     """A mean of what each batch has by itself, and nothing of the vectors of spectral norm."""
     game, gen, spec = sampler.recipe.game, sampler.own, sampler.spec
-    found = batch_norm.standing(game, gen, spec, seed=3)
+    found = batch_norm.standing(sampler, seed=3)
     weights, total = 0.9 ** np.arange(batch_norm.BATCHES)[::-1], None
     fakes = jax.jit(lambda stats, key, batch: game.fakes(gen.params, state(stats), batch, key)[1])
 
@@ -42,8 +43,8 @@ def test_standing_statistics_are_those_of_many_batches(sampler):
         side = Player(gen.params, stats, ())
         return State(jnp.int32(0), side, Player({}, {}, ()), Average(gen.params, stats), {})
 
-    batch = {**spec.blank(100), "label": jnp.arange(100) % 10}
     for i, weight in enumerate(weights):
+        batch = {**spec.blank(100), "label": (100 * i + jnp.arange(100)) % 10}
         stats = fakes(gen.stats, jax.random.fold_in(jax.random.key(3), i), batch)
         # momentum 0.9: new = 0.9 old + 0.1 of the batch
         own = jax.tree.map(
@@ -70,12 +71,12 @@ def test_noise_within_a_limit(sampler, member):
     made = draw({"label": label.astype(np.int32)})
     z = jax.random.truncated_normal(jax.random.key(0), -0.5, 0.5, (12, 6))
     assert float(jnp.abs(z).max()) <= 0.5
-    settled = batch_norm.standing(
-        sampler.recipe.game, sampler.own, sampler.spec, 0,
-        lambda key: {"z": jax.random.truncated_normal(key, -0.5, 0.5, (100, 6))},
-    )  # fmt: skip
+    settled = batch_norm.standing(sampler, 0, lambda key: {"z": jax.random.truncated_normal(key, -0.5, 0.5, (100, 6))})
     np.testing.assert_allclose(made, sampler.with_generator(settled)(z, label), atol=1e-5)
     np.testing.assert_allclose(draw(12), made, atol=1e-5)  # classes in turn
+    images = RNG.uniform(-1, 1, (12, 8, 8, 1)).astype(np.float32)
+    asked = one.with_generator(one.own).ask("logits", images, label)  # the member's own D
+    np.testing.assert_allclose(asked, sampler.ask("logits", images, label), atol=1e-5)
     assert draw.how["truncation"] == 0.5 and draw.how["batch_norm"] == "standing"
     assert np.abs(truncation.Truncated(Draw(one), float("inf"))(12) - made).max() > 1e-3
 

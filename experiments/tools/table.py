@@ -47,14 +47,16 @@ LARGEST = 400_000  # bytes of a picture in the repository
 MIXTURES = ("gan_ring", "gan_grid")
 IMAGES = (
     "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist", "wgan_mnist", "wgan_gp_mnist",
-    "progressive_mnist", "best_mnist", "cgan_mnist", "dcgan_fashion", "progressive_fashion", "stylegan2_fashion", "r3gan_fashion",
-    "best_fashion", "biggan_fashion",
+    "progressive_mnist", "best_mnist", "best_mnist_conditional", "cgan_mnist", "dcgan_fashion", "progressive_fashion", "stylegan2_fashion", "r3gan_fashion",
+    "best_fashion", "best_fashion_conditional", "biggan_fashion",
     "dcgan_cifar10", "wgan_gp_cifar10", "sngan_cifar10", "biggan_cifar10",
     "r3gan_cifar10",
 )  # fmt: skip
 CODES = ("infogan_mnist",)
 TRANSLATION = ("cyclegan_digits",)
-NAMED = {*MIXTURES, *IMAGES, *CODES, *TRANSLATION, *VARIANTS}  # every experiment
+NAMED = {name.removesuffix("_conditional") for name in (*MIXTURES, *IMAGES, *CODES, *TRANSLATION)} | {
+    *VARIANTS
+}  # every experiment
 MODES = {"ring": 8, "grid": 25, "stacked MNIST": 1000}
 KMEANS = "0.49 to 0.56"  # of k-means, k = 10, on MNIST's pixels, depending on the start: experiments/infogan_mnist.py
 # Metric -> its title in a table, and its format.
@@ -120,7 +122,9 @@ def _rows(names: tuple[str, ...], columns: dict[str, tuple[str, str]]) -> list[s
         result = read(name)
         found = measured(result)
         values = [value(found.get(key), form) for key, (_, form) in columns.items()]
-        lines.append(row(f"[`{name}`]({name}.py)", *values, *made(result)))
+        file = name.removesuffix("_conditional")
+        title = f"[`{file}`]({file}.py)" + (" `--conditional`" if name.endswith("_conditional") else "")
+        lines.append(row(title, *values, *made(result)))
     return lines
 
 
@@ -205,7 +209,7 @@ def gallery() -> list[str]:
     """Returns a row with picture, number and command for every kept run, and for every experiment that has none."""
     kept = sorted(path.stem for path in RESULTS.glob("*.png"))
     lines = head("samples", "experiment", "number", "command")
-    for name in (*MIXTURES, *IMAGES, *CODES, *TRANSLATION, *VARIANTS):
+    for name in dict.fromkeys((*MIXTURES, *(one for one in IMAGES if one in NAMED), *CODES, *TRANSLATION, *VARIANTS)):
         names = [one for one in kept if (result := read(one)) and result["name"] == name]
         for one in names or [""]:
             result_of_run = read(one) if one else None

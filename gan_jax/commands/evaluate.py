@@ -282,7 +282,7 @@ class _Drawing(Draw):
         if not isinstance(rows, int):
             raise UserError("--batch-norm batch draws of noise alone, and a batch is named: leave it out")
         sampler = self.sampler
-        return batch_norm.batch_samples(sampler.recipe.game, sampler.generator, sampler.spec, rows, self.seed)
+        return batch_norm.batch_samples(sampler, rows, self.seed)
 
 
 def _drawing(config: Config, sampler: Sampler) -> _Drawing:
@@ -290,9 +290,10 @@ def _drawing(config: Config, sampler: Sampler) -> _Drawing:
         raise UserError(
             f"--batch-norm {config.batch_norm} is for generators of noise, and this one is given {' and '.join(needs)}: leave it out"
         )
+    if config.batch_norm != "running" and not batch_norm.batch_normed(sampler.own):
+        raise UserError(f"--batch-norm {config.batch_norm}: this generator has no batch norm, leave it out")
     if config.batch_norm == "standing":
-        generator = batch_norm.standing(sampler.recipe.game, sampler.generator, sampler.spec, config.seed)
-        sampler = sampler.with_generator(generator)
+        sampler = sampler.with_generator(batch_norm.standing(sampler, config.seed))
     how = {"running": "running averages"}.get(config.batch_norm, config.batch_norm)
     return _Drawing(dataclasses.replace(sampler, how={**sampler.how, "batch_norm": how}), config.seed)
 

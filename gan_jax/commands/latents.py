@@ -90,7 +90,11 @@ def main(config: Config) -> dict[str, Any]:
     drawing = Drawing(sampler, config)
     found: dict[str, Any] = {"step": sampler.step}
     parts = [*drawing.between(), drawing.film()]
-    parts += [drawing.styles(found), drawing.mixing()] if "mix" in sampler.views else [drawing.truncation(found)]
+    parts += (
+        [drawing.styles(found), drawing.mixing()]
+        if {"map", "mix"} <= set(sampler.views)
+        else [drawing.truncation(found)]
+    )
     try:
         parts.append(drawing.directions(found))
     except UserError as error:

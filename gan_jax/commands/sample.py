@@ -109,7 +109,7 @@ def drawn(sampler: Sampler, config: Config, labels: np.ndarray | None) -> Iterat
     if kinds.label is not None and labels is not None:
         inputs[kinds.label] = labels
     if config.truncation:
-        if "mix" in sampler.views:  # of a game of styles, whose last input is psi
+        if {"map", "mix"} <= set(sampler.views):  # of a game of styles, whose last input is psi
             inputs[-1] = np.full(config.count, config.truncation, np.float32)
         else:
             inputs[0] = truncated(inputs[0], config.truncation)

@@ -249,7 +249,7 @@ class ImageMeasures:
     def _floor(self, metric: str, count: int) -> Found | None:
         if (metric, count) not in self._floors:
             held = self.reference.held_out(count)
-            if held is None:
+            if held is None or (metric in BY_CLASS and held.labels is None):
                 return None
             self._floors[metric, count] = METRICS[metric](held)
         return self._floors[metric, count]

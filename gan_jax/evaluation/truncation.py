@@ -26,13 +26,17 @@ class Truncated:
         def noise(key: jax.Array, count: int) -> Batch:
             return {"z": jax.random.truncated_normal(key, -limit, limit, (count, *shape))}
 
-        settled = standing(sampler.recipe.game, sampler.own, sampler.spec, seed, lambda key: noise(key, ROWS))
+        settled = standing(sampler, seed, lambda key: noise(key, ROWS))
         self._draw, self._noise, self._key = (
             SamplersDraw(sampler.with_generator(settled), seed),
             noise,
             jax.random.key(seed),
         )
-        self.how: Mapping[str, Any] = {**draw.how, "batch_norm": "standing", "truncation": limit}
+        self.how: Mapping[str, Any] = {
+            **draw.how,
+            "batch_norm": "standing",
+            "truncation": limit if np.isfinite(limit) else "none",
+        }
         self.ask = draw.ask
 
     def __call__(self, rows: int | Batch, /) -> PyTree:

@@ -16,7 +16,7 @@ from gan_jax.games.network import batch_normed, couples_rows, diversity, interle
 from gan_jax.losses import Loss, feature_matching
 from gan_jax.penalties import Lazy, Penalty
 from gan_jax.system import mesh
-from gan_jax.types import Array, Batch, Control, Key, PyTree, rows_of
+from gan_jax.types import Array, Batch, Control, Key, PyTree, UserError, rows_of
 
 Augment = Callable[[Array, Key, float | Array], Array]  # (images, key, p) -> images
 
@@ -105,7 +105,7 @@ def adversarial(
             raise ValueError("one_pass needs a discriminator without batch norm, whose logit of a row is its own")
         besides = couples_rows(disc, disc_vars) and not batch_normed(disc_vars)
         if accumulate > 1 and (besides or getattr(disc, "coupling", None) is not None):
-            raise ValueError(f"accumulate={accumulate} would split rows that the discriminator couples: leave it out")
+            raise UserError(f"--accumulate {accumulate} would split rows that the discriminator couples: leave it out")
         if penalties and batch_normed(disc_vars):
             raise ValueError(
                 "a gradient penalty needs a discriminator without batch norm: batch_norm=False, or another norm"

@@ -68,7 +68,7 @@ def auxiliary(
     to which both players add weight times the criterion: D of the real images, G of its fakes, whose labels are those of the
     real images in the same rows.
 
-    D processes real and fake images as one batch, so that spectral norm takes one power step in each of its steps. A
+    In its own steps D processes real and fake images as one batch, so that spectral norm takes one power step in each. A
     batch may hold "z" for its rows. The view "classes" gives the logits of the classes of images. Metrics are the loss without
     the criterion, "disc/loss", and the criterion, "disc/classes" and "gen/classes". `init` raises ValueError for a D that
     couples rows.
@@ -104,9 +104,11 @@ def auxiliary(
         return total + weight * classified, (stats, state.aux, metrics)
 
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: jax.Array) -> tuple:
-        real_logits, fake_logits, found, _ = both(state.disc.params, state.disc.stats, batch, key, fake)
+        # D's statistics are dropped here, so two passes are the same; XLA removes that of real images for most losses.
+        (fake_logits, found), _ = disc_apply(state.disc.params, state.disc.stats, key, fake)
+        (real_logits, _), _ = disc_apply(state.disc.params, state.disc.stats, key, batch["image"])
         total = loss.gen(real=real_logits, fake=fake_logits)
-        classified = criterion.loss(jax.tree.map(lambda x: x[1::2], found), batch["label"])
+        classified = criterion.loss(found, batch["label"])
         metrics = {"gen/loss": total, "gen/classes": classified}
         return total + weight * classified, (state.gen.stats, state.aux, metrics)
 

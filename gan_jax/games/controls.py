@@ -6,13 +6,18 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax import augment
-from gan_jax.types import Array, Control, Key
+from gan_jax.types import Array, Control, Key, UserError, at_least_float32
 
 
-def augmented(kind: str, batch_size: int, *, mirror: bool) -> dict[str, Any]:
+def augmented(kind: str, batch_size: int, *, mirror: bool, signs: bool = True) -> dict[str, Any]:
     """Returns the arguments of `adversarial` for a flag --augment (`config.Augmented`); `mirror` is whether images may be
-    mirrored, turned and inverted. Raises ValueError for another word.
+    mirrored, turned and inverted, `signs` whether those of D's logits mean something: not where only their differences
+    enter the loss. Raises ValueError for another word, and UserError for ada without such signs.
     """
+    if kind == "ada" and not signs:
+        raise UserError(
+            "--augment ada follows the signs of D's logits, which mean nothing with this loss: take --augment diffaugment"
+        )
     match kind:
         case "none":
             return {}
@@ -52,6 +57,18 @@ def ada(batch_size: int, *, target: float = 0.6, images: float = 500_000, every:
     something where D's logits have a zero of their own: not with relativistic losses.
     """
     return _adaptive("p", batch_size, target, images, every, most)
+
+
+def drift() -> Control:
+    """The mean square of D's logits of real images, E D(x)^2, told as "disc/drift": it keeps those of a Wasserstein critic
+    near 0, weighted by 0.001. Karras et al. 2018, arXiv:1710.10196, appendix A.1.
+    """
+
+    def step(aux: Any, real: jax.Array, fake: jax.Array) -> tuple:
+        value = jnp.mean(at_least_float32(real) ** 2)
+        return value, dict(aux), {"disc/drift": value}
+
+    return Control(dict, step)
 
 
 def apa(batch_size: int, *, target: float = 0.6, images: float = 500_000, every: int = 4, most: float = 1.0) -> Control:

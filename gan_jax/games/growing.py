@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.game import Game, State
+from gan_jax.system.terminal import say
 from gan_jax.types import Array, Batch, Key, PyTree, UserError
 
 Schedule = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # step -> level, fade
@@ -19,6 +20,7 @@ class At:
     def __init__(self, network: Any, level: int, fade: Any):
         self._network, self._how = network, {"level": level, "fade": fade}
         self.couples_rows = getattr(network, "couples_rows", False)
+        self.coupling = getattr(network, "coupling", None)
 
     def init(self, *args: Any, **options: Any) -> Any:
         return self._network.init(*args, **self._how, **options)
@@ -57,8 +59,8 @@ def schedule(levels: int, train: float, transition: float, batch_size: int) -> S
 
 
 def restarts(levels: int, train: float, transition: float, batch_size: int) -> tuple[int, ...]:
-    """Returns the steps in which the authors' optimiser begins anew: where a level begins to fade in, and where it is
-    there.
+    """Returns the steps in which the authors' optimiser begins anew: the first in which a level fades in, and the first
+    after the images in which it did.
     """
     cycle = train + transition
     images = [at for level in range(levels) for at in (level * cycle + train, (level + 1) * cycle)]
@@ -66,8 +68,20 @@ def restarts(levels: int, train: float, transition: float, batch_size: int) -> t
     return tuple(int(at // batch_size) + 1 for at in images)
 
 
+def tell(plan: Schedule, shape: tuple[int, ...], steps: int) -> None:
+    """Says so where a run of so many steps ends before the last level is whole."""
+    last = levels_for(shape)
+    level, fade = (x.item() for x in plan(jnp.asarray(max(0, steps - 1))))
+    if level < last or fade < 1:
+        at = f"{SMALLEST << level} pixels a side" + (f", {fade:.0%} faded in" if fade < 1 else "")
+        say(
+            f"{steps:,} steps end at {at}, and the last level has {SMALLEST << last}: more --steps, or fewer images a level"
+        )
+
+
 def growing(games: Sequence[Callable[[Any], Game]], plan: Schedule, side: int) -> Game:
-    """Returns the game that is games[level](fade) of the step: of images of 4 2^level pixels, of equal parameters.
+    """Returns the game that plays games[level](fade) of the step, on images with 4 2^level pixels a side. All of `games` share
+    one tree of parameters.
 
     Real images, [b side side c], are surrounded by -1 up to the size of the last level, and halved to that of the level;
     while it fades in they are a mean of themselves and of what the level before would show. Samples have the full
@@ -108,7 +122,7 @@ def growing(games: Sequence[Callable[[Any], Game]], plan: Schedule, side: int) -
 
     def marked(state: State) -> PyTree:
         level, fade = plan(state.step)
-        return {"buffers": {"level": level, "fade": fade}}
+        return {"buffers": {"level": level, "fade": fade.astype(state.gen.stats["buffers"]["fade"].dtype)}}
 
     def init(key: Key, batch: Batch) -> tuple[PyTree, PyTree, PyTree]:
         gen_vars, disc_vars, aux = games[last](1.0).init(key, {**batch, "image": framed(batch["image"])})
@@ -183,12 +197,5 @@ def growing(games: Sequence[Callable[[Any], Game]], plan: Schedule, side: int) -
         out = at_level(stats, lambda i, fade: repeated(games[i](fade).sample(params, {}, *inputs)))
         return out[:, border : border + side, border : border + side]
 
-    def logits(state: State, images: Array, *label: Array) -> jax.Array:
-        def branch(i: int, fade: Any) -> Any:
-            return games[i](fade).views["logits"](bare(state), real({"image": images}, i, fade)["image"], *label)
-
-        return at_level(state.gen.stats, branch)
-
-    views = {"logits": logits} if "logits" in games[last](1.0).views else {}
     inputs = games[last](1.0).inputs
-    return Game(init, loss_of("disc"), loss_of("gen"), sample, fakes, inputs, views=views)
+    return Game(init, loss_of("disc"), loss_of("gen"), sample, fakes, inputs)

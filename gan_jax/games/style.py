@@ -33,14 +33,14 @@ def style(
     """Returns the game of `adversarial` for G of `models.stylegan2`, with inputs (z, [label,] noise [b noises], psi [b]); `how`
     are the arguments of `adversarial`: penalties, augment, controls.
 
-    A batch may hold "z", "noise" and "psi" (1: no truncation) for its rows. In training, with probability `mixing` the
+    What is sampled may have "z", "noise" and "psi" (1: no truncation) in its batch. In training, with probability `mixing` the
     batch has a second z, whose w is used from one of the `layers` on that is drawn uniformly after the first
     (arXiv:1812.04948, section 3.1). The views are "map", (z, [label]) -> w, and "mix", (z, other, cutoff, [label,]
     noise) -> images.
 
     Path length regularisation is (a - |J^T y|)^2, with y from N(0, 1) over the root of the number of pixels, J the
     derivative of an image in w, |.|^2 summed over the numbers of w and averaged over layers, a its running mean; of
-    half as many rows as the batch has. It is added to G's loss in every `every`-th round, times `every` and `path`
+    half as many rows as the batch has, without mixed styles. It is added to G's loss in every `every`-th round, times `every` and `path`
     (0: none), where the authors take a step of Adam for it alone; a is kept in aux["path_mean"], and its own gradient is
     part of that of the penalty, as theirs is. The metric "gen/path" is the value last computed. Karras et al. 2020,
     arXiv:1912.04958, section 3.2. Where the authors draw new z for each player, both have the same fakes.
@@ -76,7 +76,8 @@ def style(
     def lengths(params: PyTree, state: State, batch: Batch, key: Key) -> jax.Array:
         """|J^T y| of half as many rows, [b/2]."""
         z_key, y_key = jax.random.split(key)
-        half = jax.tree.map(lambda x: x[::2], dict(batch))  # every second, so that rows split over devices stay
+        known = {name: batch[name] for name in ("image", "label") if name in batch}
+        half = jax.tree.map(lambda x: x[::2], known)  # every second, so that rows split over devices stay
         z, *label, noise, _ = mesh.split_rows(inputs(z_key, half))
         variables = {"params": params, **state.gen.stats}
         w: Any = gen.apply(variables, z, *label, method="map")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from gan_jax.models.layers import Conv, precision, spectral
-from gan_jax.types import Array, at_least_float32
+from gan_jax.types import Array, UserError, at_least_float32
 
 
 def attend(query: Float[Array, "b q c"], key: Float[Array, "b k c"], value: Float[Array, "b k d"]) -> jax.Array:
@@ -25,8 +25,8 @@ class SelfAttention(nn.Module):
     """x [b h w c] -> x + gamma o: queries with c/8 channels at every pixel; keys with c/8 and values with c/2, the maximum
     of every 2x2 pixels; o their attention, by a 1x1 convolution back to c. gamma begins at 0.
 
-    All four 1x1 convolutions have spectral norm and no bias. Raises ValueError for odd sides, and for channels that are
-    no multiple of 8.
+    All four 1x1 convolutions have spectral norm and no bias. Raises UserError for odd sides, and for channels that are no
+    multiple of 8.
     """
 
     dtype: Any = jnp.float32
@@ -35,7 +35,9 @@ class SelfAttention(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
         b, h, w, c = x.shape
         if h % 2 or w % 2 or c % 8:
-            raise ValueError(f"SelfAttention needs even sides and multiples of 8 channels; got {h}x{w}x{c}")
+            raise UserError(
+                f"self-attention needs even sides and multiples of 8 channels; got {h}x{w} of {c}: try {max(8, round(c / 8) * 8)}"
+            )
 
         def by_pixel(x: Any, features: int) -> Any:
             layer = Conv(

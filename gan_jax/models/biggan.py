@@ -103,7 +103,11 @@ class Generator(nn.Module):
         blocks = len(self.widths) - 1
         require_halved(height, width, blocks)
         if z.shape[-1] % (blocks + 1):
-            raise UserError(f"BigGAN of {blocks} blocks splits z into {blocks + 1} parts; it has {z.shape[-1]} numbers")
+            count = blocks + 1
+            nearest = max(1, round(z.shape[-1] / count)) * count
+            raise UserError(
+                f"BigGAN of {blocks} blocks splits z into {count} parts; it has {z.shape[-1]} numbers: try {nearest}"
+            )
         first, *parts = jnp.split(jnp.asarray(z), blocks + 1, -1)
         if label is not None:
             embedded = nn.Embed(self.classes, self.embedding, embedding_init=orthogonal, **precision(self.dtype))(label)

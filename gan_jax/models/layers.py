@@ -83,7 +83,7 @@ class MinibatchStd(nn.Module):
     averaged over all pixels and channels; the same number for all of the group.
 
     Groups have `group` rows (where `b` is less, all rows): of b = n `group`, row i is with i + n, i + 2n, ...; the
-    variance has the group's size in its denominator. It couples rows. Raises ValueError where `b` is no multiple of it.
+    variance has the group's size in its denominator. It couples rows. Raises UserError where `b` is no multiple of it.
     Karras et al. 2018, arXiv:1710.10196, section 3; groups as in the authors' code.
     """
 
@@ -94,7 +94,9 @@ class MinibatchStd(nn.Module):
         rows = x.shape[0]
         group = min(self.group, rows)
         if rows % group:
-            raise ValueError(f"MinibatchStd takes {group} rows together, and a batch has {rows}: take a multiple")
+            raise UserError(
+                f"minibatch standard deviation takes {group} rows together, and a batch has {rows}: take a multiple of {group}"
+            )
         y = at_least_float32(x).reshape(group, rows // group, -1)  # [b ...] -> [g n d]
         std = jnp.sqrt(jnp.var(y, axis=0) + 1e-8).mean(-1)  # [n]
         plane = jnp.tile(std, group).reshape(rows, *(1,) * (x.ndim - 1)).astype(x.dtype)

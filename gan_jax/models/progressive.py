@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from gan_jax.models.equalised import Conv, Dense, normalised
 from gan_jax.models.layers import MinibatchStd, double, halve, leaky_relu, precision
-from gan_jax.types import Array, at_least_float32
+from gan_jax.types import Array, UserError, at_least_float32
 
 ROOT = math.sqrt(2)
 
@@ -28,7 +28,11 @@ def blend(before: Any, now: Any, fade: Any) -> Any:
 
 
 def width(stage: int, base: int, most: int) -> int:
-    """Returns the channels of a stage: min(base / 2^stage, most). Level l has those of stage l + 1."""
+    """Returns the channels of a stage: min(base / 2^stage, most). Level l has those of stage l + 1. Raises UserError where
+    there are none.
+    """
+    if base >> stage < 1:
+        raise UserError(f"a base of {base} channels leaves none after {stage} halvings: take at least {1 << stage}")
     return min(base >> stage, most)
 
 
@@ -84,6 +88,7 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     couples_rows = True
+    coupling = MinibatchStd  # its logits hang on what else is asked
 
     @nn.compact
     def __call__(

@@ -20,7 +20,7 @@ from gan_jax.models.conv.fir import blur, downsample, upsample
 from gan_jax.models.conv.geometry import Geometry
 from gan_jax.models.equalised import Conv, Dense, normalised
 from gan_jax.models.layers import MinibatchStd, halvings, leaky_relu, precision, require_label
-from gan_jax.types import Array, at_least_float32
+from gan_jax.types import Array, UserError, at_least_float32
 
 KEPT = 0.995  # decay of the mean of w
 ROOT = math.sqrt(2)
@@ -46,6 +46,14 @@ def noises(shape: tuple[int, ...]) -> int:
 def styles(shape: tuple[int, ...]) -> int:
     """Returns how many w an image has: one for each 3x3 convolution, and one for the last image. 32 pixels: 8."""
     return 2 * len(sides(shape))
+
+
+def channels(sizes: list[tuple[int, int]], base: int, most: int) -> list[int]:
+    """Returns min(base / r, most) for sizes of r pixels. Raises UserError where there are none."""
+    largest = max(map(max, sizes))
+    if base < largest:
+        raise UserError(f"a base of {base} channels leaves none at {largest} pixels: take smaller images")
+    return [min(base // max(size), most) for size in sizes]
 
 
 class Mapping(nn.Module):
@@ -122,7 +130,7 @@ class Synthesis(nn.Module):
     @nn.compact
     def __call__(self, w: Any, noise: Any) -> Any:
         kind, sizes = precision(self.dtype)["param_dtype"], sides(self.shape)
-        widths = [min(self.base // max(size), self.most) for size in sizes]
+        widths = channels(sizes, self.base, self.most)
         constant = self.param("constant", nn.initializers.normal(1.0), (*sizes[0], widths[0]), kind)
         x: Any = jnp.broadcast_to(constant.astype(self.dtype)[None], (w.shape[0], *constant.shape))
         image: Any = None
@@ -225,6 +233,7 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     couples_rows = True
+    coupling = MinibatchStd  # its logits hang on what else is asked
 
     @nn.compact
     def __call__(
@@ -232,7 +241,7 @@ class Discriminator(nn.Module):
     ) -> Float[Array, " b"]:
         require_label(label, self.classes, "stylegan2.Discriminator")
         sizes = sides(x.shape[1:])[::-1]
-        widths = [min(self.base // max(size), self.most) for size in sizes]
+        widths = channels(sizes, self.base, self.most)
         h: Any = activated(Conv(widths[0], 1, dtype=self.dtype)(x))
         for now, following in itertools.pairwise(widths):
             y = activated(Conv(now, dtype=self.dtype)(h))

@@ -74,6 +74,14 @@ class Programs:
             gen = member_of(gen, member)
             return game_of(values).sample(gen.params, gen.stats, *inputs)
 
+        def fakes(gen: game.Average, values: Any, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
+            """What training makes of a batch, and the statistics after it; of one generator, without members."""
+            make = game_of(values).fakes
+            if make is None:
+                raise UserError("this game makes its fakes inside its losses: only running statistics can be used")
+            none, side = game.Player(params={}, stats={}, opt=()), game.Player(gen.params, gen.stats, ())
+            return make(gen.params, game.State(jnp.int32(0), side, none, gen, {}), batch, key)
+
         @functools.cache
         def view(name: str) -> Callable:
             def apply_view(state: game.State, member: Any, values: Any, *inputs: Any) -> PyTree:
@@ -84,6 +92,7 @@ class Programs:
         self.draw = compiled(draw, "folded", "chunk", "rows")
         self.inputs = compiled(inputs_of, "folded", "rows")
         self.sample = compiled(sample)
+        self.fakes = compiled(fakes)
         self.view = view
 
     @functools.cached_property
@@ -254,7 +263,9 @@ class Sampler:
         """
         if not self.programs.population:
             return dataclasses.replace(self, generator=generator)
-        return dataclasses.replace(self, generator=jax.tree.map(lambda x: jnp.asarray(x)[None], generator), member=0)
+        generator = jax.tree.map(lambda x: jnp.asarray(x)[None], generator)
+        state = jax.tree.map(lambda x: x[self.member : self.member + 1], self.state)
+        return dataclasses.replace(self, generator=generator, state=state, member=0)
 
     def _batch_of(self, rows: int | Batch) -> Batch | None:
         """The batch, or None for a number of rows.
