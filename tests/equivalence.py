@@ -17,13 +17,14 @@ from jax.experimental import multihost_utils
 
 from gan_jax import augment, losses, penalties
 from gan_jax.config import Run
-from gan_jax.games import controls, entropy
+from gan_jax.games import controls, entropy, growing
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.auxiliary import auxiliary, data_to_data
 from gan_jax.games.cycle import Pair, cycle
 from gan_jax.games.entropy import entropic
 from gan_jax.games.info import info
-from gan_jax.models import biggan, dcgan, infogan, mlp
+from gan_jax.games.style import style
+from gan_jax.models import biggan, dcgan, infogan, mlp, progressive, stylegan2
 from gan_jax.models.heads import Proxies
 from gan_jax.models.translator import Patches, Translator
 from gan_jax.optim import clip_weights
@@ -126,6 +127,35 @@ def _auxiliary(config, spec):
     return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
 
 
+def _styled(config, spec):
+    """Every regulariser of StyleGAN2 due, and what compares rows."""
+    sizes = {"base": 32, "most": 8, "dtype": config.precision}
+    gen = stylegan2.Generator(spec.shape, features=6, **sizes)
+    game = style(
+        gen, stylegan2.Discriminator(**sizes), losses.non_saturating(), z_dim=4, noises=stylegan2.noises(SHAPE),
+        layers=stylegan2.styles(SHAPE), penalties=[(0.1, penalties.lazy(penalties.r1, 2))], accumulate=config.accumulate,
+    )  # fmt: skip
+    return Recipe(game, optax.sgd(config.lr / 10), optax.sgd(config.lr / 10), ema_decay=0.9)
+
+
+def _grown(config, spec):
+    """In the middle of a fade."""
+    gen, disc = (
+        progressive.Generator(1, 1, 16, 4, dtype=config.precision),
+        progressive.Discriminator(1, 16, 4, dtype=config.precision),
+    )
+
+    def at(level):
+        def game(fade):
+            networks = growing.At(gen, level, fade), growing.At(disc, level, fade)
+            return adversarial(*networks, losses.wasserstein(), z_dim=4, penalties=[(1.0, penalties.wgan_gp)])
+
+        return game
+
+    game = growing.growing([at(0), at(1)], lambda step: (jax.numpy.int32(1), jax.numpy.float32(0.5)), SHAPE[0])
+    return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
+
+
 def _entropic(config, spec):
     gen, disc = (
         mlp.Generator(spec.shape, (32,), dtype=config.precision),
@@ -150,6 +180,8 @@ GAMES = {
     "DCGAN, ADA, DiffAugment, LeCam, APA, R1 along directions": _few,
     "MLP, entropy": _entropic,
     "conditional BigGAN, batch norm, ReACGAN": _auxiliary,
+    "StyleGAN2, minibatch deviation, path length": _styled,
+    "progressive growing, minibatch deviation": _grown,
     "InfoGAN, batch norm": _info,
     "CycleGAN, pool": _cycle,
 }
