@@ -198,7 +198,8 @@ def test_swapping_the_label_changes_the_logit_by_a_product():
     _, seen = disc.apply(variables, x, label, train=False, capture_intermediates=True, mutable=["intermediates"])
     h = np.maximum(seen["intermediates"]["DownBlock_1"]["__call__"][0], 0).sum((1, 2))
     ratio = projected / jnp.sum(rows[label] * h, -1)
-    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-9)  # one over the largest singular value
+    # One over the largest singular value, which is 1 at the start, but for EPSILON in the norms of the estimate.
+    np.testing.assert_allclose(ratio, 1 / np.linalg.svd(rows)[1][0], rtol=1e-4)
 
 
 def test_what_does_not_fit_is_refused():

@@ -121,7 +121,8 @@ def test_each_device_does_its_share(name):
         4 if "pool" in name or "ReACGAN" in name else 2 if "entropy" in name else 0
     ), found
     assert set(found) == {"all-reduce"}
-    most = 25 if "InfoGAN" in name else 15 if "batch norm" in name else 10  # InfoGAN has twice as many norms
+    # InfoGAN has twice as many norms; minibatch deviation is a variance, with derivatives, in each pass of D.
+    most = 30 if "minibatch" in name else 25 if "InfoGAN" in name else 15 if "batch norm" in name else 10
     assert found["all-reduce"] <= most, found
 
 

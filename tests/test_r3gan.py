@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from comparing import RNG
+from comparing import RNG, begin
 
+from experiments import best_mnist, r3gan_fashion
 from gan_jax import losses, penalties
 from gan_jax.models import r3gan
-from gan_jax.types import UserError
+from gan_jax.types import UserError, spec_of
 
 Z, CLASSES = 6, 3
 
@@ -111,6 +112,30 @@ def test_the_first_layers_of_a_block_begin_smaller_in_deeper_networks(blocks, de
     found = [float(jnp.std(kernel)) * np.sqrt(n) for kernel, n in zip((first, second), inputs, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=0.05)
     assert not params["Block_0"]["Conv_2"]["kernel"].any()
+
+
+@pytest.mark.parametrize("module", [r3gan_fashion, best_mnist], ids=lambda module: module.__name__)
+def test_schedules(module):
+    """Rate, b2 and gamma begin and end where they should, at four fifths of the run, and are half way at two fifths."""
+    config, spec = module.Config(steps=100, width=8, lr=0.01, gamma=2.0), spec_of((8, 8, 1), 10)
+    recipe = module.build(config, spec)
+    batch = {name: x + 0.1 for name, x in spec.blank(4).items()} | {"label": jnp.arange(4)}
+    state = begin(recipe.game, recipe.gen_tx, recipe.disc_tx, jax.random.key(0), batch)
+    fake = recipe.game.fakes(state.gen.params, state, batch, jax.random.key(1))[0]
+    loss = jax.jit(recipe.game.disc_loss)
+    still, opt = jax.tree.map(jnp.zeros_like, state.gen.params), state.gen.opt
+    move = jax.jit(lambda opt: recipe.gen_tx.update(still, opt, state.gen.params)[1])
+    seen = {}
+    for step in range(96):
+        opt = move(opt)
+        if step in (0, 40, 80, 95):
+            now = state.replace(step=jnp.int32(step))
+            total, (_, _, told) = loss(state.disc.params, now, batch, jax.random.key(2), fake)
+            weight = (total - told["disc/loss"]) / (told["disc/r1"] + told["disc/r2"])
+            seen[step] = [float(opt.hyperparams["learning_rate"]), float(opt.hyperparams["b2"]), float(2 * weight)]
+    expected = {0: [0.01, 0.9, 2.0], 40: [0.00625, 0.945, 1.1], 80: [0.0025, 0.99, 0.2], 95: [0.0025, 0.99, 0.2]}
+    for step, values in expected.items():
+        np.testing.assert_allclose(seen[step], values, rtol=1e-3)
 
 
 def test_what_does_not_fit_is_refused():

@@ -187,13 +187,15 @@ class Linear(stylegan2.nn.Module):
 def test_path_length_of_a_linear_generator():
     """E |J^T y|^2 is the trace of A A^T over the number of pixels; the mean follows by a hundredth."""
     disc = stylegan2.Discriminator(32, 8, True, 2)
-    game = style(Linear(), disc, losses.non_saturating(), z_dim=3, noises=1, layers=1, mixing=0.0, every=2)
+    how = {"z_dim": 3, "noises": 1, "mixing": 0.0, "every": 2}
+    game = style(Linear(), disc, losses.non_saturating(), layers=1, path=3.0, **how)
     batch = {"image": jnp.float32(RNG.normal(size=(20_000, 4, 4, 1)))}
     gen_vars = Linear().init(jax.random.key(0), jnp.zeros((1, 3)), train=False)
     state = begin(game, optax.sgd(0.0), optax.sgd(0.0), jax.random.key(1), {"image": batch["image"][:2]})
     state = state.replace(gen=state.gen.replace(params=gen_vars["params"]))
     fake = jnp.zeros((20_000, 4, 4, 1))
-    _, (_, aux, metrics) = jax.jit(game.gen_loss)(gen_vars["params"], state, batch, jax.random.key(2), fake)
+    total, (_, aux, metrics) = jax.jit(game.gen_loss)(gen_vars["params"], state, batch, jax.random.key(2), fake)
+    np.testing.assert_allclose(total, metrics["gen/loss"] + 3 * 2 * metrics["gen/path"], rtol=1e-6)  # weight, interval
     matrix = np.float64(gen_vars["params"]["matrix"])
     square = np.trace(matrix @ matrix.T) / 16  # E len^2
     mean = 100 * float(aux["path_mean"])  # from 0, a hundredth of the way
@@ -202,8 +204,47 @@ def test_path_length_of_a_linear_generator():
     np.testing.assert_allclose(float(metrics["gen/path"]), expected, rtol=0.03)
     assert aux["path"] == metrics["gen/path"]
     kept = state.replace(step=jnp.int32(1), aux=aux)
-    _, (_, still, told) = jax.jit(game.gen_loss)(gen_vars["params"], kept, batch, jax.random.key(2), fake)
+    total, (_, still, told) = jax.jit(game.gen_loss)(gen_vars["params"], kept, batch, jax.random.key(2), fake)
+    assert total == told["gen/loss"]
     assert still["path_mean"] == aux["path_mean"] and told["gen/path"] == metrics["gen/path"]  # not due: the last value
+
+
+def test_path_length_is_a_mean_over_layers():
+    """Of an image that only the first of two w's reach, the squared norm is halved."""
+    disc, how = stylegan2.Discriminator(32, 8, True, 2), {"z_dim": 3, "noises": 1, "mixing": 0.0}
+    batch, fake = {"image": jnp.ones((8, 4, 4, 1))}, jnp.zeros((8, 4, 4, 1))
+    means = []
+    for layers in (1, 2):
+        game = style(Linear(), disc, losses.non_saturating(), layers=layers, **how)
+        state = begin(game, optax.sgd(0.0), optax.sgd(0.0), jax.random.key(1), batch)
+        aux = jax.jit(game.gen_loss)(state.gen.params, state, batch, jax.random.key(2), fake)[1][1]
+        means.append(float(aux["path_mean"]))
+    np.testing.assert_allclose(means[1] * np.sqrt(2), means[0], rtol=1e-5)
+
+
+def test_styles_are_mixed_in_training():
+    """With probability 1 in every batch, one cutoff for all of its rows; with 0 in none."""
+    gen, disc = networks()
+    batch, key = {"image": jnp.zeros((ROWS, 8, 8, 2))}, jax.random.key(3)
+
+    def made(mixing):
+        how = {"z_dim": 6, "noises": stylegan2.noises(gen.shape), "layers": 6, "mixing": mixing}
+        game = style(gen, disc, losses.non_saturating(), **how)
+        state = begin(game, optax.sgd(0.1), optax.sgd(0.1), jax.random.key(1), batch)
+        return game, state, game.fakes(state.gen.params, state, batch, key)[0]
+
+    game, state, mixed = made(1.0)
+    _, _, plain = made(0.0)
+    keys = jax.random.split(key, 5)
+    z, noise, _ = game.inputs(keys[0], batch)
+    other = jax.random.normal(keys[1], (ROWS, 6))
+
+    def at(cutoff):
+        return game.views["mix"](state, z, other, jnp.full(ROWS, cutoff), noise)
+
+    np.testing.assert_allclose(plain, at(6), atol=1e-5)
+    cutoffs = [cutoff for cutoff in range(6) if np.allclose(mixed, at(cutoff), atol=1e-5)]
+    assert len(cutoffs) == 1 and cutoffs[0] >= 1
 
 
 @pytest.mark.parametrize("classes", [0, CLASSES])

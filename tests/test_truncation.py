@@ -1,6 +1,7 @@
 """Truncated noise and standing statistics, of a single run and of a member of a population."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -88,6 +89,20 @@ def test_variances_of_truncated_noise():
         drawn = jax.random.truncated_normal(jax.random.key(1), -limit, limit, (400_000,))
         np.testing.assert_allclose(np.var(drawn), variance, rtol=0.01)
         np.testing.assert_allclose(np.mean(np.abs(z) <= limit), share, atol=0.003)
+
+
+def test_a_run_measures_the_curve(tmp_path):
+    """Of each member, and in a file that any JSON parser reads."""
+    flags = {**FLAGS, "features": "pixels", "evaluate_samples": 20, "final_samples": 40, "seeds": 2}
+    biggan_fashion.main(biggan_fashion.Config(workdir=str(tmp_path), **flags))
+    final = json.loads((tmp_path / "result.json").read_text(), parse_constant=pytest.fail)["final"]
+    for limit in ("inf", "1.5", "1", "0.7", "0.5", "0.3"):
+        for metric in ("frechet", "precision", "recall"):
+            assert len(final[f"{metric}_{limit}_pixels"]["last_members"]) == 2
+    assert final["frechet_inf_pixels"]["protocol"]["truncation"] == "none"
+    assert final["frechet_0.3_pixels"]["protocol"]["truncation"] == 0.3
+    one, other = final["frechet_0.3_pixels"]["last_members"]
+    assert one != other
 
 
 def test_the_curve_stands_beside_the_final_measure(sampler):
