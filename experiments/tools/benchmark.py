@@ -32,7 +32,17 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from experiments import dcgan_digits, dcgan_mnist, gan_mnist, gan_ring, sngan_cifar10, wgan_gp_cifar10, wgan_gp_mnist
+from experiments import (
+    biggan_cifar10,
+    dcgan_digits,
+    dcgan_mnist,
+    gan_mnist,
+    gan_ring,
+    sngan_cifar10,
+    stylegan2_fashion,
+    wgan_gp_cifar10,
+    wgan_gp_mnist,
+)
 from experiments.tools import measure
 from gan_jax import data, game, training
 from gan_jax.config import Run
@@ -51,17 +61,22 @@ GAMES: dict[str, tuple[ModuleType, tuple[int, ...], dict[str, Any]]] = {
     "dcgan": (dcgan_mnist, (32, 32, 1), {"width": 64}),
     "wgan_gp": (wgan_gp_cifar10, (32, 32, 3), {"n_disc": 1}),
     "sngan": (sngan_cifar10, (32, 32, 3), {"n_disc": 1}),
+    "biggan": (biggan_cifar10, (32, 32, 3), {"flip": False}),
+    "stylegan2": (stylegan2_fashion, (32, 32, 3), {}),
     "dcgan_digits": (dcgan_digits, (8, 8, 1), {}),
     "dcgan_mnist": (dcgan_mnist, (28, 28, 1), {}),
     "wgan_gp_mnist": (wgan_gp_mnist, (28, 28, 1), {}),
 }
 RESNETS = ("wgan_gp", "sngan")
+CLASSES = {biggan_cifar10: 10}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     games: tuple[str, ...] = tuple(GAMES)
-    """Games to time: ring ring_16 mlp dcgan wgan_gp sngan dcgan_digits dcgan_mnist wgan_gp_mnist. ring_16 is 16 seeds at once; its numbers are per seed."""
+    """Games to time: ring ring_16 mlp dcgan wgan_gp sngan biggan stylegan2 dcgan_digits dcgan_mnist wgan_gp_mnist. ring_16 is
+    16 seeds at once; its numbers are per seed.
+    """
     batch_size: int = 0
     """Real images of one discriminator step; 0: the default of the experiment, and on a CPU 16 for the ResNets."""
     width: int = 128
@@ -95,12 +110,13 @@ def configure(name: str, settings: Config, **change: Any) -> tuple[ModuleType, R
     return module, module.Config(**{**fields, **change}), shape
 
 
-def random_source(config: Run, shape: tuple[int, ...]) -> Source:
+def random_source(config: Run, shape: tuple[int, ...], classes: int = 0) -> Source:
     rows = config.batch_size * getattr(config, "n_disc", 1)
     if not shape:
         return data.ring(rows, config.seed)
     images = np.random.default_rng(0).integers(0, 256, (max(2_048, rows), *shape), np.uint8)
-    return data.source(image_set(images, None, "random images"), rows, config.seed)
+    labels = np.arange(len(images), dtype=np.int32) % classes if classes else None
+    return data.source(image_set(images, labels, "random images", classes or None), rows, config.seed)
 
 
 def split(config: Run) -> int:
@@ -167,7 +183,7 @@ def peers_of(name: str, settings: Config) -> list[str]:
 def timed(name: str, settings: Config, rate: float) -> dict[str, Any]:
     """Measures one game: its rounds, the whole loop and the peers, in turn."""
     module, config, shape = configure(name, settings)
-    source = random_source(config, shape)
+    source = random_source(config, shape, CLASSES.get(module, 0))
     recipe = module.build(config, source.spec)
     update = game.make_update(
         recipe.game, recipe.gen_tx, recipe.disc_tx, n_disc=recipe.n_disc, ema_decay=recipe.ema_decay
