@@ -42,7 +42,7 @@ class Config(Measured, Augmented, FromImages, Run):
     """Residual blocks at each size."""
     lr: Positive = 1e-3
     """Adam's learning rate at the start, both sides; it ends at a quarter. b1 is 0, b2 goes from 0.9 to 0.99."""
-    gamma: Positive = 0.5
+    gamma: Positive = 0.1
     """R1 and R2 each enter with weight gamma / 2 at the start; it ends at a tenth."""
     ema_images: float = 10_000
     """Half-life, in real images, of the averaged generator."""
