@@ -128,12 +128,12 @@ def _auxiliary(config, spec):
 
 
 def _styled(config, spec):
-    """Every regulariser of StyleGAN2 due, and what compares rows."""
+    """Path lengths due, mixed styles, and what compares rows."""
     sizes = {"base": 32, "most": 8, "dtype": config.precision}
     gen = stylegan2.Generator(spec.shape, features=6, **sizes)
     game = style(
         gen, stylegan2.Discriminator(**sizes), losses.non_saturating(), z_dim=4, noises=stylegan2.noises(SHAPE),
-        layers=stylegan2.styles(SHAPE), penalties=[(0.1, penalties.lazy(penalties.r1, 2))], accumulate=config.accumulate,
+        layers=stylegan2.styles(SHAPE), accumulate=config.accumulate,
     )  # fmt: skip
     return Recipe(game, optax.sgd(config.lr / 10), optax.sgd(config.lr / 10), ema_decay=0.9)
 

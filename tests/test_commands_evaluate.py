@@ -26,6 +26,7 @@ from gan_jax.metrics.frechet import frechet
 from gan_jax.metrics.path_length import slerp
 from gan_jax.training import cli
 from gan_jax.types import spec_of
+from gan_jax.workdir.sampler import Programs, Sampler
 
 
 @pytest.fixture(scope="module")

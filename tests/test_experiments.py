@@ -52,7 +52,7 @@ SMALL = {
     "r3gan_cifar10": ["--width", "8", "--sizes", "2"],
     "r3gan_fashion": ["--width", "8"],
     "stacked_mnist_r3gan": ["--width", "8", "--evaluate-samples", "64"],
-    "stylegan2_sprites": ["--width", "8", "--images", "20", "--augment", "ada"],
+    "stylegan2_sprites": ["--width", "8", "--images", "20"],
     "unrolled_ring": ["--width", "4", "--unroll", "2"],
     "cyclegan_digits": ["--width", "4", "--data", "digits"],
     "stacked_mnist": ["--width", "4", "--evaluate-samples", "64"],
@@ -66,6 +66,8 @@ SMALL = {
     "semisup_mnist": ["--labels", "20"],
     "tricks_mnist": ["--width", "4", "--trick", "minibatch_discrimination"],
 }
+# The same program on other data: of these the two steps, and what is said of them, are all that is looked at.
+TWINS = {"biggan_cifar10", "progressive_fashion", "r3gan_cifar10", "stylegan2_sprites", "best_fashion"}
 POINTS, DIGITS, MNIST, COLOURS = (
     spec_of((2,)),
     spec_of((8, 8, 1), 10),
@@ -143,7 +145,7 @@ SHOWN = {
     "stylegan2_fashion": {"disc/r1", "gen/path"},
     **{key: {"disc/r1", "disc/r2"} for key in ("best_mnist", "best_fashion", "r3gan_fashion", "r3gan_cifar10")},
     "stacked_mnist_r3gan": {"disc/r1", "disc/r2"},
-    "stylegan2_sprites": {"disc/r1", "augment/p"},
+    "stylegan2_sprites": {"disc/r1"},
     "semisup_mnist": {"disc/labelled", "disc/unlabelled"},
     "sngan_cifar10": {"monitor/disc/sigma"},
     "infogan_mnist": {"disc/information", "gen/information"},
@@ -232,6 +234,12 @@ def test_two_steps(name, npz, classifiers, capfd, monkeypatch, request):
     assert "done: 2 steps" in said.err and "run/samples/00000002.png" in said.err and "compiles" in said.out
     assert list((run / "tensorboard").iterdir())
 
+    losses = [{key: x for key, x in row.items() if key.startswith(("disc/", "gen/"))} for row in rows]
+    _golden(name, losses, request.config.getoption("--write-results"))
+    assert SHOWN.get(name, set()) <= rows[0].keys()
+    if name in TWINS:
+        return
+
     # Killed between its two steps, and started again: not one bit is another.
     fetch, calls = loop.Trainer.fetch, []
 
@@ -262,8 +270,6 @@ def test_two_steps(name, npz, classifiers, capfd, monkeypatch, request):
     assert same or kept["reverse_kl"]["last"] is None  # infinite: no mode is found
 
     holds_what_it_claims(name, rows, sample.state)
-    losses = [{key: x for key, x in row.items() if key.startswith(("disc/", "gen/"))} for row in rows]
-    _golden(name, losses, request.config.getoption("--write-results"))
 
 
 def holds_what_it_claims(name, rows, state):

@@ -132,7 +132,7 @@ def test_networks(classes):
         assert np.isfinite(leaf).all() and float(jnp.abs(leaf).max()) > 1e-7, jax.tree_util.keystr(path)
     out = sample(now, z, label, noise)
     alone = sample(now, z[2:3], None if label is None else label[2:3], noise[2:3])
-    np.testing.assert_allclose(alone[0], out[2], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(alone[0], out[2], rtol=1e-4, atol=1e-4)  # of values up to ten
     if classes:
         other = sample(now, z, (label + 1) % classes, noise)
         assert (jnp.abs(other - out).reshape(ROWS, -1).max(1) > 1e-4).all()
