@@ -134,7 +134,7 @@ def test_a_conditional_norm_is_a_plain_one_without_its_condition():
 NETWORKS = {
     "BigGAN": (G((8, 12, 2), (16, 8, 8), CLASSES, 4, (0,)), D((8, 16, 16), 2, CLASSES, (0,))),
     "BigGAN without classes": (G((8, 8, 2), (16, 8, 8)), D((8, 8), 2)),
-    "BigGAN-deep": (DEEP_G((8, 12, 2), (16, 16, 8), CLASSES, 4, (0,)), DEEP_D((8, 16, 16), CLASSES, (0,))),
+    "BigGAN-deep": (DEEP_G((8, 12, 2), (16, 8), CLASSES, 4, (0,)), DEEP_D((8, 16), CLASSES, (0,))),
 }
 
 

@@ -103,12 +103,15 @@ def test_every_way_to_the_kernel(monkeypatch, part):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("channels", "groups"), [(32, 4), (12, 3)], ids=["one by one", "by XLA"])
-def test_convolutions_in_groups(channels, groups):
+def test_convolutions_in_groups(channels, groups, monkeypatch):
     options = {"feature_group_count": groups}
     x = RNG.normal(size=(2, 6, 5, channels))
     same(Conv(24, (3, 3), **options), nn.Conv(24, (3, 3), **options), x)
     text = str(jax.make_jaxpr(lambda x: Conv(24, (3, 3), **options).init_with_output(jax.random.key(0), x)[0])(x))
     assert (f"feature_group_count={groups}" in text) == (groups == 3)
+    monkeypatch.setattr(convolution, "GROUPS", 2)
+    text = str(jax.make_jaxpr(lambda x: Conv(24, (3, 3), **options).init_with_output(jax.random.key(0), x)[0])(x))
+    assert f"feature_group_count={groups}" in text
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -32,6 +32,7 @@ PART = 2**20
 NARROW, TIMES = 8, 8
 HELD = 2**26  # bytes that minimal filtering of the gradient with respect to the kernel may use at a time
 GROUPED = 8  # channels of a group from which on a convolution for each is faster than XLA's grouped one
+GROUPS = 32  # number of groups up to which each has one: more make programs that take too long to compile
 MANY = 64  # channels of both operands from which on minimal filtering is faster
 
 
@@ -229,8 +230,8 @@ def conv_general_dilated(
     dimension_numbers: Any = None, feature_group_count: int = 1, batch_group_count: int = 1, precision: Any = None, **kwargs: Any,
 ) -> jax.Array:  # fmt: skip
     """`lax.conv_general_dilated`, computed by the family above where it applies: on the CPU, for channels last, an input
-    without dilation, and no groups or groups of at least `GROUPED` channels, which are computed one by one: XLA's own
-    take 5 to 50 times as long.
+    without dilation, and no groups or up to `GROUPS` of at least `GROUPED` channels, which are computed one by one: XLA's
+    own take 5 to 50 times as long.
 
     Differentiable any number of times in reverse mode; there is no forward mode (`jax.jvp`) where the family applies.
     """
@@ -242,7 +243,7 @@ def conv_general_dilated(
         and 1 <= rank <= 3
         and numbers == lax.conv_dimension_numbers(lhs.shape, rhs.shape, channels_last(rank))
         and all(d == 1 for d in (*(lhs_dilation or ()), batch_group_count))
-        and (groups == 1 or rhs.shape[-2] >= GROUPED)
+        and (groups == 1 or (groups <= GROUPS and rhs.shape[-2] >= GROUPED))
         and precision is None
         and not kwargs.get("preferred_element_type")
     )
