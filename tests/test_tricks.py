@@ -175,7 +175,7 @@ def test_what_couples_rows_is_refused(coupling, option, words, batch_norm):
     disc = dcgan.Discriminator(4, batch_norm=batch_norm, coupling=coupling)
     assert adversarial(GEN, disc, losses.hinge(), z_dim=4).views == {}
     g = adversarial(GEN, disc, losses.hinge(), z_dim=4, **option)
-    with pytest.raises((ValueError, UserError), match=words):
+    with pytest.raises(UserError if "accumulate" in option else ValueError, match=words):
         jax.eval_shape(lambda: g.init(KEY, IMAGES))
 
 

@@ -37,8 +37,8 @@ def adversarial(
 ) -> Game:
     """Returns the game of `gen` and `disc` with `loss`, to which each penalty is added with its weight in D's loss.
 
-    z is drawn from N(0, I), [b z_dim], unless the batch holds "z" for its rows. A weight is a number or, like an optax schedule, a function of the step. With
-    `classes`, both networks get labels: real images their own, fakes that of the real image of the same row (Mirza and
+    z is drawn from N(0, I), [b z_dim], unless the batch holds "z" for its rows. A weight is a number or, like an optax
+    schedule, a function of the step. With `classes`, both networks get labels: real images their own, fakes that of the real image of the same row (Mirza and
     Osindero 2014, arXiv:1411.1784, equation 2). G's loss is computed on the fakes of D's last step.
 
     D processes real and fake examples in two passes, so batch norm in D has statistics of each alone. With `one_pass`
@@ -59,9 +59,10 @@ def adversarial(
     The metric "disc/loss" is the loss without the penalties, each of which is a metric by its name, unweighted. For the
     others see `network.logit_metrics` and `network.diversity`.
 
-    Raises ValueError for `z_dim` or `accumulate` below 1. So does `init` for a D that couples rows with `one_pass`, or
-    (unless by batch norm) with `accumulate` > 1, and for penalties on a D with batch norm, whose logit depends on other
-    rows: every penalty is on a row's own gradient (arXiv:1704.00028, section 4).
+    Raises ValueError for `z_dim` or `accumulate` below 1. `init` raises UserError for a D that couples rows, unless by
+    batch norm, with `accumulate` > 1; and ValueError for one that couples them with `one_pass`, and for penalties on a D
+    with batch norm, whose logit depends on other rows: every penalty is on a row's own gradient (arXiv:1704.00028, section
+    4).
     """
     if z_dim < 1 or accumulate < 1:
         raise ValueError(f"z_dim and accumulate must be at least 1; got {z_dim} and {accumulate}")
