@@ -26,7 +26,7 @@ from gan_jax.models import biggan, dcgan
 from gan_jax.models.heads import Classes, Proxies
 from gan_jax.models.layers import halvings
 from gan_jax.training import cli
-from gan_jax.types import Draw, Record, Spec, UserError
+from gan_jax.types import Spec, UserError
 from gan_jax.workdir import pictures
 
 
@@ -97,14 +97,10 @@ def setup(config: Config) -> training.Setup:
     measures = evaluators.measures_of(config, images, evaluators.IN_TURN)
     named = () if config.features else ("class_accuracy",)
     evaluate = measures.evaluate(config.evaluate_samples, config.final_samples, named)
-    whole, test = evaluate.final, measures.reference.test
-
-    def final(draw: Draw) -> dict[str, Record]:
-        assert whole is not None
-        return {**whole(draw), **measures.records(("cas",), draw, measures.reference.most(config.final_samples))}
-
-    learnt = whole is not None and test is not None and test.labels is not None
-    return training.Setup(source, evaluate._replace(final=final) if learnt else evaluate, shown=8 * images.classes)
+    test = measures.reference.test
+    if test is not None and test.labels is not None:
+        evaluate = measures.at_end(evaluate, ("cas",), config.final_samples)
+    return training.Setup(source, evaluate, shown=8 * images.classes)
 
 
 def main(config: Config) -> None:

@@ -18,6 +18,7 @@ from gan_jax.evaluation import evaluators
 from gan_jax.game import Game, half_life
 from gan_jax.games import controls, growing
 from gan_jax.games.adversarial import adversarial
+from gan_jax.metrics import sliced
 from gan_jax.models import progressive
 from gan_jax.optim import restarted
 from gan_jax.training import cli
@@ -97,7 +98,13 @@ def setup(config: Config) -> training.Setup:
         growing.levels_for(images.spec.shape), config.train_images, config.fade_images, config.batch_size
     )
     growing.tell(plan, images.spec.shape, config.steps)
-    return training.Setup(source, evaluators.for_run(config, images))
+    if config.features == "none":
+        return training.Setup(source)
+    measures = evaluators.measures_of(config, images)
+    evaluate = measures.evaluate(config.evaluate_samples, config.final_samples)
+    if sliced.measurable(*images.spec.shape[:2]):
+        evaluate = measures.at_end(evaluate, ("sliced",), config.evaluate_samples)
+    return training.Setup(source, evaluate)
 
 
 def main(config: Config) -> None:

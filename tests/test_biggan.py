@@ -1,4 +1,4 @@
-"""BigGAN and its layers: published numbers of parameters, attention row by row, conditional norms, spectral norm."""
+"""BigGAN, SAGAN and their layers: published numbers of parameters, attention row by row, conditional norms, spectral norm."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from comparing import RNG
 from rounding import float32
 from test_models import leaves
 
-from gan_jax.models import biggan, biggan_deep
+from gan_jax.models import biggan, biggan_deep, sagan
 from gan_jax.models.attention import SelfAttention, attend
 from gan_jax.types import UserError
 
@@ -52,6 +52,10 @@ PUBLISHED = {
     "deep CIFAR-10": (
         32, 80, DEEP_G((32, 32, 3), times(96, 4, 4, 4, 4), 10, attend=(1,)), DEEP_D(times(96, 2, 2, 2, 2), 10, (0,)),
         4_599_876, 415_010,
+    ),
+    "SAGAN CIFAR-10": (
+        32, 128, sagan.Generator((32, 32, 3), times(256, 1, 1, 1, 1), 10, (1,)), D(times(128, 1, 1, 1, 1), 2, 10, (0,)),
+        4_386_308, 1_075_586,
     ),
     "small": (
         32, 64, G((32, 32, 3), (32,) * 4, 10, 32), D((32,) * 4, 2, 10), 87_043, 67_169,
@@ -135,6 +139,7 @@ def test_a_conditional_norm_is_a_plain_one_without_its_condition():
 NETWORKS = {
     "BigGAN": (G((8, 12, 2), (16, 8, 8), CLASSES, 4, (0,)), D((8, 16, 16), 2, CLASSES, (0,))),
     "BigGAN without classes": (G((8, 8, 2), (16, 8, 8)), D((8, 8), 2)),
+    "SAGAN": (sagan.Generator((8, 12, 2), (16, 8, 8), CLASSES, (0,)), D((8, 8), 2, CLASSES, (0,))),
     "BigGAN-deep": (DEEP_G((8, 12, 2), (16, 8), CLASSES, 4, (0,)), DEEP_D((8, 16), CLASSES, (0,))),
 }
 
@@ -180,7 +185,7 @@ def test_networks(name):
     for variables in (gen_vars, disc_vars):
         matrices = {path for path, leaf in leaves(variables["params"]).items() if leaf.ndim > 1}
         normed = {path for path in leaves(variables["batch_stats"]) if path.endswith("sigma")}
-        embedded = variables is gen_vars and label is not None
+        embedded = variables is gen_vars and "Embed_0" in variables["params"]
         assert len(normed) == len(matrices) - embedded
 
 

@@ -161,6 +161,11 @@ def test_without_an_entropy_any_noise_will_do(noise):
     entropy.require(entropy_ring.Config(noise=noise, entropy=1.0, estimate="log_det"))
 
 
+@pytest.mark.parametrize("estimate", [entropy.mixture(), entropy.hmc()])
+def test_without_noise_no_entropy_is_told(estimate):
+    assert estimate.apply(lambda z: z, {}, 0.0, KEY, {"own": 1}) == (0.0, {"own": 1}, {})
+
+
 def test_weight_zero_is_the_noise_alone():
     """Every estimate leaves it alone; real images have the fakes' noise, and samples have none."""
     nets = mlp.Generator((3,), (8,), last=None), mlp.Discriminator((8,))

@@ -328,3 +328,8 @@ def test_refused(case):
     call, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("sides, told", [((28, 28), True), ((64, 96), True), ((15, 32), False), ((66, 70), False)])
+def test_whether_images_have_levels(sides, told):
+    assert sliced.measurable(*sides) == told

@@ -1,4 +1,4 @@
-"""Tables of the larger image GANs: ways to tell the class, and what truncated noise does."""
+"""Tables of the larger image GANs: ways to tell the class, patches of what is grown, and what truncated noise does."""
 
 from experiments.tools.arms import of_arms
 from experiments.tools.kept import EFFORT, head, made, measured, read, row, value
@@ -41,6 +41,16 @@ def sprites() -> list[str]:
         found = measured(result := read(name))
         cells = [value(found.get(key), form) for key, (_, form) in PICTURES.items()]
         lines.append(row(title, *cells, *made(result)))
+    return lines
+
+
+def patches() -> list[str]:
+    """Sliced Wasserstein distances of patches; images of 28x28 have one scale, whose half is under 16 pixels."""
+    lines = head("1,000 x sliced Wasserstein distance", "7x7 patches at 28x28 (less is better)", "real images", *EFFORT)
+    for name in ("progressive_mnist", "progressive_fashion"):
+        found = measured(result := read(name)).get("swd_28")
+        floor = "not run" if found is None else format(found["protocol"]["floor"], ".1f")
+        lines.append(row(f"`{name}`", value(found, ".1f"), floor, *made(result)))
     return lines
 
 

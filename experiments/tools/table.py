@@ -246,6 +246,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "entropies": arms.entropies,
     "cheap_penalties": arms.cheap_penalties,
     "conditional": greats.conditional,
+    "patches": greats.patches,
     "truncation": greats.truncation,
     "sprites": greats.sprites,
     "speed": lambda: checked.speed(read("benchmark")),

@@ -23,7 +23,7 @@ BY_CLASS = {"intra_frechet", "cas", "class_accuracy"}
 WIDEST = 8_192  # values of an image up to which their covariance is computed
 COLLAPSED = {"modes": "fewer than half of the modes found", "recall": "recall under a quarter of the floor's"}
 DURING = ("frechet", "kid", "inception_score", "prdc", "intra_frechet")  # metrics of a run, where they can be computed
-FLOORED = (*DURING, "two_sample", "class_accuracy")
+FLOORED = (*DURING, "two_sample", "class_accuracy", "sliced")
 
 
 class Flags(Protocol):
@@ -193,6 +193,13 @@ class ImageMeasures:
             (lambda draw: self._run_records(metrics, draw, most)) if most > during else None,
             self.features.ready,
         )
+
+    def at_end(self, evaluate: Evaluate, metrics: tuple[str, ...], count: int) -> Evaluate:
+        """Returns the same measures, and at the end of a run, of `count` samples, these too, which take longer."""
+        if (whole := evaluate.final) is None:
+            return evaluate
+        most = self.reference.most(count)
+        return evaluate._replace(final=lambda draw: {**whole(draw), **self.records(metrics, draw, most)})
 
     def during(self, count: int) -> tuple[str, ...]:
         """Returns the names of the metrics of a run with `count` samples."""

@@ -87,10 +87,17 @@ def mixture_entropy(x: Float[Array, "b d"], means: Float[Array, "b d"], noise: f
     return -jnp.mean(density) + d / 2 * jnp.log(2 * jnp.pi * noise**2)
 
 
+def without_noise(noise: float | Array) -> bool:
+    """Whether the noise is 0 for all members: then there is no density, and nothing to estimate."""
+    return isinstance(noise, int | float) and noise == 0
+
+
 def mixture() -> Estimate:
-    """`mixture_entropy` of the batch, which the noise must be above 0 for; distances of b x b rows, and no further pass."""
+    """`mixture_entropy` of the batch, distances of b x b rows, and no further pass. Without noise it is 0 and not told."""
 
     def apply(generate: Callable, fake: PyTree, noise: Any, key: Key, aux: Mapping[str, Any]) -> tuple:
+        if without_noise(noise):
+            return 0.0, dict(aux), {}
         x, means = (fake[name].reshape(fake[name].shape[0], -1) for name in ("image", "mean"))
         value = mixture_entropy(x, means, jnp.maximum(noise, 1e-6)) / x.shape[1]
         return value, dict(aux), {"gen/entropy": value}
@@ -140,13 +147,15 @@ def hmc(*, burn: int = 2, keep: int = 2, leapfrog: int = 5, start: float = 0.01,
 
     The step size, "hmc_step" in aux, becomes 2 % larger after a round whose share of accepted moves is above `target`,
     else smaller. Dieng et al. 2019, arXiv:1910.04302, equation 11; burn-in, length and adaptation are those of
-    adjidieng/PresGANs, which moves by the gradient of the prior alone. Noise must be above 0.
+    adjidieng/PresGANs, which moves by the gradient of the prior alone. Without noise it is 0 and not told.
     """
 
     def init() -> dict[str, jax.Array]:
         return {"hmc_step": jnp.full((), start, jnp.float32)}
 
     def apply(generate: Callable, fake: PyTree, noise: Any, key: Key, aux: Mapping[str, Any]) -> tuple:
+        if without_noise(noise):
+            return 0.0, dict(aux), {}
         noise, z = jnp.maximum(noise, 1e-6), jax.lax.stop_gradient(fake["z"])
         # All by G in evaluation mode: batch norm of a batch would part x from the means by more than the entropy does.
         image = generate(z) + jax.lax.stop_gradient(fake["image"] - fake["mean"])

@@ -66,6 +66,14 @@ def patch_sliced_wasserstein(
     return {**out, "mean": float(np.mean(list(out.values())))}
 
 
+def measurable(height: int, width: int) -> bool:
+    """Whether images of these sides have levels: at least 16 pixels, halved without rest until the shorter is under 32."""
+    try:
+        return bool(_sizes(height, width))
+    except ValueError:
+        return False
+
+
 def _directions(rng: np.random.Generator, d: int, count: int) -> np.ndarray:
     directions = rng.normal(size=(d, count))
     return directions / np.linalg.norm(directions, axis=0)

@@ -166,6 +166,6 @@ def require_halved(height: int, width: int, times: int) -> None:
     """Raises UserError unless both sides can be halved so often."""
     if height % 2**times or width % 2**times:
         raise UserError(
-            f"BigGAN that halves images {times} times needs sides that are multiples of {2**times}, and they are"
+            f"a network that halves images {times} times needs sides that are multiples of {2**times}, and they are"
             f" {height}x{width}; a folder of images can be resized by --size"
         )
