@@ -20,13 +20,18 @@ from gan_jax.config import Run
 from gan_jax.games import controls, entropy, growing
 from gan_jax.games.adversarial import adversarial
 from gan_jax.games.auxiliary import auxiliary, data_to_data
+from gan_jax.games.contrastive import Contrasted, Heads, contrastive
 from gan_jax.games.cycle import Pair, cycle
 from gan_jax.games.entropy import entropic
 from gan_jax.games.info import info
+from gan_jax.games.paired import Term, l1, paired
 from gan_jax.games.style import style
 from gan_jax.models import biggan, dcgan, infogan, mlp, progressive, stylegan2
 from gan_jax.models.heads import Proxies
+from gan_jax.models.patchgan import PatchGAN
+from gan_jax.models.resnet_translator import ResnetTranslator
 from gan_jax.models.translator import Patches, Translator
+from gan_jax.models.unet import UNet
 from gan_jax.optim import clip_weights
 from gan_jax.system import processes
 from gan_jax.system.mesh import make
@@ -55,10 +60,10 @@ def source(rows, classes=0):
     )  # fmt: skip
 
 
-def two_domains():
-    images = np.random.default_rng(1).uniform(-1, 1, (2, ROWS, *SHAPE)).astype(np.float32)
+def two_domains(side):
+    images = np.random.default_rng(1).uniform(-1, 1, (2, ROWS, side, side, 1)).astype(np.float32)
     held = {"a": images[0], "b": images[1]}
-    arrays = {name: jax.ShapeDtypeStruct(SHAPE, np.float32) for name in held}
+    arrays = {name: jax.ShapeDtypeStruct((side, side, 1), np.float32) for name in held}
     return Source(
         lambda key, step, which=slice(None): held, lambda fetched, key, step: fetched, jax.random.key(0), ROWS,
         Spec(arrays), ROWS, True,
@@ -130,7 +135,7 @@ def _auxiliary(config, spec):
 def _styled(config, spec):
     """Path lengths due, mixed styles, and what compares rows."""
     sizes = {"base": 32, "most": 8, "dtype": config.precision}
-    gen = stylegan2.Generator(spec.shape, features=6, **sizes)
+    gen = stylegan2.Generator(spec.shape, features=6, layers=1, **sizes)
     game = style(
         gen, stylegan2.Discriminator(**sizes), losses.non_saturating(), z_dim=4, noises=stylegan2.noises(SHAPE),
         layers=stylegan2.styles(SHAPE), accumulate=config.accumulate,
@@ -166,6 +171,18 @@ def _entropic(config, spec):
     return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
 
 
+def _paired(config, spec):
+    gen, disc = UNet(1, 4, 2, dtype=config.precision), PatchGAN(1, 4, affine=True, dtype=config.precision)
+    game = paired(gen, disc, losses.non_saturating(), [Term("l1", 10.0, l1)], noise=True, accumulate=config.accumulate)
+    return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
+
+
+def _contrasted(config, spec):
+    gen = Contrasted(ResnetTranslator(4, 1, dtype=config.precision), Heads(8))
+    game = contrastive(gen, PatchGAN(1, 4, dtype=config.precision), losses.least_squares(), positions=8)
+    return Recipe(game, optax.sgd(config.lr / 10), optax.sgd(config.lr), ema_decay=0.9)
+
+
 PENALTIES = (penalties.r1, penalties.r2, penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred)
 CLIPPED = dict(n_disc=2, tx=lambda lr: optax.chain(optax.sgd(lr), clip_weights(0.5)))
 GAMES = {
@@ -184,6 +201,8 @@ GAMES = {
     "progressive growing, minibatch deviation": _grown,
     "InfoGAN, batch norm": _info,
     "CycleGAN, pool": _cycle,
+    "pix2pix": _paired,
+    "CUT, patches": _contrasted,
 }
 
 
@@ -196,8 +215,8 @@ EXACT = 1e-11
 def setting(name):
     classes = 3 if "conditional" in name else 0
     n_disc = 2 if "2 D" in name else 1
-    if "CycleGAN" in name:
-        return two_domains()
+    if any(word in name for word in ("CycleGAN", "pix2pix", "CUT")):
+        return two_domains(16 if "CUT" in name else 8)
     return source(ROWS * n_disc, classes)
 
 

@@ -128,7 +128,7 @@ def entropies() -> list[str]:
         titles = [title.replace("found", f"found, of {modes:,}") for title, _ in columns.values()]
         lines += [""] if lines else []
         lines += head(f"{data}: entropy's weight", *titles, "mode entropy (nats)", *EFFORT)
-        plain = read(f"entropy_{data}_mixture_0")
+        plain = read(f"entropy_{data}_mixture_0.0")
         lines.append(row("*none, no noise*", *_cells(measured(plain), columns, modes, ""), *made(plain)))
         for estimate in estimates:
             result = read(f"entropy_{data}_{estimate}_{noise}")
@@ -139,7 +139,7 @@ def entropies() -> list[str]:
             for group in found["modes"]["groups"]:
                 weight = group.removeprefix("entropy ")
                 title = f"*0, noise {noise}*" if weight == "0" else f"{ESTIMATES[estimate]}, {weight}"
-                count = len(result["seeds"]) // len(found["modes"]["groups"])
+                count = len(result["members"]) // len(found["modes"]["groups"])
                 fallen = found["collapsed"]["groups"][group]["last"]
                 told = f"{count}, {round(fallen * count)} collapsed"
                 lines.append(row(title, *_cells(found, columns, modes, group), told, effort(result), code(result)))

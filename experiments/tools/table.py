@@ -101,7 +101,7 @@ def keep(workdir: Path) -> None:
         )
     if not set(flags(result)) <= allowed(result["name"]):
         raise UserError(f"{workdir} was not made with the defaults, but by: {result['command']}")
-    member = f"_{result['members'][0].replace(' ', '')}" if "members" in result else ""
+    member = f"_{result['members'][0].replace(', ', '_').replace(' ', '')}" if "members" in result else ""
     RESULTS.mkdir(exist_ok=True)
     name = kept_as(result)
     result["first_steps"] = golden.at(result["commit"], result["name"])

@@ -3,7 +3,7 @@
 import os
 import re
 
-from gan_jax.data import arrays, digits, folders, tfds
+from gan_jax.data import arrays, bicubic, digits, folders, pairs, tfds
 from gan_jax.data.resident import source
 from gan_jax.data.stacked import stacked
 from gan_jax.data.tfds_prepare import find
@@ -14,12 +14,14 @@ from gan_jax.types import ImageSet, NoSplit, UserError
 
 __all__ = [
     "arrays",
+    "bicubic",
     "digits",
     "folders",
     "grid",
     "grid_centres",
     "is_name",
     "load",
+    "pairs",
     "points",
     "ring",
     "ring_centres",

@@ -72,7 +72,7 @@ def read(
     broken = []
     for row, file in enumerate(files):
         try:
-            image = _decode(file, size, fit, channels)
+            image = decode(file, size, fit, channels)
         except DAMAGED as error:
             broken.append(f"{file} ({error})")
             continue
@@ -91,7 +91,8 @@ def read(
     return found._replace(names=names, facts=facts, digest=digest)
 
 
-def _open(file: str | os.PathLike) -> Image.Image:
+def opened(file: str | os.PathLike) -> Image.Image:
+    """Opens a picture, of which only the header is read. Raises one of DAMAGED, and UserError for one that is too large."""
     try:
         return Image.open(file)
     except Image.DecompressionBombError as error:
@@ -101,10 +102,17 @@ def _open(file: str | os.PathLike) -> Image.Image:
         ) from error
 
 
-def _decode(file: str | os.PathLike, size: int | None, fit: str, channels: int | None) -> np.ndarray:
-    """uint8 [h w c]; without `channels`, c is 1 for a grey image, else 3."""
-    with _open(file) as opened:
-        image = upright(opened)
+def decode(file: str | os.PathLike, size: int | None, fit: str, channels: int | None, half: str = "") -> np.ndarray:
+    """Reads one picture as uint8 [h w c], its left or right half with `half`; without `channels`, c is 1 for a grey image,
+    else 3. Raises one of DAMAGED for a damaged one, and UserError for halves of an odd width.
+    """
+    with opened(file) as picture:
+        image = upright(picture)
+    if half:
+        if image.width % 2:
+            raise UserError(f"{file} is {image.width} pixels wide, which has no halves")
+        middle = image.width // 2
+        image = image.crop((0, 0, middle, image.height) if half == "left" else (middle, 0, image.width, image.height))
     image = image if channels is None else image.convert("L" if channels == 1 else "RGB")
     array = np.asarray(image if size is None else _resize(image, size, fit))
     return array if array.ndim == 3 else array[..., None]
@@ -118,8 +126,8 @@ def _at_most(files: list[Path], size: int | None) -> int:
     if size is not None:
         return len(files) * size * size * 3
     try:
-        with _open(files[0]) as opened:
-            return len(files) * math.prod(opened.size) * 3
+        with opened(files[0]) as picture:
+            return len(files) * math.prod(picture.size) * 3
     except DAMAGED:
         return 0  # reported when it is read
 
@@ -130,11 +138,11 @@ def _headers(root: Path, files: list[Path], size: int | None, channels: int | No
     broken, grey = [], True
     for file in files:
         try:
-            with _open(file) as opened:
-                grey = grey and opened.mode in GREY
-                w, h = opened.size
+            with opened(file) as picture:
+                grey = grey and picture.mode in GREY
+                w, h = picture.size
                 # Not PngImageFile.getexif, which decodes the image to find EXIF data behind it.
-                if size is None and Image.Image.getexif(opened).get(ORIENTATION) in TURNED:
+                if size is None and Image.Image.getexif(picture).get(ORIENTATION) in TURNED:
                     w, h = h, w
         except DAMAGED as error:
             broken.append(f"{file} ({error})")
@@ -158,7 +166,7 @@ def _reader(
         images = np.empty((len(rows), *shape), np.uint8)
         for place, row in enumerate(rows):
             try:
-                image = _decode(names[row], size, fit, channels)
+                image = decode(names[row], size, fit, channels)
             except DAMAGED as error:
                 raise UserError(f"{names[row]} is damaged ({error}): replace or delete it") from error
             if image.shape[:2] != shape[:2] or image.shape[2] > shape[2]:
@@ -200,7 +208,7 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...], d
     """The image files, their classes where there are sub-folders, and how many files of which kinds are left out."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder ({root.absolute()})")
-    flat, folders, others = _entries(root)
+    flat, folders, others = entries(root)
     if flat and folders:
         raise UserError(
             f"{root}: holds images ({flat[0].name}) and sub-folders ({folders[0].name}): either all images lie flat, or all in classes"
@@ -214,7 +222,7 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...], d
     files: list[Path] = []
     labels: list[int] = []
     for number, folder in enumerate(folders):
-        inside, deeper, others = _entries(folder)
+        inside, deeper, others = entries(folder)
         if deeper:
             raise UserError(
                 f"{root}: classes are one level of sub-folders, and {folder.name} holds {deeper[0].name}: perhaps you mean {folder}"
@@ -227,8 +235,8 @@ def _list(root: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...], d
     return files, np.array(labels), tuple(folder.name for folder in folders), _counted(left_out)
 
 
-def _entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """Image files, sub-folders and other files, each sorted by name."""
+def entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Returns image files, sub-folders and other files, each sorted by name."""
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:

@@ -12,11 +12,11 @@ import numpy as np
 from gan_jax.data.ondisk import OnDisk, ahead, grain_module
 from gan_jax.data.shuffle import epoch_index
 from gan_jax.system import mesh
-from gan_jax.types import Batch, ImageSet, Key, PyTree, Source, UserError
+from gan_jax.types import Array, Batch, ImageSet, Key, PyTree, Source, UserError
 
 # Folded into the key, so that no other draws use the same bits: a run folds its steps into the same key, and never
 # reaches these numbers.
-ORDER, FLIP, SHIFT = 2**32 - 1, 2**32 - 2, 2**32 - 6  # - 3 to - 5 are used elsewhere
+ORDER, FLIP, SHIFT, CROP = 2**32 - 1, 2**32 - 2, 2**32 - 6, 2**32 - 7  # - 3 to - 5 are used elsewhere
 
 
 def source(
@@ -26,6 +26,7 @@ def source(
     *,
     flip: bool = False,
     shift: int = 0,
+    crop: int = 0,
     resident_bytes: int = 2**32,
 ) -> Source:
     """Returns a `Source` of shuffled batches of an image set.
@@ -34,11 +35,13 @@ def source(
     labels. Batches never end: every epoch is a new permutation of all images, and no image is dropped. A batch has
     `batch_size_rows` rows. Positions are counted in 32 bits, so the order repeats after 2**32 examples. `seed` is for
     the order, flips and shifts; with `flip`, each image is mirrored left to right with probability 1/2, and with `shift`
-    moved by as many pixels at most on both axes, each distance as likely, its edge repeated. A set larger than
+    moved by as many pixels at most on both axes, each distance as likely, its edge repeated; with `crop`, a square of that
+    side is cut out of each, at a place drawn anew every time. A set larger than
     `resident_bytes` stays on the host, from which the rows of each step are sent; so does a set on disk, of any size,
     and its source can `follow`.
 
-    Raises UserError where the set is smaller than a batch, or is on disk and Grain is not installed.
+    Raises UserError where the set is smaller than a batch or its images than `crop`, or where it is on disk and Grain is
+    not installed.
     """
     size, rows = len(images.images), batch_size_rows
     if rows < 1:
@@ -48,6 +51,9 @@ def source(
             f"a round takes {rows} images (--batch-size times the discriminator steps), but {images.name} has only {size}: lower --batch-size"
         )
 
+    if crop > min(images.images.shape[1:3]):
+        h, w = images.images.shape[1:3]
+        raise UserError(f"crop of {crop} pixels: the images of {images.name} are {w}x{h}; take a smaller one")
     arrays = {"image": images.images} if images.labels is None else {"image": images.images, "label": images.labels}
     on_disk = isinstance(images.images, OnDisk)
     resident = not on_disk and sum(array.nbytes for array in arrays.values()) <= resident_bytes
@@ -86,19 +92,23 @@ def source(
             )
             image = jnp.where(mirrored, image[:, :, ::-1], image)
         if shift:
-            by = jax.random.randint(
-                jax.random.fold_in(jax.random.fold_in(key, SHIFT), step), (rows, 2), -shift, shift + 1
-            )
-            for axis in (1, 2):
-                places = jnp.arange(image.shape[axis])[None] + by[:, axis - 1 : axis]
-                places = jnp.clip(places, 0, image.shape[axis] - 1)  # [b size]
-                image = jnp.take_along_axis(image, jnp.expand_dims(places, (3 - axis, 3)), axis)
+            by = _drawn(key, SHIFT, step, rows, -shift, shift)
+            image = _windows(image, by, image.shape[1:3])
+        if crop:
+            most = jnp.array(image.shape[1:3]) - crop
+            image = _windows(image, _drawn(key, CROP, step, rows, 0, most[None]), (crop, crop))
         return {**fetched, "image": image}
 
     def examples(which: np.ndarray) -> Batch:
-        return {"image": images.scaled(which)} | ({} if images.labels is None else {"label": images.labels[which]})
+        return {"image": _middle(images.scaled(which), crop)} | (
+            {} if images.labels is None else {"label": images.labels[which]}
+        )
 
     key, spec = jax.random.key(seed), images.spec
+    if crop:
+        kind = spec.arrays["image"]
+        cut = jax.ShapeDtypeStruct((crop, crop, kind.shape[-1]), kind.dtype)
+        spec = spec._replace(arrays={**spec.arrays, "image": cut})
     return Source(
         fetch,
         batch,
@@ -113,6 +123,29 @@ def source(
         images.facts,
         examples,
     )
+
+
+def _drawn(key: Key, what: int, step: jax.Array, rows: int, low: int, high: int | jax.Array) -> jax.Array:
+    """int32 [rows 2] in [low, high], rows and columns of each image."""
+    own = jax.random.fold_in(jax.random.fold_in(key, what), step)
+    return jax.random.randint(own, (rows, 2), low, high + 1)
+
+
+def _middle(image: np.ndarray, crop: int) -> np.ndarray:
+    """The middle of each image, or without `crop` the whole."""
+    if not crop:
+        return image
+    top, left = ((side - crop) // 2 for side in image.shape[1:3])
+    return image[:, top : top + crop, left : left + crop]
+
+
+def _windows(image: Array, by: jax.Array, sides: tuple[int, ...]) -> jax.Array:
+    """[b h w c] -> [b *sides c], from the pixel `by` [b 2] on, edges repeated."""
+    for axis in (1, 2):
+        places = jnp.arange(sides[axis - 1])[None] + by[:, axis - 1 : axis]
+        places = jnp.clip(places, 0, image.shape[axis] - 1)  # [b side]
+        image = jnp.take_along_axis(jnp.asarray(image), jnp.expand_dims(places, (3 - axis, 3)), axis)
+    return jnp.asarray(image)
 
 
 @functools.partial(jax.jit, static_argnames=("rows", "size"))

@@ -62,7 +62,8 @@ class Program:
         self._recipe = None if self._values else recipe or self._build_recipe({})
         if not self.population:
             self._seeds, self._values = self._seeds[0], {}
-        state = self._trace(lambda: jax.eval_shape(self._init, self._seeds, self._values))
+        # Traced once, for the shapes and for what makes the first state.
+        first, state = self._trace(lambda: _traced(self._init, self._seeds, self._values))
         layout = mesh.layout(grid, state, self.population, config.shard_state)
         self.like: game.State = template(state, layout)
         _require_memory(self.like)
@@ -95,7 +96,7 @@ class Program:
         # XLA_FLAGS takes precedence.
         level_given = "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", "")
         options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" and not level_given else None
-        self._fresh = jax.jit(self._init, out_shardings=layout, compiler_options=options)
+        self._fresh = jax.jit(first, out_shardings=layout, compiler_options=options)
         self._play = jax.jit(
             self._rounds,
             static_argnames="attempt",
@@ -199,16 +200,14 @@ class Program:
         the shapes or types of the state.
         """
         play, arguments = self._member_round()
-        jaxpr, (after, metrics, finite) = jax.make_jaxpr(play, return_shape=True)(*arguments)
+        traced, (after, metrics, finite) = _traced(play, *arguments)
         was, became = tensors(one, False), tensors(after, False)
         for name in sorted({*was, *became}):
             if was.get(name) != became.get(name):
                 raise ValueError(
                     f"a round made {name} {became.get(name, 'absent')}, and it began as {was.get(name, 'absent')}: an optimiser must keep its state's types"
                 )
-        out = jax.tree.structure((after, metrics, finite))
-        flat = jaxpr_as_fun(jaxpr)
-        return lambda *args: jax.tree.unflatten(out, flat(*jax.tree.leaves(args))), (metrics, finite)
+        return traced, (metrics, finite)
 
     def _member_shape(self, x: jax.ShapeDtypeStruct) -> tuple[int, ...]:
         """The shape of one member's part of an array."""
@@ -304,6 +303,13 @@ class Program:
                 check_vma=False,
             )(state, first_fault, seeds, values, fetched)
         return state, first_fault, metrics, None if vote is None else vote.max()
+
+
+def _traced(function: Callable, *arguments: Any) -> tuple[Callable, Any]:
+    """The function, traced once for such arguments and not again where it is compiled, and the shapes of its result."""
+    jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    structure, flat = jax.tree.structure(shapes), jaxpr_as_fun(jaxpr)
+    return lambda *args: jax.tree.unflatten(structure, flat(*jax.tree.leaves(args))), shapes
 
 
 def _side_by_side(
