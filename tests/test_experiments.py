@@ -23,7 +23,7 @@ from gan_jax import penalties
 from gan_jax.commands import evaluate
 from gan_jax.evaluation import classifier
 from gan_jax.training import cli, loop
-from gan_jax.types import spec_of
+from gan_jax.types import Spec, spec_of
 
 NAMES = sorted(
     found.name for found in pkgutil.iter_modules(experiments.__path__) if not found.ispkg and found.name != "__main__"
@@ -65,18 +65,32 @@ SMALL = {
     "few_fashion": ["--width", "4", "--images", "20", "--arm", "ada"],
     "semisup_mnist": ["--labels", "20"],
     "tricks_mnist": ["--width", "4", "--trick", "minibatch_discrimination"],
+    "pix2pix_emoji": ["--width", "4", "--downs", "3", "--layers", "1"],
+    "pix2pix_facades": ["--width", "4", "--downs", "3", "--layers", "1"],
+    "inpaint_facades": ["--width", "4", "--way", "cc"],
+    "cyclegan_monet": ["--width", "4", "--blocks", "1"],
+    "cut_monet": ["--width", "4", "--blocks", "1"],
+    "superres_photos": ["--width", "4", "--blocks", "1", "--scale", "2", "--crop", "16", "--stage", "gan"],
+}
+# What their data is, where it is no set of images: pairs, or a folder of pictures of several sizes.
+GIVEN = {
+    **dict.fromkeys(
+        ("pix2pix_emoji", "pix2pix_facades", "cyclegan_monet", "cut_monet", "inpaint_facades"), "pairs.npz"
+    ),
+    "superres_photos": "pictures",
 }
 # Experiments of one game and one kind of networks differ in sizes, losses and data. One of each is killed, resumed, loaded
 # and measured anew; of the others the two steps, and what is said of them, are all that is looked at.
 WHOLE = {
     "gan_ring", "dcgan_digits", "cgan_mnist", "wgan_mnist", "sngan_cifar10", "infogan_mnist", "cyclegan_digits",
     "stacked_mnist", "unrolled_ring", "entropy_stacked", "few_fashion", "semisup_mnist", "progressive_mnist",
-    "stylegan2_fashion", "biggan_fashion", "conditional_fashion", "best_mnist",
+    "stylegan2_fashion", "biggan_fashion", "conditional_fashion", "best_mnist", "pix2pix_emoji",
+    "superres_photos", "inpaint_mnist",
 }  # fmt: skip
 # Of these another one has the networks and the game, and they take long to compile.
 LONG = {
     "biggan_cifar10", "best_fashion", "wgan_gp_cifar10", "r3gan_fashion", "r3gan_cifar10", "stacked_mnist_r3gan",
-    "stylegan2_sprites", "progressive_fashion",
+    "stylegan2_sprites", "progressive_fashion", "cyclegan_monet",
 }  # fmt: skip
 POINTS, DIGITS, MNIST, COLOURS = (
     spec_of((2,)),
@@ -91,6 +105,14 @@ LABELLED = MNIST._replace(
     meta={"image": {"classes": 10}},
 )
 STACKED, PICTURES = spec_of((28, 28, 3), 1_000), spec_of((64, 64, 3))
+
+
+def named(**shapes):
+    """Arrays of these names."""
+    return Spec({name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()})
+
+
+PAIR = named(a=(64, 64, 3), b=(64, 64, 3))
 # What each is trained on with its defaults, and how many numbers its two sides then learn: those of published sizes are
 # derived in test_models.py.
 LEARNT = {
@@ -135,6 +157,13 @@ LEARNT = {
     "wgan_gp_cifar10": (COLOURS, 1_203_331, 1_053_825),
     "wgan_gp_mnist": (MNIST, 369_601, 166_625),
     "wgan_mnist": (MNIST, 369_601, 166_817),
+    "pix2pix_emoji": (PAIR, 7_314_755, 169_377),
+    "pix2pix_facades": (PAIR, 7_314_755, 169_377),
+    "inpaint_facades": (named(image=(64, 64, 3), mask=(64, 64, 1)), 3_504_948, 168_353),
+    "inpaint_mnist": (named(image=(28, 28, 1), mask=(28, 28, 1)), 62_186, 34_977),
+    "cyclegan_monet": (PAIR, 1_550_598, 190_034),
+    "cut_monet": (PAIR, 901_891, 95_017),
+    "superres_photos": (named(image=(96, 96, 3), low=(24, 24, 3)), 195_971, 72),
 }
 # Metrics that a row has because of what the experiment says of itself.
 SHOWN = {
@@ -171,6 +200,12 @@ def start(name, *flags):
 @pytest.fixture
 def npz(tmp_path):
     rng = np.random.default_rng(0)
+    both = {name: rng.integers(0, 256, (24, 16, 16, 3), np.uint8) for name in ("a", "b", "a_test", "b_test")}
+    np.savez(tmp_path / "pairs.npz", **both, x_train=both["a"], x_test=both["b"])
+    (tmp_path / "pictures").mkdir()
+    for i, image in enumerate(both["a"][:10]):
+        image = np.kron(image, np.ones((2, 3, 1), np.uint8))[: 24 + i]
+        Image.fromarray(image).save(tmp_path / "pictures" / f"{i}.png")
     path = tmp_path / "images.npz"
     np.savez(path, x_train=rng.integers(0, 256, (60, 8, 8, 1), np.uint8), y_train=np.arange(60) % 10)
     return path
@@ -211,7 +246,7 @@ def test_two_steps(name, npz, classifiers, capfd, monkeypatch, request):
     if hasattr(default, "n_disc"):
         flags += ["--n-disc", 2]
     if hasattr(default, "data") and "--data" not in flags:
-        flags += ["--data", npz]
+        flags += ["--data", npz.with_name(GIVEN.get(name, npz.name))]
     if hasattr(default, "features") and name not in CLASSIFIED:
         flags += ["--features", "pixels" if name in WHOLE else "none"]
     start(name, *flags)

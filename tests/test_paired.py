@@ -93,24 +93,6 @@ def test_the_gradient_is_that_of_all_terms():
     assert float(state.gen.params["by"]) == pytest.approx(0.75 - 0.1 * slope, abs=1e-5)
 
 
-def test_rounds_without_a_discriminator():
-    """G learns by the terms alone, D and its statistics stay, and nothing of it is computed; then both play."""
-    given = batch()
-    how = {"condition": None, "weight": 10.0}
-    waits = paired(_Add(0.75), _Mean(), losses.wasserstein(), [Term("l1", 1.0, l1)], wait=2, **how)
-    after = optax.conditionally_mask(optax.adam(0.01), lambda step: step >= 2)
-    state, metrics = one_round(waits, given, gen_tx=optax.sgd(0.01), disc_tx=after, rounds=2)
-    assert float(metrics["disc/loss"]) == 0 == float(metrics["gen/loss"])
-    assert float(state.gen.params["by"]) == pytest.approx(0.73, abs=1e-6)
-    assert float(state.disc.params["scale"]) == 1 and float(state.disc.stats["seen"]["mean"]) == 0
-    state, metrics = one_round(waits, given, gen_tx=optax.sgd(0.01), disc_tx=after, rounds=3)
-    assert float(metrics["gen/loss"]) != 0 and float(state.disc.stats["seen"]["mean"]) != 0
-    assert float(state.disc.params["scale"]) == pytest.approx(1 - 0.01, abs=1e-3)  # a first step of Adam, no longer
-    # The loss of G is -10 scale mean(G(a)), with D's new scale.
-    slope = 1 - 10 * float(state.disc.params["scale"])
-    assert float(state.gen.params["by"]) == pytest.approx(0.73 - 0.01 * slope, abs=1e-4)
-
-
 def test_noise_is_an_input():
     g = paired(_Add(0.0), _Mean(), losses.hinge(), [], noise=True)
     given = batch(64)

@@ -30,6 +30,19 @@ VARIANTS = {
     "best_fashion": ("conditional",),
     "stacked_mnist_r3gan": ("width",),
     "stylegan2_sprites": ("images", "augment"),
+    "pix2pix_facades": ("alone",),
+    "pix2pix_emoji": ("alone",),
+    "cyclegan_monet": (),
+    "cut_monet": ("fast",),
+    "inpaint_facades": ("way",),
+    "inpaint_mnist": ("way",),
+    "superres_photos": ("scale", "stage", "network"),
+}
+# Flags that say where something lies, beside the data.
+PLACES = {
+    "cyclegan_monet": {"perceptual"},
+    "cut_monet": {"perceptual"},
+    "superres_photos": {"test", "grey", "perceptual", "start-from"},
 }
 EFFORT = ("seeds", "steps and real images of each seed, minutes of all", "code")
 
@@ -47,7 +60,8 @@ def default_config(result: dict[str, Any]) -> Any:
 def allowed(name: str) -> set[str]:
     """Returns the flags that the command of a kept run may have: where the data lie is told apart by their digest."""
     sweep = {"sweep"} if "noise" in VARIANTS.get(name, ()) else set()
-    return {"seeds", "data"} | ({"steps", *VARIANTS[name]} | sweep if name in VARIANTS else set())
+    variants = {"steps", *VARIANTS[name]} | sweep if name in VARIANTS else set()
+    return {"seeds", "data"} | PLACES.get(name, set()) | variants
 
 
 def kept_as(result: dict[str, Any]) -> str:

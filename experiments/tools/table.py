@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 from tyro.conf import Positional
 
-from experiments.tools import arms, checked, golden, greats
+from experiments.tools import arms, checked, given, golden, greats
 from experiments.tools.earlier import today
 from experiments.tools.kept import (
     EFFORT,
@@ -223,7 +223,7 @@ def gallery() -> list[str]:
 def _number(result: dict[str, Any] | None) -> str:
     """The most telling number of a result, beside that of real images."""
     found = measured(result)
-    for key, (title, form) in (COUNTED | LEARNT | MATCHED | L1 | ERRORS).items():
+    for key, (title, form) in (COUNTED | LEARNT | MATCHED | L1 | ERRORS | given.TOLD).items():
         if key in found:
             floor = found[key]["protocol"].get("floor")
             beside = "" if floor is None else f"; real images {floor:{form}}"
@@ -249,6 +249,10 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "patches": greats.patches,
     "truncation": greats.truncation,
     "sprites": greats.sprites,
+    "pairs": given.pairs,
+    "domains": given.domains,
+    "fillings": given.fillings,
+    "enlargements": given.enlargements,
     "speed": lambda: checked.speed(read("benchmark")),
     "growth": lambda: checked.growth(read("benchmark")),
     "kills": lambda: checked.torture(read("torture")),

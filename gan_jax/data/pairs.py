@@ -44,6 +44,8 @@ def read(path: str | os.PathLike, split: str = "train", *, size: int | None = No
     NoSplit where there is no such split.
     """
     name, root = os.fspath(path), Path(path).expanduser()
+    if not name:
+        raise UserError(f"--data is empty: {LAYOUTS}")
     if split not in SPLITS:
         raise NoSplit(f"{name}: no split {split!r}: pairs have {', '.join(SPLITS)}")
     if root.suffix == ".npz":
@@ -86,6 +88,8 @@ def read_domains(path: str | os.PathLike, split: str = "train", *, size: int | N
     Raises UserError and NoSplit as `read`; the domains may be of different lengths, but of one size.
     """
     name, root = os.fspath(path), Path(path).expanduser()
+    if not name:
+        raise UserError("--data is empty: a folder with trainA and trainB (testA, testB), or an .npz with a and b")
     if root.suffix == ".npz":
         return _arrays(root, name, split, paired=False)
     below = {one.name.lower(): one for one in folders.entries(root)[1]} if root.is_dir() else {}

@@ -2,7 +2,7 @@
 in-painting and super-resolution are this game with other networks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -40,16 +40,14 @@ def paired(
     condition: Callable[[Batch], Array] | None = lambda batch: batch["a"],
     noise: bool = False,
     weight: float | jax.Array = 1.0,
-    wait: int = 0,
     accumulate: int = 1,
 ) -> Game:
     """Returns the game in which G minimises weight L(D) plus the terms, each a weight times a distance to the target.
 
     `gen` makes an image [b h w c] of the arrays `given` of a batch and, with `noise`, of a random number uint32 [b] for
     each row, from which it draws what it likes; batch[target] is what it should be. `disc` judges images, joined along
-    the channels with what `condition` takes of the batch ([b h w d], at the same size; None: nothing). In the first
-    `wait` rounds G learns by the terms alone and D not at all, nor are its passes computed: give it an optimiser that
-    waits too (`optax.conditionally_mask`), for Adam's first step after idle rounds is too long.
+    the channels with what `condition` takes of the batch ([b h w d], at the same size; None: nothing). With weight 0 G
+    learns by the terms alone, and D looks on.
 
     The metric "gen/loss" is L alone, unweighted, as the terms' are. Isola et al. 2017, arXiv:1611.07004, equation 4, with
     one term, the L1 distance, of weight 100.
@@ -72,37 +70,20 @@ def paired(
         noise_key, net_key = jax.random.split(key)
         return gen_apply(params, state.gen.stats, net_key, *mesh.split_rows(inputs(noise_key, batch)))
 
-    def later(step: Any, play: Callable[[], Any]) -> Any:
-        """What `play` gives; in the first `wait` rounds zeros, and it is not computed."""
-        if not wait:
-            return play()
-        shapes = jax.eval_shape(play)
-        return jax.lax.cond(step < wait, lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), play)
-
     def disc_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: Array) -> tuple:
         real_pass, fake_pass = jax.random.split(key)
-
-        def play() -> tuple[jax.Array, PyTree, Mapping[str, Any]]:
-            real_logits, stats = disc_apply(params, state.disc.stats, real_pass, judged(batch[target], batch))
-            fake_logits, stats = disc_apply(params, stats, fake_pass, judged(fake, batch))
-            total = jnp.asarray(loss.disc(real=real_logits, fake=fake_logits))
-            return total, stats, logit_metrics(real_logits, fake_logits)
-
-        total, stats, told = later(state.step, play)
-        if wait:  # statistics of rounds in which D does not play are those it has
-            stats = jax.tree.map(lambda old, new: jnp.where(state.step < wait, old, new), state.disc.stats, stats)
-        return total, (stats, state.aux, {"disc/loss": total, **told, **diversity(batch[target], fake)})
+        real_logits, stats = disc_apply(params, state.disc.stats, real_pass, judged(batch[target], batch))
+        fake_logits, stats = disc_apply(params, stats, fake_pass, judged(fake, batch))
+        total = loss.disc(real=real_logits, fake=fake_logits)
+        metrics = {"disc/loss": total, **logit_metrics(real_logits, fake_logits), **diversity(batch[target], fake)}
+        return total, (stats, state.aux, metrics)
 
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key, fake: Array) -> tuple:
         real_pass, fake_pass = jax.random.split(key)
         disc = state.disc
-
-        def play() -> jax.Array:
-            fake_logits, _ = disc_apply(disc.params, disc.stats, fake_pass, judged(fake, batch))
-            real_logits, _ = disc_apply(disc.params, disc.stats, real_pass, judged(batch[target], batch))
-            return jnp.asarray(loss.gen(real=real_logits, fake=fake_logits))
-
-        of_loss = later(state.step, play)
+        fake_logits, _ = disc_apply(disc.params, disc.stats, fake_pass, judged(fake, batch))
+        real_logits, _ = disc_apply(disc.params, disc.stats, real_pass, judged(batch[target], batch))
+        of_loss = loss.gen(real=real_logits, fake=fake_logits)
         metrics, total = {"gen/loss": of_loss}, weight * of_loss
         for term in terms:
             metrics[f"gen/{term.name}"] = term.distance(fake, batch[target])

@@ -1,0 +1,114 @@
+"""pix2pix from one set of emoji to another, at 64 pixels: the same faces and things by another hand.
+
+Isola et al. 2017, arXiv:1611.07004, with half the channels: a U-Net whose only noise is dropout, patches of 34 pixels (at 64 pixels what 70
+are at 256), and 100 times the L1 distance. --alone learns by that distance alone. Norms take the statistics of one image,
+in training and in use. Results, where they are kept: experiments/results/pix2pix_emoji*.json.
+
+    python -m experiments.pix2pix_emoji --data emoji.npz --seeds 3
+    python -m experiments.pix2pix_emoji --data emoji.npz --seeds 3 --alone
+    gan-jax apply runs/pix2pix_emoji folder/ --out results/
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+import optax
+
+from gan_jax import data, losses, training
+from gan_jax.config import Fraction, Natural, Positive, Run
+from gan_jax.evaluation import translation
+from gan_jax.games.paired import Term, l1, paired
+from gan_jax.models.patchgan import PatchGAN
+from gan_jax.models.unet import UNet
+from gan_jax.training import cli
+from gan_jax.types import Batch, Spec
+from gan_jax.workdir import pictures
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Run):
+    data: str = ""
+    """Pairs: a folder with A and B or with pictures of two halves, a .csv, or an .npz with a and b, and test images."""
+    size: Natural = 64
+    """Side, in pixels, to which pictures are resized; 0: they have the same size already."""
+    fit: Literal["crop", "stretch", "pad"] = "crop"
+    """How they are resized: shorter side, then centre crop; both sides; or longer side, then padding."""
+    direction: Literal["a_to_b", "b_to_a"] = "a_to_b"
+    """Which of a pair is given, and which is made."""
+    alone: bool = False
+    """Learn by the distance alone, without the discriminator: what it adds is the difference."""
+    steps: int = 6_000
+    """Rounds of the game: each one discriminator step and one generator step."""
+    batch_size: int = 8
+    """Pairs of one step."""
+    evaluate_every: Natural = 2_000
+    """Steps between evaluations; 0 for the last only."""
+    crop: Natural = 0
+    """Side of the square that is cut out of each pair anew every time, the same of both; 0: the whole."""
+    flip: bool = True
+    """Mirror each pair left to right with probability 1/2."""
+    width: int = 32
+    """Channels of the first convolution of both networks."""
+    downs: int = 6
+    """How often the U-Net halves its images: 6 for 64 pixels, 8 for 256."""
+    layers: Natural = 2
+    """Layers of the discriminator: its patches have 1, 16, 34, 70, 142 pixels a side for 0 to 4."""
+    distance: float = 100.0
+    """Weight of the L1 distance."""
+    lr: Positive = 2e-4
+    """Adam's learning rate, both sides; in the second half it falls to 0."""
+    b1: Fraction = 0.5
+    """Adam's decay rate of the first moment."""
+
+
+def show(samples: np.ndarray, batch: Batch) -> dict[str, bytes]:
+    """Shows what is given, what is made of it, and what it should be."""
+    if len(samples) == 1:
+        return pictures.show(samples, batch)
+    return pictures.show(
+        np.stack([batch["a"], samples, batch["b"]], 1).reshape(-1, *samples.shape[1:]), batch, columns=6
+    )
+
+
+def build(config: Config, spec: Spec) -> training.Recipe:
+    gen = UNet(spec.arrays["b"].shape[-1], config.width, config.downs, dtype=config.precision)
+    # One that looks on should cost nothing.
+    layers, width = (0, 4) if config.alone else (config.layers, config.width)
+    disc = PatchGAN(layers, width, affine=True, dtype=config.precision)
+    distance = Term("l1", config.distance, l1)
+    half = config.steps // 2
+    lr = optax.join_schedules(
+        [optax.constant_schedule(config.lr), optax.linear_schedule(config.lr, 0, config.steps - half)], [half]
+    )
+    tx = optax.adam(lr, b1=config.b1)
+    game = paired(
+        gen,
+        disc,
+        losses.non_saturating(),
+        [distance],
+        noise=True,
+        weight=0.0 if config.alone else 1.0,
+        accumulate=config.accumulate,
+    )
+    return training.Recipe(game, tx, tx, show=show)
+
+
+def setup(config: Config) -> training.Setup:
+    def read(split: str) -> data.pairs.Pairs:
+        both = data.pairs.read(config.data, split, size=config.size or None, fit=config.fit)
+        return both if config.direction == "a_to_b" else data.pairs.Pairs(both.b, both.a)
+
+    train, test = read("train"), read("test")
+    source = data.pairs.pairs(train, config.batch_size, config.seed, flip=config.flip, crop=config.crop)
+    return training.Setup(
+        source, translation.measures(train, test), {"a": test.a.scaled()[:24], "b": test.b.scaled()[:24]}
+    )
+
+
+def main(config: Config) -> None:
+    training.run(config, build, setup(config))
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)

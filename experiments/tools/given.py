@@ -1,0 +1,99 @@
+"""Tables of what is made of given images: pairs, domains without pairs, fillings, and enlargements, beside answers that take no
+learning. The values of these stand in the protocols of the runs beside them.
+"""
+
+from collections.abc import Mapping
+
+from experiments.tools.kept import EFFORT, head, made, measured, read, row, value
+
+Columns = Mapping[str, tuple[str, str]]
+TOLD = {
+    "psnr_y": ("PSNR of the luma (dB)", ".2f"),
+    "kid_vgg": ("1,000 x KID, VGG-19 (less is better)", ".1f"),
+    "psnr": ("PSNR (dB)", ".2f"),
+}
+PAIRS = {
+    "l1": ("L1 (pixels in [-1, 1])", ".3f"),
+    "psnr": ("PSNR (dB)", ".2f"),
+    "kid_projection": ("1,000 x KID, sums of pixels", ".0f"),
+}
+DOMAINS = {
+    "kid_vgg": ("1,000 x KID, VGG-19 (less is better)", ".1f"),
+    "content": ("SSIM with what was given, grey (share kept)", ".3f"),
+}
+FILLED = {
+    "psnr": ("PSNR of what was missing (dB)", ".2f"),
+    "l1": ("L1 there (pixels in [-1, 1])", ".3f"),
+    "class_accuracy": ("still the same class (share)", ".3f"),
+}
+ENLARGED = {"psnr_y": ("PSNR of the luma (dB)", ".2f"), "ssim_y": ("SSIM of the luma", ".4f")}
+# Answers in protocols, and what they are.
+ANSWERS = {
+    "copy": "the input itself",
+    "mean_target": "the mean target",
+    "target of the nearest input": "the target of the nearest input",
+    "colours": "a transfer of colours",
+    "laplace": "harmonic (Laplace's equation)",
+    "mean": "the mean of the training images there",
+    "nearest": "what the nearest context has there",
+    "unfilled": "unfilled",
+    "bicubic": "bicubic",
+    "floor": "real images",
+    "real": "real images",
+}
+
+
+def _table(first: str, runs: Mapping[str, str], columns: Columns) -> list[str]:
+    """A row for each run, then those of the answers beside them."""
+    lines = head(first, *(title for title, _ in columns.values()), *EFFORT)
+    answers: dict[str, dict[str, float]] = {}
+    for name, title in runs.items():
+        found = measured(result := read(name))
+        lines.append(row(title, *(value(found.get(key), form) for key, (_, form) in columns.items()), *made(result)))
+        for key in columns:
+            for answer in ANSWERS:
+                number = found.get(key, {}).get("protocol", {}).get(answer)
+                if isinstance(number, float):
+                    answers.setdefault(answer, {})[key] = number
+    for answer, title in ANSWERS.items():
+        if answer in answers:
+            cells = [
+                f"{answers[answer][key]:{form}}" if key in answers[answer] else "" for key, (_, form) in columns.items()
+            ]
+            lines.append(row(f"*{title}*", *cells, "", "", ""))
+    return lines
+
+
+def pairs() -> list[str]:
+    lines: list[str] = []
+    for name, what in (("pix2pix_facades", "maps of facades to photographs"), ("pix2pix_emoji", "emoji of two sets")):
+        runs = {name: "pix2pix", f"{name}_alone": "the same G by L1 alone"}
+        lines += [*([""] if lines else []), *_table(what, runs, PAIRS)]
+    return lines
+
+
+def domains() -> list[str]:
+    runs = {"cyclegan_monet": "CycleGAN", "cut_monet": "CUT", "cut_monet_fast": "FastCUT"}
+    return _table("photographs to Monet, 64x64", runs, DOMAINS)
+
+
+def fillings() -> list[str]:
+    lines: list[str] = []
+    ways = {"partial": "partial convolutions", "context": "context encoder", "cc": "CC-GAN, D alone"}
+    for name, what in (("inpaint_facades", "facades, 64x64"), ("inpaint_mnist", "MNIST")):
+        columns = {key: column for key, column in FILLED.items() if name == "inpaint_mnist" or key != "class_accuracy"}
+        runs = {f"{name}_{way}": title for way, title in ways.items()}
+        lines += [*([""] if lines else []), *_table(f"{what}: the centre is missing", runs, columns)]
+    return lines
+
+
+def enlargements() -> list[str]:
+    lines: list[str] = []
+    for scale, network, what in (
+        (4, "residual", "MSRResNet, 6 blocks of 32"),
+        (2, "compact", "compact, 6 blocks of 32"),
+    ):
+        stages = {"psnr": what, "gan": f"{what}, then a discriminator"}
+        runs = {f"superres_photos_{scale}_{stage}_{network}": title for stage, title in stages.items()}
+        lines += [*([""] if lines else []), *_table(f"{scale} times larger, Set5", runs, ENLARGED)]
+    return lines
