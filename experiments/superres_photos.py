@@ -5,12 +5,13 @@ discriminator of patches, the relativistic average loss at 0.005, 0.01 of the di
 that of VGG-19's features (ESRGAN, Wang et al. 2018, arXiv:1809.00219, whose features are deeper). Squares are cut from a folder
 of photographs; small images are made by bicubic resizing. Results, where they are kept: experiments/results/superres_photos_*.json.
 
-    python -m experiments.superres_photos --data photographs/ --test Set5/ --scale 4
-    python -m experiments.superres_photos --data photographs/ --test Set5/ --scale 4 --stage gan --start-from runs/superres_photos
+    python -m experiments.superres_photos --data photographs/ --test Set5/ Set14/ --grey img_003 --scale 4
+    python -m experiments.superres_photos --data photographs/ --test Set5/ Set14/ --grey img_003 --scale 4 --stage gan --start-from runs/superres_photos
     gan-jax apply runs/superres_photos folder/ --out enlarged/
 """
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -36,8 +37,8 @@ from gan_jax.workdir import pictures
 class Config(Run):
     data: str = ""
     """Folder of photographs, of any sizes."""
-    test: str = ""
-    """Folder of photographs by which it is measured; default: every tenth of those of --data, which is then not learnt."""
+    test: tuple[str, ...] = ()
+    """Folders of photographs by which it is measured; default: every tenth of those of --data, which is then not learnt."""
     grey: str = ""
     """Name of the one of --test that is grey although it has three channels: Set14's img_003."""
     scale: int = 4
@@ -54,6 +55,8 @@ class Config(Run):
     """Side of the squares that are learnt, in pixels of the large image."""
     perceptual: str = ""
     """An .npz with VGG-19's weights (`gan_jax.models.perceptual`), for --stage gan."""
+    judge: str = ""
+    """An .npz with SqueezeNet's weights (`gan_jax.models.perceptual`), by whose features results are compared as well."""
     steps: int = 6_000
     """Rounds of the game: each one discriminator step and one generator step."""
     batch_size: int = 16
@@ -125,8 +128,9 @@ def setup(config: Config) -> training.Setup:
         raise UserError("--data is empty: name a folder of photographs")
     held = photographs.read(config.data)
     names = sorted(held)
-    test = photographs.read(config.test) if config.test else {name: held[name] for name in names[::10]}
-    learnt = [held[name] for name in names if config.test or name not in test]
+    tests = {Path(one).name.lower(): photographs.read(one) for one in config.test}
+    tests = tests or {"held_out": {name: held[name] for name in names[::10]}}
+    learnt = [held[name] for name in names if config.test or name not in tests["held_out"]]
     squares = photographs.squares(learnt, config.crop, config.data)
     inner = data.source(squares, config.batch_size, config.seed, flip=True)
 
@@ -138,7 +142,9 @@ def setup(config: Config) -> training.Setup:
         "image": jnp.asarray(squares.scaled(np.linspace(0, len(squares.images) - 1, 24).astype(int)))
     }
     shown["low"] = bicubic.shrunk(shown["image"], config.scale)
-    evaluate = enlargement.measures(test, config.scale, [name for name in test if config.grey and config.grey in name])
+    grey = [name for test in tests.values() for name in test if config.grey and config.grey in name]
+    distance = perceptual.feature_distance(perceptual.squeezenet(config.judge)) if config.judge else None
+    evaluate = enlargement.measures(tests, config.scale, grey, distance)
     return training.Setup(source, evaluate, {name: np.asarray(x) for name, x in shown.items()})
 
 

@@ -9,7 +9,7 @@ from gan_jax.data.photographs import read, squares
 from gan_jax.data.validate import image_set
 from gan_jax.evaluation import domains, enlargement, translation
 from gan_jax.metrics.fidelity import enlarged
-from gan_jax.models.perceptual import VGG, vgg19
+from gan_jax.models.perceptual import FIRE, VGG, feature_distance, squeezenet, vgg19
 from gan_jax.types import UserError
 
 RNG = np.random.default_rng(0)
@@ -70,7 +70,8 @@ def test_domains_beside_copies_and_colours():
 
 def test_enlargements_beside_bicubic():
     photographs = {"a.png": noise(1, 41).images[0], "b.png": noise(1, 30).images[0]}
-    evaluate = enlargement.measures(photographs, 2)
+    evaluate = enlargement.measures({"few": photographs}, 2, distance=lambda x, y: float(np.abs(x - y).mean()))
+    assert evaluate.names == ("psnr_y_few", "ssim_y_few", "features_few")
 
     def draw(batch):
         assert batch["low"].shape[0] == 1 and batch["low"].shape[1] in (20, 15)
@@ -80,7 +81,7 @@ def test_enlargements_beside_bicubic():
 
     for record in evaluate.measure(draw).values():
         assert record.value == pytest.approx(record.protocol["bicubic"], rel=1e-9)
-    repeated = evaluate.measure(lambda batch: batch["low"].repeat(2, 1).repeat(2, 2))["psnr_y"]
+    repeated = evaluate.measure(lambda batch: batch["low"].repeat(2, 1).repeat(2, 2))["psnr_y_few"]
     truth = {"a.png": photographs["a.png"][:40, :40], "b.png": photographs["b.png"]}
     each = []
     for image in truth.values():
@@ -88,7 +89,7 @@ def test_enlargements_beside_bicubic():
         each.append(enlarged(low.repeat(2, 0).repeat(2, 1), image, 2)["psnr"])
     assert repeated.value == pytest.approx(np.mean(each), rel=1e-9)
     with pytest.raises(UserError, match="a.png is 41x41, too small"):
-        enlargement.measures(photographs, 16)
+        enlargement.measures({"few": photographs}, 16)
 
 
 def test_squares_cover_photographs(tmp_path):
@@ -143,3 +144,38 @@ def test_vgg_by_its_formula(tmp_path):
     np.savez(tmp_path / "other.npz", x=1)
     with pytest.raises(UserError, match="no array vgg19.conv0.weight"):
         vgg19(tmp_path / "other.npz")(images)
+
+
+def test_squeezenet_by_its_formula(tmp_path):
+    """Of the first layers; and the distance is one of directions, 0 for equal images."""
+    widths, held = {"conv1": (4, 3, 7)}, {}
+    for i, name in enumerate(FIRE):
+        widths[f"{name}.conv1x1_1"] = (2, 4 if i == 0 else 6, 1)
+        widths[f"{name}.conv1x1_2"], widths[f"{name}.conv3x3_2"] = (3, 2, 1), (3, 2, 3)
+    for name, (out, given, side) in widths.items():
+        held[f"{name}.codebook"] = RNG.normal(size=16).astype(np.float32)
+        held[f"{name}.weight_code"] = RNG.integers(0, 16, (out, given, side, side), np.uint8)
+        held[f"{name}.bias"] = 0.1 + RNG.uniform(size=out).astype(np.float32)
+    np.savez(tmp_path / "squeezenet.npz", **held)
+    network = squeezenet(tmp_path / "squeezenet.npz")
+    images = RNG.uniform(-1, 1, (2, 40, 45, 3)).astype(np.float32)
+    found = network(images)
+
+    def conv(x, name, stride=1):
+        kernel = held[f"{name}.codebook"][held[f"{name}.weight_code"]].astype(np.float64)
+        by = 0 if stride > 1 else kernel.shape[-1] // 2
+        x = np.pad(x, ((0, 0), (by, by), (by, by), (0, 0)))
+        windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:], (1, 2))[:, ::stride, ::stride]
+        return np.maximum(np.einsum("bhwcij,ocij->bhwo", windows, kernel) + held[f"{name}.bias"], 0)
+
+    x = conv((images[..., ::-1].astype(np.float64) + 1) * 127.5 - [104, 117, 123], "conv1", 2)
+    assert x.shape[1:3] == (17, 20)
+    np.testing.assert_allclose(found["conv1"], x, rtol=1e-4, atol=0.05)
+    x = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=-np.inf)  # 17 fits, 20 hangs over
+    x = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))[:, ::2, ::2].max((-1, -2))
+    for name in ("fire2", "fire3"):
+        squeezed = conv(x, f"{name}.conv1x1_1")
+        x = np.concatenate([conv(squeezed, f"{name}.{part}") for part in ("conv1x1_2", "conv3x3_2")], -1)
+    np.testing.assert_allclose(found["fire3"], x, rtol=1e-3, atol=1e-3 * np.abs(x).max())
+    distance = feature_distance(network)
+    assert distance(images[:1], images[:1]) == 0 < distance(images[:1], images[1:])

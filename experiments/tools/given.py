@@ -8,7 +8,7 @@ from experiments.tools.kept import EFFORT, head, made, measured, read, row, valu
 
 Columns = Mapping[str, tuple[str, str]]
 TOLD = {
-    "psnr_y": ("PSNR of the luma (dB)", ".2f"),
+    "psnr_y_set5": ("PSNR of the luma, Set5 (dB)", ".2f"),
     "kid_vgg": ("1,000 x KID, VGG-19 (less is better)", ".1f"),
     "psnr": ("PSNR (dB)", ".2f"),
 }
@@ -26,7 +26,15 @@ FILLED = {
     "l1": ("L1 there (pixels in [-1, 1])", ".3f"),
     "class_accuracy": ("still the same class (share)", ".3f"),
 }
-ENLARGED = {"psnr_y": ("PSNR of the luma (dB)", ".2f"), "ssim_y": ("SSIM of the luma", ".4f")}
+ENLARGED = {
+    f"{key}_{name.lower()}": (f"{name}: {title}", form)
+    for name in ("Set5", "Set14")
+    for key, title, form in (
+        ("psnr_y", "PSNR of the luma (dB)", ".2f"),
+        ("ssim_y", "SSIM", ".4f"),
+        ("features", "distance of SqueezeNet's features (less is better)", ".3f"),
+    )
+}
 # Answers in protocols, and what they are.
 ANSWERS = {
     "copy": "the input itself",
@@ -95,5 +103,5 @@ def enlargements() -> list[str]:
     ):
         stages = {"psnr": what, "gan": f"{what}, then a discriminator"}
         runs = {f"superres_photos_{scale}_{stage}_{network}": title for stage, title in stages.items()}
-        lines += [*([""] if lines else []), *_table(f"{scale} times larger, Set5", runs, ENLARGED)]
+        lines += [*([""] if lines else []), *_table(f"{scale} times larger", runs, ENLARGED)]
     return lines

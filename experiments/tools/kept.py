@@ -42,7 +42,7 @@ VARIANTS = {
 PLACES = {
     "cyclegan_monet": {"perceptual"},
     "cut_monet": {"perceptual"},
-    "superres_photos": {"test", "grey", "perceptual", "start-from"},
+    "superres_photos": {"test", "grey", "perceptual", "judge", "start-from"},
 }
 EFFORT = ("seeds", "steps and real images of each seed, minutes of all", "code")
 

@@ -54,6 +54,73 @@ def vgg19(path: str | os.PathLike) -> Callable[[Array], dict[str, jax.Array]]:
     return features
 
 
+FIRE = tuple(f"fire{i}" for i in range(2, 10))
+POOLED = ("conv1", "fire4", "fire8")  # after these the maximum of 3x3 pixels is taken, at every second one
+COMPARED = ("conv1", "fire3", "fire5", "fire9")
+
+
+def squeezenet(path: str | os.PathLike) -> Callable[[Array], dict[str, jax.Array]]:
+    """Returns the function from images [b h w 3] in [-1, 1] to the features of the layers COMPARED of SqueezeNet 1.0, [b h' w'
+    c]: h' is about h/2 of the first and h/16 of the last.
+
+    The file has for each layer NAME.codebook, NAME.weight_code, a place in it for each weight, and NAME.bias; a layer is
+    conv1, or fireN.conv1x1_1, fireN.conv1x1_2 and fireN.conv3x3_2. It was trained on BGR in 0..255 less the mean.
+    Iandola et al. 2016, arXiv:1602.07360; the codes are of Han et al. 2016, arXiv:1510.00149. The file is read when the function
+    is first called. Raises UserError for a file that holds no such arrays.
+    """
+    layers = ("conv1", *(f"{name}.{part}" for name in FIRE for part in ("conv1x1_1", "conv1x1_2", "conv3x3_2")))
+    held: dict[str, Any] = {}
+
+    def conv(x: jax.Array, name: str, stride: int = 1) -> jax.Array:
+        kernel = held[f"{name}.codebook"].ravel()[held[f"{name}.weight_code"].astype(int)].transpose(2, 3, 1, 0)
+        padding = "SAME" if stride == 1 else "VALID"
+        y = jax.lax.conv_general_dilated(
+            x, jnp.asarray(kernel), (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return jax.nn.relu(y + jnp.asarray(held[f"{name}.bias"])[None, None, None])
+
+    def pooled(x: jax.Array) -> jax.Array:
+        # The last window may hang over the border.
+        pads = [(0, 0), *((0, -(n - 3) % 2) for n in x.shape[1:3]), (0, 0)]
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
+
+    def features(images: Array) -> dict[str, jax.Array]:
+        if not held:
+            held.update(
+                _read(path, [f"{one}.{part}" for one in layers for part in ("codebook", "weight_code", "bias")])
+            )
+        levels = (jnp.asarray(images, jnp.float32)[..., ::-1] + 1) * 127.5
+        x = conv(levels - jnp.array([104.0, 117.0, 123.0])[None, None, None], "conv1", 2)
+        found = {"conv1": x}
+        x = pooled(x)
+        for name in FIRE:
+            squeezed = conv(x, f"{name}.conv1x1_1")
+            found[name] = x = jnp.concatenate(
+                [conv(squeezed, f"{name}.{part}") for part in ("conv1x1_2", "conv3x3_2")], -1
+            )
+            x = pooled(x) if name in POOLED else x
+        return {name: found[name] for name in COMPARED}
+
+    return features
+
+
+def feature_distance(features: Callable[[Array], dict[str, jax.Array]]) -> Callable[[Array, Array], float]:
+    """Returns the distance of two images [1 h w 3]: the mean over layers and pixels of |x - y|^2, with the channels x and y of each
+    pixel divided by their norm: LPIPS without its learnt weights (Zhang et al. 2018, arXiv:1801.03924, equation 1).
+    """
+
+    @jax.jit
+    def compare(x: Array, y: Array) -> jax.Array:
+        both = [[_unit(one) for one in features(z).values()] for z in (x, y)]
+        return jnp.mean(jnp.stack([jnp.mean(jnp.sum((a - b) ** 2, -1)) for a, b in zip(*both, strict=True)]))
+
+    return lambda x, y: float(compare(x, y))
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x / jnp.sqrt(jnp.sum(x**2, -1, keepdims=True) + 1e-10)
+
+
 def _read(path: str | os.PathLike, names: list[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(os.path.expanduser(path), allow_pickle=False) as file:
