@@ -1,10 +1,10 @@
 """CycleGAN from photographs to Monet's paintings and back, without pairs, at 64 pixels.
 
-Zhu et al. 2017, arXiv:1703.10593, with 24 channels and 4 residual blocks in the place of 64 and 9: least squares, a pool of 50
+Zhu et al. 2017, arXiv:1703.10593, with 24 channels and 4 residual blocks in the place of 64 and 9, and patches of 34 pixels for D: least squares, a pool of 50
 fakes, and the identity loss, which keeps colours. A demonstration at this size. Measured on held-out photographs beside a mere
 transfer of colours. Results, where they are kept: experiments/results/cyclegan_monet.json.
 
-    python -m experiments.cyclegan_monet --data monet2photo/
+    python -m experiments.cyclegan_monet --data monet2photo/ --perceptual vgg19_features.npz
     gan-jax apply runs/cyclegan_monet photographs/ --out paintings/
     gan-jax apply runs/cyclegan_monet paintings/ --out photographs/ --reverse
 """
@@ -80,9 +80,8 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 
 def setup(config: Config) -> training.Setup:
-    train, test = (
-        data.pairs.read_domains(config.data, split, size=config.size or None, fit=config.fit)
-        for split in ("train", "test")
+    train, test = data.pairs.splits(
+        config.data, size=config.size or None, fit=config.fit, reader=data.pairs.read_domains
     )
     parts = {
         name: data.source(images, config.batch_size, config.seed, flip=config.flip)

@@ -6,12 +6,13 @@ what D thinks of the whole. Strokes and rectangles drawn anew are missing in tra
 filled images, and but for CC-GAN the mask. Known pixels are copied. Results, where they are kept: experiments/results/inpaint_facades_*.json.
 
     python -m experiments.inpaint_facades --data photographs.npz --seeds 3 --way partial
-    python -m experiments.inpaint_facades --data photographs.npz --seeds 3 --way context
-    python -m experiments.inpaint_facades --data photographs.npz --seeds 3 --way cc
+    python -m experiments.inpaint_facades --data photographs.npz --seeds 3 --way context --workdir runs/inpaint_facades_context
+    python -m experiments.inpaint_facades --data photographs.npz --seeds 3 --way cc --workdir runs/inpaint_facades_cc
     gan-jax apply runs/inpaint_facades folder/ --out mended/ --masks masks/
 """
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -63,13 +64,11 @@ def show(samples: np.ndarray, batch: Batch) -> dict[str, bytes]:
     if len(samples) == 1:
         return pictures.show(samples, batch)
     holes = np.where(batch["mask"] > 0, 0, batch["image"])
-    return pictures.show(
-        np.stack([holes, samples, batch["image"]], 1).reshape(-1, *samples.shape[1:]), batch, columns=6
-    )
+    return pictures.show(pictures.beside(holes, samples, batch["image"]), batch, columns=6)
 
 
 def build(config: Config, spec: Spec) -> training.Recipe:
-    side, channels = min(spec.shape[:2]), spec.shape[-1]
+    side, channels = math.gcd(*spec.shape[:2]), spec.shape[-1]
     downs = next((i for i in range(6, 0, -1) if side % 2**i == 0), 1)
     sizes: dict[str, Any] = {"width": config.width, "dtype": config.precision}
     match config.way:

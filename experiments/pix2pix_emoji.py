@@ -5,7 +5,7 @@ are at 256), and 100 times the L1 distance. --alone learns by that distance alon
 in training and in use. Results, where they are kept: experiments/results/pix2pix_emoji*.json.
 
     python -m experiments.pix2pix_emoji --data emoji.npz --seeds 3
-    python -m experiments.pix2pix_emoji --data emoji.npz --seeds 3 --alone
+    python -m experiments.pix2pix_emoji --data emoji.npz --seeds 3 --alone --workdir runs/pix2pix_emoji_alone
     gan-jax apply runs/pix2pix_emoji folder/ --out results/
 """
 
@@ -66,9 +66,7 @@ def show(samples: np.ndarray, batch: Batch) -> dict[str, bytes]:
     """Shows what is given, what is made of it, and what it should be."""
     if len(samples) == 1:
         return pictures.show(samples, batch)
-    return pictures.show(
-        np.stack([batch["a"], samples, batch["b"]], 1).reshape(-1, *samples.shape[1:]), batch, columns=6
-    )
+    return pictures.show(pictures.beside(batch["a"], samples, batch["b"]), batch, columns=6)
 
 
 def build(config: Config, spec: Spec) -> training.Recipe:
@@ -95,15 +93,14 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 
 def setup(config: Config) -> training.Setup:
-    def read(split: str) -> data.pairs.Pairs:
-        both = data.pairs.read(config.data, split, size=config.size or None, fit=config.fit)
-        return both if config.direction == "a_to_b" else data.pairs.Pairs(both.b, both.a)
-
-    train, test = read("train"), read("test")
+    both = data.pairs.splits(config.data, size=config.size or None, fit=config.fit)
+    if config.direction == "b_to_a":
+        both = tuple(data.pairs.Pairs(one.b, one.a) for one in both)  # type: ignore[assignment]
+    train, test = both
     source = data.pairs.pairs(train, config.batch_size, config.seed, flip=config.flip, crop=config.crop)
-    return training.Setup(
-        source, translation.measures(train, test), {"a": test.a.scaled()[:24], "b": test.b.scaled()[:24]}
-    )
+    test = data.pairs.cut(test, config.crop)
+    evaluate = translation.measures(data.pairs.cut(train, config.crop), test)
+    return training.Setup(source, evaluate, {"a": test.a.scaled()[:24], "b": test.b.scaled()[:24]})
 
 
 def main(config: Config) -> None:

@@ -2,11 +2,11 @@
 
 --stage psnr learns by E |G(low) - image| alone. --stage gan goes on from such a run (--start-from RUN) with a
 discriminator of patches, the relativistic average loss at 0.005, 0.01 of the difference of pixels and, with --perceptual FILE,
-that of VGG-19's features (ESRGAN, Wang et al. 2018, arXiv:1809.00219, whose features are deeper). Squares are cut from a folder
+that of VGG-19's features (ESRGAN, Wang et al. 2018, arXiv:1809.00219, whose features are deeper, and whose rate there is 1e-4). Squares are cut from a folder
 of photographs; small images are made by bicubic resizing. Results, where they are kept: experiments/results/superres_photos_*.json.
 
-    python -m experiments.superres_photos --data photographs/ --test Set5/ Set14/ --grey img_003 --scale 4
-    python -m experiments.superres_photos --data photographs/ --test Set5/ Set14/ --grey img_003 --scale 4 --stage gan --start-from runs/superres_photos
+    python -m experiments.superres_photos --data photographs/ --test Set5/ Set14/ --grey set14/img_003
+    python -m experiments.superres_photos --data photographs/ --test Set5/ Set14/ --grey set14/img_003 --stage gan --start-from runs/superres_photos
     gan-jax apply runs/superres_photos folder/ --out enlarged/
 """
 
@@ -40,7 +40,7 @@ class Config(Run):
     test: tuple[str, ...] = ()
     """Folders of photographs by which it is measured; default: every tenth of those of --data, which is then not learnt."""
     grey: str = ""
-    """Name of the one of --test that is grey although it has three channels: Set14's img_003."""
+    """The one of --test that is grey although it has three channels, as FOLDER/NAME: set14/img_003."""
     scale: int = 4
     """How much larger: 2, 3, 4 or 8 times."""
     stage: Literal["psnr", "gan"] = "psnr"
@@ -75,9 +75,7 @@ def show(samples: np.ndarray, batch: Batch) -> dict[str, bytes]:
         return pictures.show(samples, batch)
     scale = samples.shape[1] // batch["low"].shape[1]
     small = np.asarray(batch["low"]).repeat(scale, 1).repeat(scale, 2)
-    return pictures.show(
-        np.stack([small, samples, batch["image"]], 1).reshape(-1, *samples.shape[1:]), batch, columns=6
-    )
+    return pictures.show(pictures.beside(small, samples, batch["image"]), batch, columns=6)
 
 
 def build(config: Config, spec: Spec) -> training.Recipe:
@@ -129,6 +127,14 @@ def setup(config: Config) -> training.Setup:
     held = photographs.read(config.data)
     names = sorted(held)
     tests = {Path(one).name.lower(): photographs.read(one) for one in config.test}
+    if len(tests) < len(config.test):
+        raise UserError(
+            f"--test {' '.join(config.test)}: folders of different names are needed, by which metrics are called"
+        )
+    if not tests and len(names) < 2:
+        raise UserError(
+            f"{config.data}: one photograph is learnt or measured by, not both: give --test, or more of them"
+        )
     tests = tests or {"held_out": {name: held[name] for name in names[::10]}}
     learnt = [held[name] for name in names if config.test or name not in tests["held_out"]]
     squares = photographs.squares(learnt, config.crop, config.data)
@@ -142,9 +148,9 @@ def setup(config: Config) -> training.Setup:
         "image": jnp.asarray(squares.scaled(np.linspace(0, len(squares.images) - 1, 24).astype(int)))
     }
     shown["low"] = bicubic.shrunk(shown["image"], config.scale)
-    grey = [name for test in tests.values() for name in test if config.grey and config.grey in name]
     distance = perceptual.feature_distance(perceptual.squeezenet(config.judge)) if config.judge else None
-    evaluate = enlargement.measures(tests, config.scale, grey, distance)
+    weights = perceptual.weights_digest(config.judge) if config.judge else ""
+    evaluate = enlargement.measures(tests, config.scale, [config.grey], distance, weights)
     return training.Setup(source, evaluate, {name: np.asarray(x) for name, x in shown.items()})
 
 

@@ -137,11 +137,9 @@ def test_names_sizes_and_modes(runs, folder, capsys):
         "alpha.png": (74, 46, "RGBA"), "deep.png": (74, 46, "L"), "film.png": (74, 46, "RGB"), "grey.png": (74, 46, "L"),
         "grey_alpha.webp": (74, 46, "RGBA"), "odd.png": (74, 46, "RGB"), "photo.jpg": (40, 34, "RGB"), "turned.jpg": (46, 74, "RGB"),
     }  # fmt: skip
-    assert result["unread"] == ["broken.png"] and result["count"] == 8
+    assert result["left_out"] == ["broken.png"] and result["count"] == 8
     said = capsys.readouterr()
-    assert (
-        "broken.png: cannot be read" in said.err and "8 pictures by" in said.out and "1 could not be read" in said.out
-    )
+    assert "broken.png is left out: " in said.err and "8 pictures by" in said.out and "left out: broken.png" in said.out
     with pytest.raises(UserError, match="--out out exists"):
         start(runs, "x2", folder)
 
@@ -165,7 +163,7 @@ def test_both_directions(runs, folder):
     assert one.shape == other.shape == (23, 37, 3) and (one != other).any()
 
 
-def test_what_is_missing_is_filled_and_the_rest_copied(runs, folder, tmp_path):
+def test_what_is_missing_is_filled_and_the_rest_copied(runs, folder, tmp_path, capsys):
     mask = np.zeros((23, 37), np.uint8)
     mask[4:12, 9:20] = 255
     (tmp_path / "masks").mkdir()
@@ -176,14 +174,45 @@ def test_what_is_missing_is_filled_and_the_rest_copied(runs, folder, tmp_path):
     assert (made[mask > 0] != given[mask > 0]).any()
     apply.main(apply.Config(run=str(runs / "fill"), pictures=str(folder / "alpha.png"), out="holes"))
     assert sizes("holes") == {"alpha.png": (37, 23, "RGB")}  # nothing is transparent any more
-    with pytest.raises(UserError, match="odd.png: nothing is missing: give --masks DIR"):
+    with pytest.raises(UserError, match="none of the 1 pictures"):
         apply.main(apply.Config(run=str(runs / "fill"), pictures=str(folder / "odd.png"), out="more"))
-    with pytest.raises(UserError, match="0 masks for photo.jpg"):
-        apply.main(
-            apply.Config(
-                run=str(runs / "fill"), pictures=str(folder / "photo.jpg"), out="more", masks=str(tmp_path / "masks")
-            )
-        )
+    assert "odd.png is left out: nothing is missing: give --masks DIR" in capsys.readouterr().err
+
+
+def drawn_on_a_layer(root, strokes):
+    """White strokes on a transparent layer."""
+    root.mkdir()
+    mask = np.zeros((23, 37, 4), np.uint8)
+    mask[strokes] = 255
+    Image.fromarray(mask).save(root / "odd.png")
+
+
+def test_masks_of_any_kind(runs, folder, tmp_path, capsys):
+    """A mask that is a transparent layer; one of another size, one that leaves nothing, and none, each left out with a line."""
+    drawn_on_a_layer(tmp_path / "masks", np.s_[4:12, 9:20])
+    Image.fromarray(np.full((17, 20), 255, np.uint8)).save(tmp_path / "masks" / "photo.png")
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(tmp_path / "masks" / "grey.png")
+    result = start(runs, "fill", folder, masks=str(tmp_path / "masks"))
+    made, given = (np.asarray(Image.open(path / "odd.png")) for path in (Path("out"), folder))
+    changed = (made != given).any(-1)
+    assert changed[4:12, 9:20].mean() > 0.9 and not changed[12:].any() and not changed[:4].any()
+    said = capsys.readouterr().err
+    assert "photo.jpg is left out: all of it is missing" in said
+    assert "grey.png is left out: its mask is 5x5, and it is 37x23" in said
+    assert "film.gif is left out: " in said and "has 0 masks of its name" in said
+    assert result["count"] == 1 and {"photo.jpg", "grey.png", "broken.png"} <= {*result["left_out"]}
+
+
+def test_what_is_transparent_in_part_is_missing(runs, folder, tmp_path):
+    root = tmp_path / "soft"
+    root.mkdir()
+    pixels = np.full((20, 20, 4), 100, np.uint8)
+    pixels[..., 3] = 255
+    pixels[5:9, 5:9, 3] = 200  # grey 100 would look like 133, mixed with white
+    Image.fromarray(pixels).save(root / "soft.png")
+    start(runs, "fill", root)
+    made = np.asarray(Image.open("out/soft.png"))
+    assert np.abs(made[5:9, 5:9].astype(int) - 100).max() < 12  # filled by what is around it
 
 
 def test_tiles_make_the_same_picture(runs, folder, capsys):
@@ -196,7 +225,7 @@ def test_tiles_make_the_same_picture(runs, folder, capsys):
 
 
 @pytest.mark.parametrize("kind, flags, words", [
-    ("translate", {"tile": 16}, "every pixel of this generator's result depends on the whole picture"),
+    ("translate", {"tile": 16}, "depends on the whole picture"),
     ("x2", {"reverse": True}, "learnt one direction only"),
     ("x2", {"masks": "masks"}, "takes none: leave it out"),
     ("x2", {"overlap": 4}, "an overlap is that of tiles"),
@@ -231,7 +260,7 @@ def test_tiles_equal_the_whole(network, reach):
     params = jax.tree.map(lambda leaf: leaf + 0.1 * RNG.normal(size=leaf.shape), params)
     call = functools.partial(lambda params, x: network.apply({"params": params}, x, train=False), params)
     fit = any_size.fit_of(call, (3,))
-    assert fit == (1, network.scale)
+    assert fit[:3] == (1, network.scale, 1)
     found = any_size.reach_of(lambda params, x: network.apply({"params": params}, x, train=False), params, 3, fit)
     assert found == reach
     whole = any_size.whole(call, (x,), fit)
@@ -244,19 +273,35 @@ def test_multiples_are_found_by_trying():
     translator = ResnetTranslator(4, 1)
     variables = translator.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)), train=False)
     fit = any_size.fit_of(lambda x: translator.apply(variables, x, train=False), (1,))
-    assert fit == (4, 1)
+    assert fit == (4, 1, 16, None)
     made = any_size.whole(
         lambda x: translator.apply(variables, x, train=False), (np.ones((18, 33, 1), np.float32),), fit
     )
     assert made.shape == (18, 33, 1)
 
-    def one_size(x):
-        if x.shape[1:3] != (28, 28):
-            raise UserError("images of 28x28 are needed")
-        return x
+    small = any_size.whole(
+        lambda x: translator.apply(variables, x, train=False), (np.ones((5, 7, 1), np.float32),), fit
+    )
+    assert small.shape == (5, 7, 1)
 
-    with pytest.raises(UserError, match="takes images of one size only: images of 28x28 are needed"):
+
+def one_size(x):
+    if x.shape[1:3] != (28, 28):
+        raise UserError("images of 28x28 are needed")
+    return x
+
+
+def test_networks_of_one_size_and_of_rounded_ones():
+    with pytest.raises(UserError, match="no size that was tried: images of 28x28 are needed"):
         any_size.fit_of(one_size, (1,))
+    fit = any_size.fit_of(one_size, (1,), (28, 28))
+    assert fit.only == (28, 28)
+    assert any_size.whole(one_size, (np.ones((28, 28, 1)),), fit).shape == (28, 28, 1)
+    with pytest.raises(UserError, match="it is 30x28, and this generator takes 28x28 alone"):
+        any_size.whole(one_size, (np.ones((28, 30, 1)),), fit)
+    # Halves and doubles with a rest: odd sides become even ones.
+    rounded = any_size.fit_of(lambda x: jnp.repeat(jnp.repeat(x[:, ::2, ::2], 2, 1), 2, 2), (1,))
+    assert rounded[:2] == (2, 1)
 
 
 def test_a_picture_narrower_than_its_border():

@@ -65,11 +65,11 @@ SMALL = {
     "few_fashion": ["--width", "4", "--images", "20", "--arm", "ada"],
     "semisup_mnist": ["--labels", "20"],
     "tricks_mnist": ["--width", "4", "--trick", "minibatch_discrimination"],
-    "pix2pix_emoji": ["--width", "4", "--downs", "3", "--layers", "1"],
-    "pix2pix_facades": ["--width", "4", "--downs", "3", "--layers", "1"],
+    "pix2pix_emoji": ["--width", "4", "--downs", "3", "--layers", "1", "--size", "0"],
+    "pix2pix_facades": ["--width", "4", "--downs", "3", "--layers", "1", "--size", "0"],
     "inpaint_facades": ["--width", "4", "--way", "cc"],
-    "cyclegan_monet": ["--width", "4", "--blocks", "1"],
-    "cut_monet": ["--width", "4", "--blocks", "1"],
+    "cyclegan_monet": ["--width", "4", "--blocks", "1", "--size", "0"],
+    "cut_monet": ["--width", "4", "--blocks", "1", "--size", "0"],
     "superres_photos": ["--width", "4", "--blocks", "1", "--scale", "2", "--crop", "16", "--stage", "gan"],
 }
 # What their data is, where it is no set of images: pairs, or a folder of pictures of several sizes.
@@ -200,14 +200,14 @@ def start(name, *flags):
 @pytest.fixture
 def npz(tmp_path):
     rng = np.random.default_rng(0)
+    path = tmp_path / "images.npz"
+    np.savez(path, x_train=rng.integers(0, 256, (60, 8, 8, 1), np.uint8), y_train=np.arange(60) % 10)
     both = {name: rng.integers(0, 256, (24, 16, 16, 3), np.uint8) for name in ("a", "b", "a_test", "b_test")}
     np.savez(tmp_path / "pairs.npz", **both, x_train=both["a"], x_test=both["b"])
     (tmp_path / "pictures").mkdir()
     for i, image in enumerate(both["a"][:10]):
         image = np.kron(image, np.ones((2, 3, 1), np.uint8))[: 24 + i]
         Image.fromarray(image).save(tmp_path / "pictures" / f"{i}.png")
-    path = tmp_path / "images.npz"
-    np.savez(path, x_train=rng.integers(0, 256, (60, 8, 8, 1), np.uint8), y_train=np.arange(60) % 10)
     return path
 
 

@@ -26,14 +26,16 @@ def test_pairs_beside_trivial_answers():
     assert {*right} == {*evaluate.names} and right["l1"].value == 0 and np.isinf(right["psnr"].value)
     copied = evaluate.measure(lambda batch: batch["a"])
     for key, record in copied.items():
-        assert record.value == pytest.approx(record.protocol["copy"], rel=1e-6), key
+        assert record.value == pytest.approx(record.protocol["answers"]["copy"], rel=1e-6), key
     expected = np.abs(test.a.images.astype(float) - test.b.images).mean() / 127.5
     assert copied["l1"].value == pytest.approx(expected, rel=1e-6)
     mean = train.b.scaled().mean(0, keepdims=True)
-    assert copied["l1"].protocol["mean_target"] == pytest.approx(np.abs(mean - test.b.scaled()).mean(), abs=0.004)
+    assert copied["l1"].protocol["answers"]["mean_target"] == pytest.approx(
+        np.abs(mean - test.b.scaled()).mean(), abs=0.004
+    )
     near = [np.argmin(((train.a.scaled() - x) ** 2).sum((1, 2, 3))) for x in test.a.scaled()]
     expected = np.abs(train.b.scaled()[near] - test.b.scaled()).mean()
-    assert copied["l1"].protocol["target of the nearest input"] == pytest.approx(expected, rel=1e-5)
+    assert copied["l1"].protocol["answers"]["target of the nearest input"] == pytest.approx(expected, rel=1e-5)
     grey = Pairs(noise(9, channels=1), test.b)
     assert (
         "copy"
@@ -62,10 +64,11 @@ def test_domains_beside_copies_and_colours():
         Pairs(noise(12, 16), noise(12, 16, low=0, high=60)),
     )
     found = domains.measures(train, test).measure(lambda batch: batch["a"])
-    assert found["content"].value == pytest.approx(1) == found["content"].protocol["copy"]
+    assert found["content"].value == pytest.approx(1) == found["content"].protocol["answers"]["copy"]
     kid = found["kid_projection"]
-    assert kid.value == pytest.approx(kid.protocol["copy"]) and not kid.higher_is_better
-    assert abs(kid.protocol["floor"]) < kid.protocol["colours"] + abs(kid.protocol["floor"]) < kid.protocol["copy"] / 10
+    assert kid.value == pytest.approx(kid.protocol["answers"]["copy"]) and not kid.higher_is_better
+    colours, copied = (kid.protocol["answers"][key] for key in ("colours", "copy"))
+    assert colours + abs(kid.protocol["floor"]) < copied / 10
 
 
 def test_enlargements_beside_bicubic():
@@ -80,7 +83,7 @@ def test_enlargements_beside_bicubic():
         return large[None].astype(np.float32) / 127.5 - 1
 
     for record in evaluate.measure(draw).values():
-        assert record.value == pytest.approx(record.protocol["bicubic"], rel=1e-9)
+        assert record.value == pytest.approx(record.protocol["answers"]["bicubic"], rel=1e-9)
     repeated = evaluate.measure(lambda batch: batch["low"].repeat(2, 1).repeat(2, 2))["psnr_y_few"]
     truth = {"a.png": photographs["a.png"][:40, :40], "b.png": photographs["b.png"]}
     each = []

@@ -177,7 +177,9 @@ def test_the_measures_are_of_the_hole_beside_other_fillings():
     assert found["psnr"].higher_is_better and not found["l1"].higher_is_better
     near = [np.argmin(((train.scaled() - x) ** 2 * (1 - mask)).sum((1, 2, 3))) for x in test.scaled()]
     expected = np.abs(train.images[near][:, 2:6, 2:6].astype(float) - hole).mean() / 127.5
-    assert found["l1"].protocol["nearest"] == pytest.approx(expected, rel=1e-6)
-    assert {"laplace", "mean", "unfilled", "real"} <= {*found["class_accuracy"].protocol}
+    assert found["l1"].protocol["answers"]["nearest"] == pytest.approx(expected, rel=1e-6)
+    of_classes = found["class_accuracy"].protocol
+    assert {"laplace", "mean", "unfilled", "real"} <= {*of_classes["answers"]} and of_classes["real"] == 4
+    assert filling.measures(train, test._replace(labels=None), mask, "the centre", classify).names == ("psnr", "l1")
     with pytest.raises(UserError, match="4 images of each split are needed; there are 3"):
         filling.measures(train, image_set(images[:3], None, "few"), mask, "the centre")

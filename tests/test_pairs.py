@@ -136,6 +136,8 @@ WRONG = {
     "no halves": (wide, "", r"4 of 4 pictures are not twice as wide as high, .* p0.png \(8x8\), p1.png \(8x8\), p2.png"),
     "missing files": (gone, "pairs.csv", "8 files are not there: .*p1.png"),
     "no such columns": (lambda root: (root / "p.csv").write_text("x,y\n1,2\n"), "p.csv", "input and target are needed; found x, y"),
+    "a line without a target": (lambda root: (root / "p.csv").write_text("input,target\nx.png\n"), "p.csv", "line 2 has no input or no target"),
+    "a damaged file": (lambda root: (root / "x.npz").write_bytes(b"PK\x03\x04 no more"), "x.npz", "x.npz: cannot be read: "),
     "unequal arrays": (fewer, "x.npz", "5 images in a and 3 in b: pairs are as many"),
     "domains": (lambda root: both(root, "trainA", "trainB"), "", "domains without pairs, for cyclegan and cut"),
     "no such folder": (lambda root: None, "other", "no such folder, .csv or .npz"),
@@ -157,6 +159,54 @@ def test_domains(tmp_path):
     assert (len(found.a.images), len(found.b.images)) == (6, 5) and found.a.classes == 0
     with pytest.raises(NoSplit, match="testA and DIR/testB"):
         pairs.read_domains(tmp_path, "test")
+
+
+def test_what_is_measured_by(tmp_path):
+    """Test images, or those of val, or a tenth that is held out; grey ones become colours where the others have some."""
+    both(tmp_path / "x", "A/train", "B/train", range(3))
+    both(tmp_path / "x", "A/val", "B/val", range(3, 5))
+    train, test = pairs.splits(tmp_path / "x")
+    assert (len(train.a.images), len(test.a.images)) == (3, 2) and (test.b.images == B[3:]).all()
+    with pytest.raises(UserError, match="no test images, and 5 are too few to hold out a tenth"):
+        both(tmp_path / "y")
+        pairs.splits(tmp_path / "y")
+    many = RNG.integers(0, 256, (30, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "z.npz", a=many[..., :1], b=many, a_test=many[:4], b_test=many[:4])
+    train, test = pairs.splits(tmp_path / "z.npz")
+    assert (
+        train.a.images.shape == (30, 8, 8, 3)
+        and (train.a.images == many[..., :1]).all()
+        and (test.a.images == many[:4]).all()
+    )
+    np.savez(tmp_path / "w.npz", a=many, b=255 - many)
+    train, test = pairs.splits(tmp_path / "w.npz")
+    assert (
+        (test.a.images == many[::10]).all() and (test.b.images == 255 - many[::10]).all() and len(train.b.images) == 27
+    )
+    assert train.a.name == f"nine tenths of {tmp_path}/w.npz" and train.a.digest != test.a.digest
+    middle = pairs.cut(test, 4)
+    assert (middle.b.images == 255 - many[::10, 2:6, 2:6]).all() and pairs.cut(test, 0) is test
+    with pytest.raises(UserError, match="--size 64, but a is 8x8, and only pictures are resized: --size 0"):
+        pairs.splits(tmp_path / "w.npz", size=64)
+    domains = pairs.splits(tmp_path / "z.npz", reader=pairs.read_domains)
+    assert domains[0].a.images.shape == domains[0].b.images.shape
+
+
+def test_what_is_said_of_pairs(tmp_path):
+    both(tmp_path)
+    found = pairs.read(tmp_path)
+    assert found.a.facts["folder"] == found.a.facts["path"] == str(tmp_path) and found.b.facts["values"] == [
+        B.min(),
+        B.max(),
+    ]
+    one = pairs.pairs(found, 2, 0)
+    assert {*one.facts["sources"]} == {"a", "b"}
+
+
+def test_the_range_of_floats_is_that_of_all_splits(tmp_path):
+    low, bright = np.linspace(-1, 1, 5 * 64).reshape(5, 8, 8, 1), np.full((5, 8, 8, 1), 0.5)
+    np.savez(tmp_path / "x.npz", a=low, b=low, a_test=bright, b_test=bright)
+    assert (pairs.read(tmp_path / "x.npz", "test").a.images == 0.5).all()
 
 
 # ---- batches

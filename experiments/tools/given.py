@@ -3,6 +3,7 @@ learning. The values of these stand in the protocols of the runs beside them.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from experiments.tools.kept import EFFORT, head, made, measured, read, row, value
 
@@ -46,8 +47,8 @@ ANSWERS = {
     "nearest": "what the nearest context has there",
     "unfilled": "unfilled",
     "bicubic": "bicubic",
-    "floor": "real images",
     "real": "real images",
+    "floor": "real images learnt from",
 }
 
 
@@ -60,7 +61,7 @@ def _table(first: str, runs: Mapping[str, str], columns: Columns) -> list[str]:
         lines.append(row(title, *(value(found.get(key), form) for key, (_, form) in columns.items()), *made(result)))
         for key in columns:
             for answer in ANSWERS:
-                number = found.get(key, {}).get("protocol", {}).get(answer)
+                number = _beside(found.get(key), answer)
                 if isinstance(number, float):
                     answers.setdefault(answer, {})[key] = number
     for answer, title in ANSWERS.items():
@@ -70,6 +71,11 @@ def _table(first: str, runs: Mapping[str, str], columns: Columns) -> list[str]:
             ]
             lines.append(row(f"*{title}*", *cells, "", "", ""))
     return lines
+
+
+def _beside(metric: Mapping[str, Any] | None, answer: str) -> Any:
+    how = metric["protocol"] if metric else {}
+    return how.get("floor") if answer == "floor" else how.get("answers", {}).get(answer)
 
 
 def pairs() -> list[str]:

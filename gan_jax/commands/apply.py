@@ -4,15 +4,15 @@
     gan-jax apply runs/superres photos/ --out large/ --tile 256
     gan-jax apply runs/inpaint photos/ --out mended/ --masks masks/     # white, or transparent in the picture: missing
 
-Results have the names of the pictures. Sides that the network does not take are mirrored up to the next that it does, and
-cut back. Transparency is carried over, but for in-painting, where it is what is missing. Of files that cannot be read
-a line tells. Nothing is written over.
+Results have the names of the pictures, and 8 bits. Sides that the network does not take are mirrored up to the next that it does,
+and cut back. Transparency is carried over, but for in-painting without masks, where it is what is missing. Of a picture
+that is left out a line tells why; of an animation the first frame is taken. Nothing is written over.
 """
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -60,7 +60,7 @@ class Config:
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Runs the command; returns where and how many pictures were written, and which could not be read. Raises UserError for a
+    """Runs the command; returns where and how many pictures were written, and which were left out. Raises UserError for a
     run that is not given images, for tiles that would not fit together, and where `out` exists.
     """
     if not (config.run and config.pictures and config.out):
@@ -74,26 +74,28 @@ def main(config: Config) -> dict[str, Any]:
     needs = _needs(sampler, config)
     channels = tuple(int(sampler.spec.arrays[name].shape[-1]) for name in needs)
     apply = _applied(sampler, needs, config)
-    fit = any_size.fit_of(apply, channels)
+    fit = any_size.fit_of(apply, channels, sampler.spec.arrays[needs[0]].shape[:2])
     overlap = _overlap(sampler, apply, channels, fit, config)
-    unread, written = [], 0
+    left_out, written = [], 0
     for i, file in enumerate(files):
         try:
-            given, alpha, grey = _read(file, channels, needs, config)
-        except folders.DAMAGED as error:
-            unread.append(file.name)
-            say(f"{file.name}: cannot be read, and is left out: {error}", error=True)
+            given, opened = _read(file, channels, needs, config)
+            if config.tile and max(given[0].shape[:2]) > config.tile:
+                made = any_size.tiled(apply, given, fit, config.tile, overlap)
+            else:
+                made = any_size.whole(apply, given, fit)
+        except (UserError, *folders.DAMAGED) as error:
+            left_out.append(file.name)
+            say(f"{file.name} is left out: {str(error).splitlines()[0] if str(error) else repr(error)}", error=True)
             continue
-        if config.tile and max(given[0].shape[:2]) > config.tile:
-            made = any_size.tiled(apply, given, fit, config.tile, overlap)
-        else:
-            made = any_size.whole(apply, given, fit)
-        _write(out / _name(file), pictures.to_uint8(made), given[0], alpha, grey and needs[0] in SAME, fit, config)
+        _write(out / _name(file), pictures.to_uint8(made), given, opened, needs, fit, config)
         written += 1
         say(f"{i + 1:>{len(str(len(files)))}}/{len(files)}  {file.name}  {made.shape[1]}x{made.shape[0]}")
-    left = f"; {len(unread)} could not be read" if unread else ""
+    left = f"; left out: {', '.join(left_out)}" if left_out else ""
     say(f"{written:,} pictures by {config.run} at step {sampler.step:,}, {sampler.how['weights']}: {out}{left}")
-    return {"out": str(out), "count": written, "unread": unread, "step": sampler.step}
+    if not written:
+        raise UserError(f"none of the {len(files)} pictures of {config.pictures} could be made")
+    return {"out": str(out), "count": written, "left_out": left_out, "step": sampler.step}
 
 
 def _files(path: Path) -> list[Path]:
@@ -123,6 +125,10 @@ def _needs(sampler: Sampler, config: Config) -> tuple[str, ...]:
         raise UserError(f"the generator of {config.run} is given {' and '.join(needs)}: use gan_jax.load in a program")
     if config.masks and "mask" not in needs:
         raise UserError(f"--masks {config.masks}: the generator of {config.run} takes none: leave it out")
+    if (channels := int(sampler.spec.arrays[needs[0]].shape[-1])) not in (1, 3):
+        raise UserError(
+            f"the generator of {config.run} is given images of {channels} channels, and pictures have 1 or 3"
+        )
     return needs
 
 
@@ -134,6 +140,10 @@ def _applied(sampler: Sampler, needs: tuple[str, ...], config: Config) -> Callab
     return lambda *images: sampler.programs.sample(
         sampler.generator, np.int32(sampler.member), sampler.values, *images, *rest
     )
+
+
+def _shape_of_reverse(sampler: Sampler, x: Any) -> Any:
+    return sampler.programs.view("to_a")(sampler.state, np.int32(sampler.member), sampler.values, x)
 
 
 def _blank(sampler: Sampler, name: str) -> np.ndarray:
@@ -155,50 +165,64 @@ def _overlap(sampler: Sampler, apply: Callable, channels: tuple[int, ...], fit: 
         )
     if reach < 0:
         raise UserError(
-            f"--tile {config.tile}: every pixel of this generator's result depends on the whole picture (by instance norm, or "
-            "halving often), so tiles would differ in colour and show: leave it out, or make pictures smaller first"
+            f"--tile {config.tile}: a result of this generator depends on the whole picture (as by instance norm), or on more than "
+            f"{any_size.PROBES[-1] // 2} pixels around it, so tiles would not fit together: leave it out, or make pictures smaller first"
         )
     if config.overlap and config.overlap < reach:
         say(f"--overlap {config.overlap}: a result depends on pixels up to {reach} away, so seams may show", error=True)
     return config.overlap or reach
 
 
+class Opened(NamedTuple):
+    """What a picture has beside its colours."""
+
+    alpha: np.ndarray | None  # uint8 [h w], 0: transparent
+    grey: bool
+    profile: bytes | None  # ICC, of its colours
+
+
 def _read(
     file: Path, channels: tuple[int, ...], needs: tuple[str, ...], config: Config
-) -> tuple[tuple[np.ndarray, ...], np.ndarray | None, bool]:
-    """The images for the generator in [-1, 1], the transparency uint8 [h w] or None, and whether the picture is grey."""
-    with folders.opened(file) as opened:
-        opened.load()
+) -> tuple[tuple[np.ndarray, ...], Opened]:
+    """The images for the generator in [-1, 1], and what else the picture has."""
+    with folders.opened(file) as picture:
+        picture.load()
         alpha = None
-        if opened.has_transparency_data:
-            alpha = np.asarray(ImageOps.exif_transpose(opened).convert("RGBA"))[..., 3]
-        image = folders.upright(opened)
+        if picture.has_transparency_data:
+            alpha = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"))[..., 3]
+        profile = picture.info.get("icc_profile")
+        image = folders.upright(picture)
     grey = image.mode == "L"
     pixels = np.asarray(image.convert("L" if channels[0] == 1 else "RGB"))
     given = [pixels.reshape(*pixels.shape[:2], channels[0]).astype(np.float32) / 127.5 - 1]
     if "mask" in needs:
         given.append(_mask(file, pixels.shape[:2], alpha, config))
-        alpha = None
-    return tuple(given), alpha, grey
+        alpha = alpha if config.masks else None
+    return tuple(given), Opened(alpha, grey, profile)
 
 
 def _mask(file: Path, shape: tuple[int, ...], alpha: np.ndarray | None, config: Config) -> np.ndarray:
     """[h w 1]: 1 where the picture is missing."""
     if not config.masks:
         if alpha is None:
+            raise UserError("nothing is missing: give --masks DIR (white is missing), or make pixels transparent")
+        # Where it is transparent in part, its colours are mixed with white already.
+        mask = alpha < 255
+    else:
+        found = [one for one in folders.entries(Path(config.masks).expanduser())[0] if one.stem == file.stem]
+        if len(found) != 1:
+            raise UserError(f"{config.masks} has {len(found)} masks of its name: one is needed")
+        with folders.opened(found[0]) as picture:
+            drawn = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"), np.float32)
+        # On a transparent layer what is not drawn is not white.
+        mask = drawn[..., :3].mean(-1) * drawn[..., 3] / 255 >= 128
+        if mask.shape != shape:
             raise UserError(
-                f"{file.name}: nothing is missing: give --masks DIR (white is missing), or make pixels transparent"
+                f"its mask is {mask.shape[1]}x{mask.shape[0]}, and it is {shape[1]}x{shape[0]}: they must be of one size"
             )
-        return (alpha < 128).astype(np.float32)[..., None]
-    found = [one for one in folders.entries(Path(config.masks).expanduser())[0] if one.stem == file.stem]
-    if len(found) != 1:
-        raise UserError(f"--masks {config.masks}: {len(found)} masks for {file.name}: one of the same name is needed")
-    mask = folders.decode(found[0], None, "crop", 1)
-    if mask.shape[:2] != shape:
-        raise UserError(
-            f"{found[0]} is {mask.shape[1]}x{mask.shape[0]}, and its picture {shape[1]}x{shape[0]}: they must be of one size"
-        )
-    return (mask >= 128).astype(np.float32)
+    if mask.all():
+        raise UserError("all of it is missing: in masks white is missing, and black is known")
+    return mask.astype(np.float32)[..., None]
 
 
 def _name(file: Path) -> str:
@@ -208,28 +232,40 @@ def _name(file: Path) -> str:
 def _write(
     path: Path,
     made: np.ndarray,
-    given: np.ndarray,
-    alpha: np.ndarray | None,
-    grey: bool,
+    given: tuple[np.ndarray, ...],
+    opened: Opened,
+    needs: tuple[str, ...],
     fit: any_size.Fit,
     config: Config,
 ) -> None:
+    if "mask" in needs:
+        missing = given[1][..., 0] > 0
+        dead = missing & (made == pictures.to_uint8(np.zeros(1))).all(-1)
+        if dead.sum() > 0.01 * missing.sum() > 0:
+            say(
+                f"{path.name}: {dead.sum() / missing.sum():.0%} of what is missing lies too far from what is known, and stays grey: "
+                "make the picture smaller first",
+                error=True,
+            )
     image = Image.fromarray(made[..., 0] if made.shape[-1] == 1 else made)
-    if grey:
+    if opened.grey and needs[0] in SAME:
         image = image.convert("L")
-    if alpha is not None and path.suffix.lower() not in OPAQUE:
-        mask = Image.fromarray(alpha)
+    if opened.alpha is not None and path.suffix.lower() not in OPAQUE:
+        mask = Image.fromarray(opened.alpha)
         if fit.scale > 1:
             mask = mask.resize(image.size, Image.Resampling.BICUBIC)
         image = image.convert("LA" if image.mode == "L" else "RGBA")
         image.putalpha(mask)
     if config.side_by_side:
-        before = pictures.to_uint8(given)
+        before = pictures.to_uint8(given[0])
         left = Image.fromarray(before[..., 0] if before.shape[-1] == 1 else before)
         both = Image.new("RGB", (2 * image.width, image.height), "white")
         both.paste(left.resize(image.size, Image.Resampling.NEAREST), (0, 0))
         both.paste(image, (image.width, 0), image if "A" in image.mode else None)
         image = both
     path.parent.mkdir(parents=True, exist_ok=True)
-    quality: dict[str, Any] = {"quality": 95} if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}
-    image.save(path, **quality)
+    options: dict[str, Any] = {"quality": 95} if path.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}
+    # A profile of colours means nothing to a grey picture.
+    if opened.profile and image.mode in ("RGB", "RGBA"):
+        options["icc_profile"] = opened.profile
+    image.save(path, **options)

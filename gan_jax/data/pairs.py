@@ -2,16 +2,18 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from gan_jax.data import folders
+from gan_jax.data import folders, subsets
+from gan_jax.data.arrays import DAMAGED
 from gan_jax.data.ondisk import digest_of
-from gan_jax.data.resident import source
-from gan_jax.data.validate import image_set
+from gan_jax.data.resident import middle, source
+from gan_jax.data.understood import understood
+from gan_jax.data.validate import digest, image_set, span_of
 from gan_jax.types import Batch, ImageSet, Key, NoSplit, PyTree, Source, Spec, UserError
 
 SHOWN = 3  # files named in a message
@@ -49,7 +51,7 @@ def read(path: str | os.PathLike, split: str = "train", *, size: int | None = No
     if split not in SPLITS:
         raise NoSplit(f"{name}: no split {split!r}: pairs have {', '.join(SPLITS)}")
     if root.suffix == ".npz":
-        return _arrays(root, name, split)
+        return _arrays(root, name, split, size)
     if root.suffix == ".csv":
         return _pictures(*_listed(root, name, split), name, "a list of files", size, fit)
     if not root.is_dir():
@@ -82,6 +84,59 @@ def read(path: str | os.PathLike, split: str = "train", *, size: int | None = No
     return _pictures(halves[0], halves[1], name, "a: the left half of each picture, b: the right one", size, fit)
 
 
+def splits(
+    path: str | os.PathLike,
+    *,
+    size: int | None = None,
+    fit: str = "crop",
+    reader: Callable[..., Pairs] = read,
+) -> tuple[Pairs, Pairs]:
+    """Returns what is learnt from and what is measured by: train and test of `reader` (`read` or `read_domains`), or val where there
+    is no test; where there is neither, every tenth image is held out. Grey images of one of them get three channels where
+    those of the other have.
+
+    Raises UserError as the reader, and for fewer than 20 images of which to hold some out.
+    """
+    train = reader(path, "train", size=size, fit=fit)
+    for split in SPLITS[1:]:
+        try:
+            test = reader(path, split, size=size, fit=fit)
+        except NoSplit:
+            continue
+        break
+    else:
+        if (fewest := min(len(one.images) for one in train)) < 20:
+            raise UserError(f"{os.fspath(path)}: it has no test images, and {fewest} are too few to hold out a tenth")
+        held = [np.arange(len(one.images)) % 10 == 0 for one in train]
+        test = Pairs(*(_part(one, rows, "a tenth") for one, rows in zip(train, held, strict=True)))
+        train = Pairs(*(_part(one, ~rows, "nine tenths") for one, rows in zip(train, held, strict=True)))
+    both = [_of_one_kind([one, other]) for one, other in zip(train, test, strict=True)]
+    return Pairs(*(one for one, _ in both)), Pairs(*(other for _, other in both))
+
+
+def _part(images: ImageSet, rows: np.ndarray, how: str) -> ImageSet:
+    return subsets.part(images, np.flatnonzero(rows), f"{how} of {images.name}")
+
+
+def _of_one_kind(sets: Sequence[ImageSet]) -> list[ImageSet]:
+    """The sets, with as many channels as the one that has the most."""
+    channels = max(one.images.shape[-1] for one in sets)
+    return [one if one.images.shape[-1] == channels else _coloured(one) for one in sets]
+
+
+def _coloured(images: ImageSet) -> ImageSet:
+    held = np.repeat(np.asarray(images.images), 3, axis=-1)
+    return images._replace(images=held, digest=digest(held, images.labels))
+
+
+def cut(both: Pairs, crop: int) -> Pairs:
+    """Returns the middle of all images, squares of `crop` pixels, by which pairs are measured that are learnt in crops; 0: all."""
+    if not crop:
+        return both
+    held = [np.ascontiguousarray(middle(np.asarray(one.images), crop)) for one in both]
+    return Pairs(*(one._replace(images=x, digest=digest(x, None)) for one, x in zip(both, held, strict=True)))
+
+
 def read_domains(path: str | os.PathLike, split: str = "train", *, size: int | None = None, fit: str = "crop") -> Pairs:
     """Reads two domains without pairs: DIR/trainA and DIR/trainB (testA, testB), or an .npz with a and b (a_test, b_test).
 
@@ -91,7 +146,7 @@ def read_domains(path: str | os.PathLike, split: str = "train", *, size: int | N
     if not name:
         raise UserError("--data is empty: a folder with trainA and trainB (testA, testB), or an .npz with a and b")
     if root.suffix == ".npz":
-        return _arrays(root, name, split, paired=False)
+        return _arrays(root, name, split, size, paired=False)
     below = {one.name.lower(): one for one in folders.entries(root)[1]} if root.is_dir() else {}
     sides = [below.get(f"{split}{side}") for side in "ab"]
     if None in sides:
@@ -101,7 +156,7 @@ def read_domains(path: str | os.PathLike, split: str = "train", *, size: int | N
         )
     sets = [folders.read(one, size=size, fit=fit, channels=3) for one in sides if one is not None]
     sets = [one._replace(labels=None, classes=0, names=()) for one in sets]
-    return _same_size(Pairs(*sets), name, f"{split}A and {split}B, two domains")
+    return _told(Pairs(*sets), name, root, f"{split}A and {split}B, two domains")
 
 
 def pairs(both: Pairs, batch_size_rows: int, seed: int, *, flip: bool = False, crop: int = 0) -> Source:
@@ -114,6 +169,8 @@ def pairs(both: Pairs, batch_size_rows: int, seed: int, *, flip: bool = False, c
     joined = ImageSet(images, None, 0, a.name, digest, (), a.facts)
     inner = source(joined, batch_size_rows, seed, flip=flip, crop=crop)
     channels, shape = a.images.shape[-1], inner.spec.shape
+
+    facts = {"sources": {"a": a.facts, "b": b.facts}}
 
     def parted(batch: Batch) -> Batch:
         return {"a": batch["image"][..., :channels], "b": batch["image"][..., channels:]}
@@ -129,7 +186,7 @@ def pairs(both: Pairs, batch_size_rows: int, seed: int, *, flip: bool = False, c
     examples = None if inner.examples is None else lambda which: parted(inner.examples(which))  # type: ignore[misc]
     return Source(
         inner.fetch, batch, inner.key, inner.rows, Spec(arrays), inner.size, inner.resident, a.name, digest,
-        inner.follow, a.facts, examples,
+        inner.follow, facts, examples,
     )  # fmt: skip
 
 
@@ -138,35 +195,51 @@ def _bytes(images: ImageSet) -> np.ndarray:
     return found if found.dtype == np.uint8 else np.round((found + 1) * 127.5).astype(np.uint8)
 
 
-def _arrays(root: Path, name: str, split: str, paired: bool = True) -> Pairs:
+def _arrays(root: Path, name: str, split: str, size: int | None, paired: bool = True) -> Pairs:
     if not root.is_file():
         raise UserError(f"{name}: no such file ({root.absolute()})")
     end = "" if split == "train" else f"_{split}"
+    wanted = [f"a{end}", f"b{end}"]
     try:
-        with np.load(root, allow_pickle=False) as loaded:
+        # Opened here, since NumPy may not close it on an error.
+        with open(root, "rb") as file, np.load(file, allow_pickle=False) as loaded:
             keys = list(loaded.keys())
-            wanted = [f"a{end}", f"b{end}"]
             if missing := [key for key in wanted if key not in keys]:
                 kind = UserError if split == "train" else NoSplit
                 raise kind(f"{name}: no array {' and '.join(missing)}, only {', '.join(keys) or 'nothing'}")
-            a, b = (image_set(loaded[key], None, f"{key} of {name}") for key in wanted)
-    except (OSError, ValueError, EOFError) as error:
+            # The range of floats is that of all splits of a domain.
+            held = {key: loaded[key] for key in keys if key.split("_")[0] in ("a", "b")}
+    except DAMAGED as error:
         raise UserError(f"{name}: cannot be read: {type(error).__name__}: {error}") from error
-    if paired and len(a.images) != len(b.images):
-        raise UserError(
-            f"{name}: {len(a.images)} images in {wanted[0]} and {len(b.images)} in {wanted[1]}: pairs are as many"
+    spans = [span_of([x for key, x in held.items() if key.split("_")[0] == one[0]]) for one in wanted]
+    both = Pairs(
+        *(
+            image_set(held[key], None, f"{key} of {name}", span=span)._replace(name=name)
+            for key, span in zip(wanted, spans, strict=True)
         )
-    return _same_size(Pairs(a._replace(name=name), b._replace(name=name)), name, f"arrays {wanted[0]} and {wanted[1]}")
+    )
+    if paired and len(both.a.images) != len(both.b.images):
+        counts = f"{len(both.a.images)} images in {wanted[0]} and {len(both.b.images)} in {wanted[1]}"
+        raise UserError(f"{name}: {counts}: pairs are as many")
+    for key, one in zip(wanted, both, strict=True):
+        h, w = one.images.shape[1:3]
+        if size is not None and (h, w) != (size, size):
+            raise UserError(f"{name}: --size {size}, but {key} is {w}x{h}, and only pictures are resized: --size 0")
+    both = both if paired else Pairs(*_of_one_kind(both))
+    return _told(both, name, root, f"arrays {wanted[0]} and {wanted[1]}")
 
 
-def _same_size(both: Pairs, name: str, layout: str) -> Pairs:
+def _told(both: Pairs, name: str, root: Path, layout: str) -> Pairs:
+    """Both sets, of one size, with what was understood of them."""
     sizes = [one.images.shape[1:3] for one in both]
     if sizes[0] != sizes[1]:
         (h, w), (h2, w2) = sizes
         raise UserError(
             f"{name}: images of a are {w}x{h} and of b {w2}x{h2}: bring them to one with --size {min(h, w)}"
         )
-    return Pairs(*(one._replace(facts={**one.facts, "layout": layout}) for one in both))
+    path = os.path.abspath(root)
+    facts = {"layout": layout, "path": path} | ({"folder": path} if root.is_dir() else {})
+    return Pairs(*(understood(one._replace(facts={**one.facts, **facts})) for one in both))
 
 
 def _split_of(folder: Path, split: str, name: str) -> Path:
@@ -214,6 +287,8 @@ def _listed(root: Path, name: str, split: str) -> tuple[list[File], list[File]]:
         raise UserError(
             f"{name}: the columns input and target are needed; found {', '.join(map(str, columns)) or 'no rows'}"
         )
+    if short := [i for i, row in enumerate(rows, 2) if not row["input"] or not row["target"]]:
+        raise UserError(f"{name}: line {short[0]} has no input or no target; {len(short)} lines are so")
     if "split" in columns:
         rows = [row for row in rows if row["split"] == split]
     elif split != "train":
@@ -246,7 +321,7 @@ def _require_wide(files: Sequence[Path], name: str) -> None:
 
 
 def _pictures(a: Sequence[File], b: Sequence[File], name: str, layout: str, size: int | None, fit: str) -> Pairs:
-    return _same_size(Pairs(*(_set(files, name, size, fit) for files in (a, b))), name, layout)
+    return _told(Pairs(*(_set(files, name, size, fit) for files in (a, b))), name, Path(name).expanduser(), layout)
 
 
 def _set(files: Sequence[File], name: str, size: int | None, fit: str) -> ImageSet:

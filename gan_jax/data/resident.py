@@ -100,7 +100,7 @@ def source(
         return {**fetched, "image": image}
 
     def examples(which: np.ndarray) -> Batch:
-        return {"image": _middle(images.scaled(which), crop)} | (
+        return {"image": middle(images.scaled(which), crop)} | (
             {} if images.labels is None else {"label": images.labels[which]}
         )
 
@@ -131,8 +131,8 @@ def _drawn(key: Key, what: int, step: jax.Array, rows: int, low: int, high: int 
     return jax.random.randint(own, (rows, 2), low, high + 1)
 
 
-def _middle(image: np.ndarray, crop: int) -> np.ndarray:
-    """The middle of each image, or without `crop` the whole."""
+def middle(image: np.ndarray, crop: int) -> np.ndarray:
+    """Returns the middle of each image [b h w c], a square of `crop` pixels, or without `crop` the whole."""
     if not crop:
         return image
     top, left = ((side - crop) // 2 for side in image.shape[1:3])

@@ -32,13 +32,13 @@ def measures(train: Pairs, test: Pairs, perceptual: str = "") -> Evaluate:
     results and what was given, both grey.
 
     Features are the means over pixels of VGG-19's relu3_1 where `perceptual` names its weights, else random sums of pixels.
-    Protocols hold the values of copying what is given ("copy"), of transferring colours to it ("colours", `matched`), and for KID of
+    Protocols hold as "answers" the values of copying what is given ("copy"), of transferring colours to it ("colours", `matched`), and for KID of
     the images of b that were learnt ("floor"). Raises UserError for fewer than FEWEST images.
     """
     if (fewest := min(len(one.images) for one in (*train, *test))) < FEWEST:
         raise UserError(f"{test.a.name}: to measure domains {FEWEST} images of each are needed; there are {fewest}")
     given, real, learnt = test.a.scaled(), test.b.scaled(), train.b.scaled()
-    features, kind, name = features_of(perceptual, real.shape[-1])
+    features, kind, network = features_of(perceptual, real.shape[-1])
     of_real = features(to_uint8(real))
 
     def distance(images: np.ndarray) -> float:
@@ -54,9 +54,9 @@ def measures(train: Pairs, test: Pairs, perceptual: str = "") -> Evaluate:
         "pixels": "8 bits",
     }  # fmt: skip
     kid_how: dict[str, Any] = {
-        **how, "features": name, "resizer": "none", "floor": distance(learnt), **{key: distance(x) for key, x in answers.items()}
+        **how, **network, "floor": distance(learnt), "answers": {key: distance(x) for key, x in answers.items()}
     }  # fmt: skip
-    content_how = {**how, **{key: content(x) for key, x in answers.items()}}
+    content_how = {**how, "answers": {key: content(x) for key, x in answers.items()}}
 
     def measure(draw: Draw) -> dict[str, Record]:
         made = np.asarray(draw({"a": given}))

@@ -1,6 +1,7 @@
 """Measures of enlarged photographs, by the protocol of papers on super-resolution, beside bicubic enlargement."""
 
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,19 @@ def measures(
     scale: int,
     grey: Collection[str] = (),
     distance: Callable[[Array, Array], float] | None = None,
+    weights: str = "",
 ) -> Evaluate:
     """Returns the measures of a generator that is given "low", for each set of photographs, by its name: "psnr_y_NAME" (dB) and
     "ssim_y_NAME", averaged over photographs, and with `distance`, of images [1 h w 3] in [-1, 1], "features_NAME".
 
     Each photograph, uint8 [h w 3], is cut to multiples of `scale`, made smaller by `data.bicubic`, enlarged by the generator,
-    and rounded; both are compared by `metrics.fidelity.enlarged`. `grey` are the names of those whose first channel is
-    scored at its full range. Protocols have the values of bicubic enlargement. Raises UserError for a set without
-    photographs, and where one is too small.
+    and rounded; both are compared by `metrics.fidelity.enlarged`. `grey` are the names, SET/NAME without a suffix, of those
+    whose first channel is scored at its full range; `weights` describes the network of `distance`. Protocols have the
+    values of bicubic enlargement as "answers". Raises UserError for a set without photographs, and where one is too
+    small.
     """
-    parts = {name: _measures(photographs, scale, grey, distance) for name, photographs in sets.items()}
+    alone = {name: {one for one in held if f"{name}/{Path(one).stem}" in grey} for name, held in sets.items()}
+    parts = {name: _measures(held, scale, alone[name], distance, weights) for name, held in sets.items()}
     keys = ("psnr_y", "ssim_y") + (() if distance is None else ("features",))
 
     def measure(draw: Draw) -> dict[str, Record]:
@@ -37,7 +41,11 @@ def measures(
 
 
 def _measures(
-    photographs: Photographs, scale: int, grey: Collection[str], distance: Callable[[Array, Array], float] | None
+    photographs: Photographs,
+    scale: int,
+    grey: Collection[str],
+    distance: Callable[[Array, Array], float] | None,
+    weights: str,
 ) -> Callable[[Draw], dict[str, Record]]:
     if not photographs:
         raise UserError("no photographs to measure by: name a folder of some")
@@ -59,17 +67,21 @@ def _measures(
 
     beside = scores({name: bicubic.resized(low[name], x.shape[:2]) for name, x in truth.items()})
     how: dict[str, Any] = {
-        "real": len(truth), "scale": scale, "small images": "bicubic, antialiased, 8 bits", "pixels": "8 bits",
+        "real": len(truth), "fake": len(truth), "real_split": "test", "scale": scale, "small images": "bicubic, antialiased, 8 bits", "pixels": "8 bits",
     }  # fmt: skip
     luma = {
         "of": "luma (BT.601, 16 to 235)" + (f", but for {', '.join(sorted(grey))}" if grey else ""), "border": scale,
     }  # fmt: skip
 
+    network = {"features": "channels of length 1, squared differences", "network_weights": weights}
+
     def measure(draw: Draw) -> dict[str, Record]:
         made = {name: to_uint8(np.asarray(draw({"low": _scaled(x)[None]}))[0]) for name, x in low.items()}
         return {
             key: Record(
-                value, key != "features", {**how, **({} if key == "features" else luma), "bicubic": beside[key]}
+                value,
+                key != "features",
+                {**how, **(network if key == "features" else luma), "answers": {"bicubic": beside[key]}},
             )
             for key, value in scores(made).items()
         }

@@ -63,7 +63,7 @@ def measures(
     with one `mask` [h w 1]: "psnr" (dB) and "l1" (in [0, 2]) of the missing pixels alone, and with `classify`, from images to
     classes, "class_accuracy", the share of filled images of the right class.
 
-    Protocols hold the values of other fillings: "laplace" (`harmonic`), "mean", that of the training images there, and
+    Protocols hold as "answers" the values of other fillings: "laplace" (`harmonic`), "mean", that of the training images there, and
     "nearest", what stands there in the training image whose known pixels are nearest; for classes also those of
     "unfilled" and "real" images. `name` describes the mask. Raises UserError for fewer than FEWEST images.
     """
@@ -72,6 +72,7 @@ def measures(
             f"{test.name}: to measure fillings, {FEWEST} images of each split are needed; there are {len(test.images)}"
         )
     real, learnt = test.scaled(), train.scaled()
+    classify = classify if test.labels is not None else None
     missing = np.broadcast_to(mask > 0, real.shape[1:])
     known = [x[:, ~missing] for x in (real, learnt)]
     near = nearest(known[0], known[1], 1)[1][:, 0]
@@ -85,7 +86,7 @@ def measures(
         "nearest": fill(learnt[near]),
     }  # fmt: skip
     how = {
-        "real": len(real), "real_split": "test", "data": test.name, "data_digest": test.digest, "pixels": "8 bits",
+        "real": len(real), "fake": len(real), "real_split": "test", "data": test.name, "data_digest": test.digest, "pixels": "8 bits",
         "missing": name,
     }  # fmt: skip
     truth = to_uint8(real)
@@ -106,7 +107,9 @@ def measures(
         found = values(np.asarray(draw({"image": real, "mask": masks})))
         return {
             key: Record(
-                value, key != "l1", {**how, **{answer: one[key] for answer, one in beside.items() if key in one}}
+                value,
+                key != "l1",
+                {**how, "answers": {answer: one[key] for answer, one in beside.items() if key in one}},
             )
             for key, value in found.items()
         }

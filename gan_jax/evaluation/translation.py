@@ -10,7 +10,7 @@ from gan_jax.evaluation.features import projection
 from gan_jax.metrics.fidelity import l1, psnr
 from gan_jax.metrics.kid import mmd2
 from gan_jax.metrics.two_sample import nearest
-from gan_jax.models.perceptual import vgg19
+from gan_jax.models.perceptual import vgg19, weights_digest
 from gan_jax.types import Array, Draw, Evaluate, Record, UserError
 from gan_jax.workdir.pictures import to_uint8
 
@@ -24,7 +24,7 @@ def measures(train: Pairs, test: Pairs, perceptual: str = "") -> Evaluate:
     [-1, 1]), "psnr" (dB) and "kid_FEATURES", the unbiased MMD of features with a cubic kernel, times 1,000.
 
     Features are the means over pixels of VGG-19's relu3_1 where `perceptual` names its weights, else random sums of pixels. Of
-    few pairs KID is unbiased and Fréchet distance is not. Protocols hold the values of copying what is given (of as many
+    few pairs KID is unbiased and Fréchet distance is not. Protocols hold as "answers" the values of copying what is given (of as many
     channels), of the mean target of `train` for every input, and of the target of the nearest input of `train`; for
     KID also "floor", that of the targets of `train`. Raises UserError for fewer than FEWEST pairs.
     """
@@ -39,10 +39,10 @@ def measures(train: Pairs, test: Pairs, perceptual: str = "") -> Evaluate:
         MEAN: np.broadcast_to(learnt.mean(0, keepdims=True), real.shape),
         NEAREST: learnt[nearest(flat[0], flat[1], 1)[1][:, 0]],
     } | ({COPY: given} if given.shape == real.shape else {})  # fmt: skip
-    features, kind, name = features_of(perceptual, real.shape[-1])
+    features, kind, network = features_of(perceptual, real.shape[-1])
     of_real = features(to_uint8(real))
     how = {
-        "real": len(real), "real_split": "test", "data": test.b.name, "data_digest": test.b.digest, "pixels": "8 bits",
+        "real": len(real), "fake": len(real), "real_split": "test", "data": test.b.name, "data_digest": test.b.digest, "pixels": "8 bits",
     }  # fmt: skip
     sums: dict[str, tuple[Callable[[np.ndarray], float], bool, dict[str, Any]]] = {
         "l1": (lambda made: float(l1(made, to_uint8(real)).mean()), False, {}),
@@ -50,7 +50,7 @@ def measures(train: Pairs, test: Pairs, perceptual: str = "") -> Evaluate:
         f"kid_{kind}": (
             lambda made: 1e3 * mmd2(of_real, features(made)),
             False,
-            {"features": name, "resizer": "none", "floor": 1e3 * mmd2(of_real, features(to_uint8(learnt)))},
+            {**network, "floor": 1e3 * mmd2(of_real, features(to_uint8(learnt)))},
         ),
     }
     beside = {
@@ -60,20 +60,24 @@ def measures(train: Pairs, test: Pairs, perceptual: str = "") -> Evaluate:
 
     def measure(draw: Draw) -> dict[str, Record]:
         made = to_uint8(np.asarray(draw({"a": given})))
-        return {key: Record(of(made), higher, {**how, **own, **beside[key]}) for key, (of, higher, own) in sums.items()}
+        return {
+            key: Record(of(made), higher, {**how, **own, "answers": beside[key]})
+            for key, (of, higher, own) in sums.items()
+        }
 
     return Evaluate(measure, tuple(sums))
 
 
-def features_of(perceptual: str, channels: int) -> tuple[Callable[[Array], np.ndarray], str, str]:
-    """Returns the function from uint8 images to features [n d], a word for them, and what they are."""
+def features_of(perceptual: str, channels: int) -> tuple[Callable[[Array], np.ndarray], str, dict[str, Any]]:
+    """Returns the function from uint8 images to features [n d], a word for them, and their protocol."""
     if not perceptual or channels != 3:
         sums = projection(2_048)
-        return lambda x: sums(x)[0], sums.kind, sums.protocol["features"]
+        return lambda x: sums(x)[0], sums.kind, {**sums.protocol, "network_weights": "none", "resizer": "none"}
     network = vgg19(perceptual)
 
     def features(images: Array) -> np.ndarray:
         parts = np.array_split(np.asarray(images, np.float32) / 127.5 - 1, max(1, len(images) // 32))
         return np.concatenate([np.asarray(network(part)["relu3_1"]).mean((1, 2)) for part in parts])
 
-    return features, "vgg", "VGG-19's relu3_1, normalised, the mean over pixels"
+    told = "VGG-19's relu3_1, normalised, the mean over pixels"
+    return features, "vgg", {"features": told, "network_weights": weights_digest(perceptual), "resizer": "none"}

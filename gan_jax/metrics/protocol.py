@@ -5,7 +5,7 @@ from typing import Any
 
 from gan_jax.types import Record, UserError
 
-BESIDE = frozenset({"floor", "sample_seed"})  # fields that do not affect whether two values can be compared
+BESIDE = frozenset({"floor", "answers", "sample_seed"})  # fields that do not affect whether two values can be compared
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

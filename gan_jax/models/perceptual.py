@@ -3,8 +3,11 @@
 The files are plain `.npz` with the arrays that are named here, kernels [out in h w]; gan_jax brings none.
 """
 
+import hashlib
 import os
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -121,11 +124,19 @@ def _unit(x: jax.Array) -> jax.Array:
     return x / jnp.sqrt(jnp.sum(x**2, -1, keepdims=True) + 1e-10)
 
 
+def weights_digest(path: str | os.PathLike) -> str:
+    """Returns 16 hex digits of the SHA-256 of a file of weights, for protocols. Raises UserError where it cannot be read."""
+    try:
+        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
 def _read(path: str | os.PathLike, names: list[str]) -> dict[str, np.ndarray]:
     try:
-        with np.load(os.path.expanduser(path), allow_pickle=False) as file:
-            if missing := [name for name in names if name not in file.files]:
+        with open(os.path.expanduser(path), "rb") as file, np.load(file, allow_pickle=False) as held:
+            if missing := [name for name in names if name not in held.files]:
                 raise UserError(f"{path}: no array {missing[0]}: this is no file of that network's weights")
-            return {name: np.asarray(file[name], np.float32) for name in names}
-    except (OSError, ValueError, EOFError) as error:
+            return {name: np.asarray(held[name], np.float32) for name in names}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error

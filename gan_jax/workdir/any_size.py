@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 
 from gan_jax.types import PyTree, UserError
 
@@ -18,38 +19,49 @@ Apply = Callable[..., Any]  # (images [1 h w c], ...) -> images [1 h*scale w*sca
 
 
 class Fit(NamedTuple):
-    """What a generator takes and gives: sides are multiples of `multiple`, and results `scale` times as large."""
+    """What a generator takes and gives: sides are multiples of `multiple`, at least `least`, and results `scale` times as large."""
 
     multiple: int
     scale: int
+    least: int = 1
+    only: tuple[int, int] | None = None  # height and width, of a generator that takes no other
 
 
-def fit_of(apply: Apply, channels: tuple[int, ...], least: int = 64) -> Fit:
-    """Returns the smallest multiple for which the generator takes images of sides that are no multiples of anything larger,
-    found by tracing it, without computing. `channels` are those of each of its images.
+def fit_of(apply: Apply, channels: tuple[int, ...], own: tuple[int, int] | None = None) -> Fit:
+    """Returns what sizes the generator takes, found by tracing it, without computing: the smallest multiple for which it takes
+    sides that are no multiples of anything larger and are not equal, and the least side; or else `own`, the size of its
+    training images, alone. `channels` are those of each of its images.
 
-    Raises UserError where it takes none, with what it says, and where results have other proportions.
+    Raises UserError where it takes none, with what it says.
     """
     said = ""
-    for multiple in MULTIPLES:
-        sides = (side := multiple * (2 * (-(-least // (2 * multiple))) + 1), side + 2 * multiple)
-        blank = [jax.ShapeDtypeStruct((1, *sides, c), np.float32) for c in channels]
+
+    def scale_of(height: int, width: int) -> int:
+        """0 where this size is not taken, or the result has other proportions."""
+        nonlocal said
+        blank = [jax.ShapeDtypeStruct((1, height, width, c), np.float32) for c in channels]
         try:
             out = jax.eval_shape(apply, *blank)
-        except (UserError, ValueError, TypeError) as error:
-            said = said or str(error)
-            continue
-        scales = {out.shape[1] / sides[0], out.shape[2] / sides[1]}
-        scale = out.shape[1] // sides[0]
-        if scales != {scale}:
-            raise UserError(f"this generator makes {list(out.shape)} of {[1, *sides]}: images keep their proportions")
-        return Fit(multiple, scale)
-    raise UserError(f"this generator takes images of one size only: {said}")
+        except (UserError, ValueError, TypeError, FlaxError) as error:
+            said = said or str(error).splitlines()[0]
+            return 0
+        scale = out.shape[1] // height
+        return scale if out.shape[1:3] == (height * scale, width * scale) else 0
+
+    for multiple in MULTIPLES:
+        side = multiple * (2 * -(-64 // (2 * multiple)) + 1)  # odd multiples, from 64 on
+        if scale := scale_of(side, side + 2 * multiple):
+            smaller = (n for n in range(multiple, side + 1, multiple) if scale_of(n, n) == scale)
+            return Fit(multiple, scale, next(smaller, side))
+    if own is not None and (scale := scale_of(*own)):
+        return Fit(1, scale, 1, own)
+    raise UserError(f"this generator takes images of no size that was tried: {said}")
 
 
 def reach_of(apply: Callable[..., Any], params: PyTree, channels: int, fit: Fit) -> int:
-    """Returns how many pixels away from a place an input pixel may lie that changes the result there; -1 where all of them
-    do, as with instance norm. `apply(params, x)`; it is found by derivatives, with random parameters of the same shapes.
+    """Returns how many pixels away from a place an input pixel may lie that changes the result there; -1 where that is more than
+    half of the last of PROBES, or where all of them do, as with instance norm. `apply(params, x)`; it is found by
+    derivatives, with random parameters of the same shapes.
     """
     rng = np.random.default_rng(0)
 
@@ -81,7 +93,8 @@ def whole(apply: Apply, images: tuple[np.ndarray, ...], fit: Fit) -> np.ndarray:
     multiple, and cut back.
     """
     h, w = images[0].shape[:2]
-    padded = [_padded(x, -h % fit.multiple, -w % fit.multiple) for x in images]
+    require(fit, h, w)
+    padded = [_padded(x, fit) for x in images]
     return np.asarray(apply(*(x[None] for x in padded)))[0, : h * fit.scale, : w * fit.scale]
 
 
@@ -91,7 +104,8 @@ def tiled(apply: Apply, images: tuple[np.ndarray, ...], fit: Fit, tile: int, ove
     """
     tile, overlap = (-(-x // fit.multiple) * fit.multiple for x in (tile, overlap))
     h, w = images[0].shape[:2]
-    padded = [_padded(x, -h % fit.multiple, -w % fit.multiple) for x in images]
+    require(fit, h, w)
+    padded = [_padded(x, fit) for x in images]
     high, wide = padded[0].shape[:2]
     out: np.ndarray | None = None
     for rows, inner_rows in _spans(high, tile, overlap):
@@ -116,7 +130,15 @@ def _spans(size: int, tile: int, overlap: int) -> Iterator[tuple[slice, slice]]:
         yield slice(max(begin - overlap, 0), min(end + overlap, size)), slice(begin, end)
 
 
-def _padded(x: np.ndarray, below: int, right: int) -> np.ndarray:
+def require(fit: Fit, height: int, width: int) -> None:
+    """Raises UserError for a generator of one size only, and another one."""
+    if fit.only not in (None, (height, width)):
+        h, w = fit.only
+        raise UserError(f"it is {width}x{height}, and this generator takes {w}x{h} alone: bring it to that size first")
+
+
+def _padded(x: np.ndarray, fit: Fit) -> np.ndarray:
+    below, right = (max(fit.least, -(-side // fit.multiple) * fit.multiple) - side for side in x.shape[:2])
     if not below and not right:
         return x
     # An image narrower than its border is mirrored again and again.

@@ -91,6 +91,13 @@ def show(samples: Float[np.ndarray, "b h w c"], batch: Batch, columns: int | Non
     return {"png": png(to_uint8(samples[0]) if len(samples) == 1 else grid(samples, columns))}
 
 
+def beside(*columns: Float[np.ndarray, "b h w _"]) -> Float[np.ndarray, "n h w c"]:
+    """Returns images in rows of one of each of these sets, [columns * b h w c]; grey ones as colours where others have some."""
+    channels = max(x.shape[-1] for x in columns)
+    shown = [np.broadcast_to(x, (*x.shape[:3], channels)) for x in columns]
+    return np.stack(shown, 1).reshape(-1, *shown[0].shape[1:])
+
+
 def points(samples: Float[np.ndarray, "b 2"], batch: Batch, real: Float[np.ndarray, "k 2"]) -> dict[str, bytes]:
     """Returns {"png": a scatter plot of the points} (`scatter`)."""
     del batch
