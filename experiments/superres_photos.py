@@ -22,6 +22,7 @@ from gan_jax import data, losses, training
 from gan_jax.config import Natural, Positive, Run
 from gan_jax.data import bicubic, photographs
 from gan_jax.data.derived import derived
+from gan_jax.data.understood import understood
 from gan_jax.evaluation import enlargement
 from gan_jax.game import half_life
 from gan_jax.games.paired import Term, l1, paired
@@ -138,6 +139,8 @@ def setup(config: Config) -> training.Setup:
     tests = tests or {"held_out": {name: held[name] for name in names[::10]}}
     learnt = [held[name] for name in names if config.test or name not in tests["held_out"]]
     squares = photographs.squares(learnt, config.crop, config.data)
+    path = str(Path(config.data).expanduser().absolute())
+    squares = understood(squares._replace(facts={"folder": path, "path": path}))
     inner = data.source(squares, config.batch_size, config.seed, flip=True)
 
     def small(batch: Batch, key: Any) -> dict[str, Any]:
