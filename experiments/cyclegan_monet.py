@@ -21,6 +21,7 @@ from gan_jax.evaluation import domains
 from gan_jax.games.cycle import Pair, cycle
 from gan_jax.models.patchgan import PatchGAN
 from gan_jax.models.resnet_translator import ResnetTranslator
+from gan_jax.optim import constant_then_linear
 from gan_jax.training import cli
 from gan_jax.types import Batch, Spec
 from gan_jax.workdir import pictures
@@ -62,7 +63,7 @@ class Config(Run):
 
 def show(samples: np.ndarray, batch: Batch) -> dict[str, bytes]:
     """Shows each input beside its translation."""
-    both = samples if len(samples) == 1 else np.stack([batch["a"], samples], 1).reshape(-1, *samples.shape[1:])
+    both = samples if len(samples) == 1 else pictures.beside(batch["a"], samples)
     return pictures.show(both, batch, columns=8)
 
 
@@ -73,9 +74,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
     game = cycle(
         gen, disc, losses.least_squares(), pool=config.pool, identity=config.identity, accumulate=config.accumulate
     )
-    half = config.steps // 2
-    falling = optax.linear_schedule(config.lr, 0, max(1, config.steps - half))
-    tx = optax.adam(optax.join_schedules([optax.constant_schedule(config.lr), falling], [half]), b1=config.b1)
+    tx = optax.adam(constant_then_linear(config.lr, config.steps), b1=config.b1)
     return training.Recipe(game, tx, tx, show=show)
 
 

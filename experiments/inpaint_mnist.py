@@ -22,14 +22,14 @@ from gan_jax import data, losses, training
 from gan_jax.config import Fraction, FromSet, Natural, Positive, Run
 from gan_jax.data import masks, subsets
 from gan_jax.data.derived import derived
-from gan_jax.evaluation import classifier, filling
+from gan_jax.evaluation import classifier, evaluators, filling
 from gan_jax.game import half_life
 from gan_jax.games.paired import Term, l1, paired
 from gan_jax.models import inpainting
 from gan_jax.models.patchgan import PatchGAN
 from gan_jax.models.unet import UNet
 from gan_jax.training import cli
-from gan_jax.types import Batch, ImageSet, NoSplit, Spec
+from gan_jax.types import Batch, Spec
 from gan_jax.workdir import pictures
 
 
@@ -88,7 +88,9 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 
 def setup(config: Config) -> training.Setup:
-    images, test = split(config)
+    images = data.load(config.data, size=config.size or None, fit=config.fit)
+    test = evaluators.held_out(config.data, config.size, config.fit)
+    images, test = subsets.tenths(images) if test is None else (images, test)
     h, w = images.spec.shape[:2]
 
     def missing(batch: Batch, key: Any) -> dict[str, Any]:
@@ -99,29 +101,14 @@ def setup(config: Config) -> training.Setup:
         data.source(plain, config.batch_size, config.seed, flip=config.flip), "strokes and rectangles", missing
     )
     centre = masks.centre(24, h, w)
-    test = (
-        subsets.part(test, np.arange(min(len(test.images), 2_000)), f"the first 2,000 of {test.name}")
-        if len(test.images) > 2_000
-        else test
-    )
+    if len(test.images) > 2_000:
+        test = subsets.part(test, np.arange(2_000), f"the first 2,000 of {test.name}")
     network = classifier.trained(images, classifier.STEPS) if images.classes else None
     evaluate = filling.measures(
         images, test, centre[0], "the centre, half of both sides",
         None if network is None else lambda made: np.asarray(network(made)[1]).argmax(1),
     )  # fmt: skip
     return training.Setup(source, evaluate, {"image": test.scaled(slice(24)), "mask": centre[: len(test.images)]})
-
-
-def split(config: Config) -> tuple[ImageSet, ImageSet]:
-    """The images, and the test images; where there are none, every tenth is held out."""
-    images = data.load(config.data, size=config.size or None, fit=config.fit)
-    try:
-        return images, data.load(config.data, "test", size=config.size or None, fit=config.fit)
-    except NoSplit:
-        held = np.arange(len(images.images)) % 10 == 0
-        parts = (("nine tenths", ~held), ("a tenth", held))
-        learnt, test = (subsets.part(images, np.flatnonzero(rows), f"{how} of {images.name}") for how, rows in parts)
-        return learnt, test
 
 
 def main(config: Config) -> None:

@@ -21,6 +21,7 @@ from gan_jax.evaluation import translation
 from gan_jax.games.paired import Term, l1, paired
 from gan_jax.models.patchgan import PatchGAN
 from gan_jax.models.unet import UNet
+from gan_jax.optim import constant_then_linear
 from gan_jax.training import cli
 from gan_jax.types import Batch, Spec
 from gan_jax.workdir import pictures
@@ -75,11 +76,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
     layers, width = (0, 4) if config.alone else (config.layers, config.width)
     disc = PatchGAN(layers, width, affine=True, dtype=config.precision)
     distance = Term("l1", config.distance, l1)
-    half = config.steps // 2
-    lr = optax.join_schedules(
-        [optax.constant_schedule(config.lr), optax.linear_schedule(config.lr, 0, config.steps - half)], [half]
-    )
-    tx = optax.adam(lr, b1=config.b1)
+    tx = optax.adam(constant_then_linear(config.lr, config.steps), b1=config.b1)
     game = paired(
         gen,
         disc,

@@ -2,11 +2,12 @@
 
 --stage psnr learns by E |G(low) - image| alone. --stage gan goes on from such a run (--start-from RUN) with a
 discriminator of patches, the relativistic average loss at 0.005, 0.01 of the difference of pixels and, with --perceptual FILE,
-that of VGG-19's features (ESRGAN, Wang et al. 2018, arXiv:1809.00219, whose features are deeper, and whose rate there is 1e-4). Squares are cut from a folder
-of photographs; small images are made by bicubic resizing. Results, where they are kept: experiments/results/superres_photos_*.json.
+that of VGG-19's features (ESRGAN, Wang et al. 2018, arXiv:1809.00219, whose features are deeper, and whose rate there is
+1e-4). Squares are cut from a folder of photographs; small images are made by bicubic resizing. Results, where they are kept:
+experiments/results/superres_photos_*.json.
 
     python -m experiments.superres_photos --data photographs/ --test Set5/ Set14/ --grey set14/img_003
-    python -m experiments.superres_photos --data photographs/ --test Set5/ Set14/ --grey set14/img_003 --stage gan --start-from runs/superres_photos
+    python -m experiments.superres_photos --data photographs/ --test Set5/ Set14/ --stage gan --start-from runs/superres_photos --workdir runs/gan
     gan-jax apply runs/superres_photos folder/ --out enlarged/
 """
 
@@ -123,6 +124,8 @@ def setup(config: Config) -> training.Setup:
         raise UserError(f"--crop {config.crop} must be a multiple of --scale {config.scale}")
     if config.stage == "gan" and not config.perceptual:
         say("without --perceptual FILE the term of VGG-19's features is left out")
+    if config.stage == "gan" and not config.start_from:
+        say("without --start-from RUN, a run of --stage psnr, it begins from plain enlargements")
     if not config.data:
         raise UserError("--data is empty: name a folder of photographs")
     held = photographs.read(config.data)
@@ -147,8 +150,11 @@ def setup(config: Config) -> training.Setup:
         return {"low": bicubic.shrunk(batch["image"], config.scale)}
 
     source = derived(inner, f"low: bicubic, 1/{config.scale}", small)
+    # Held out, where those are large enough.
+    unseen = [image for test in tests.values() for image in test.values() if min(image.shape[:2]) >= config.crop]
+    looked = photographs.squares(unseen, config.crop, "test photographs") if unseen else squares
     shown: dict[str, Any] = {
-        "image": jnp.asarray(squares.scaled(np.linspace(0, len(squares.images) - 1, 24).astype(int)))
+        "image": jnp.asarray(looked.scaled(np.linspace(0, len(looked.images) - 1, 24).astype(int)))
     }
     shown["low"] = bicubic.shrunk(shown["image"], config.scale)
     distance = perceptual.feature_distance(perceptual.squeezenet(config.judge)) if config.judge else None

@@ -116,6 +116,15 @@ def restarted(tx: optax.GradientTransformation, at: Collection[int]) -> optax.Gr
     return optax.GradientTransformation(init, update)
 
 
+def constant_then_linear(rate: float | jax.Array, steps: int) -> optax.Schedule:
+    """Returns step -> `rate` in the first half of `steps`, and then along a line to 0 at their end, as pix2pix, CycleGAN and CUT
+    train (Zhu et al. 2017, arXiv:1703.10593, section 4), there in epochs.
+    """
+    half = steps // 2
+    falling = optax.linear_schedule(rate, 0, max(1, steps - half))
+    return optax.join_schedules([optax.constant_schedule(rate), falling], [half])
+
+
 def frozen(tx: optax.GradientTransformation, layers: Collection[str]) -> optax.GradientTransformation:
     """Returns `tx` with no update of the parameters under these names of the first level; its state is that of `tx`.
 

@@ -20,7 +20,7 @@ import experiments
 import gan_jax
 from experiments.tools import golden, torture
 from gan_jax import penalties
-from gan_jax.commands import evaluate
+from gan_jax.commands import evaluate, film
 from gan_jax.evaluation import classifier
 from gan_jax.training import cli, loop
 from gan_jax.types import Spec, spec_of
@@ -308,6 +308,9 @@ def test_two_steps(name, npz, classifiers, capfd, monkeypatch, request):
     zeros = {name: np.zeros((5, *x.shape), x.dtype) for name, x in sample.spec.arrays.items()}
     samples = sample(*sample.inputs(zeros if sample.programs.kinds.needs else 5, seed=1))
     assert samples.shape == (5, *sample.spec.shape) and np.isfinite(samples).all()
+
+    if (run / "samples" / "00000002.png").exists():
+        assert film.main(film.Config(run="run", out="film.gif"))["steps"] == [0, 2]
 
     # The command measures the very numbers again.
     kept = result["metrics"] | result.get("final", {})

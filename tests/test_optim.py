@@ -1,4 +1,4 @@
-"""Weight clipping as a transform."""
+"""Weight clipping as a transform, and a rate that falls."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import optax
 import pytest
 from rounding import float32
 
-from gan_jax.optim import clip_weights
+from gan_jax.optim import clip_weights, constant_then_linear
 
 RNG = np.random.default_rng(0)
 PARAMS = {
@@ -82,3 +82,9 @@ def test_it_needs_the_parameters():
 def test_a_bad_limit_is_named(limit):
     with pytest.raises(ValueError, match=f"limit must be positive, got {limit}; the paper's is 0.01"):
         clip_weights(limit)
+
+
+def test_a_rate_that_is_constant_and_then_falls():
+    rate = constant_then_linear(0.2, 10)
+    np.testing.assert_allclose([rate(i) for i in (0, 4, 5, 6, 9, 10, 99)], [0.2, 0.2, 0.2, 0.16, 0.04, 0, 0], atol=1e-7)
+    assert float(constant_then_linear(0.2, 1)(0)) == pytest.approx(0.2)

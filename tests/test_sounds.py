@@ -60,7 +60,7 @@ def test_a_folder_of_classes(tmp_path):
 def test_rates_and_channels(tmp_path):
     write(tmp_path / "a.wav", np.stack([TONE, 0 * TONE], 1))
     write(tmp_path / "b.wav", 0.5 * np.sin(2 * np.pi * 440 * np.arange(8_000) / 16_000), 16_000)
-    with pytest.raises(UserError, match="several rates, 8000, 16000: bring them to one with --rate 8000"):
+    with pytest.raises(UserError, match="several rates, 8000, 16000: bring them to one by rate=8000"):
         sounds.read(tmp_path, length=4_000)
     found = sounds.read(tmp_path, length=4_000, rate=8_000).images[..., 0]
     np.testing.assert_allclose(found[0, 100:-100], found[1, 100:-100], atol=0.02)

@@ -135,15 +135,11 @@ def _needs(sampler: Sampler, config: Config) -> tuple[str, ...]:
 def _applied(sampler: Sampler, needs: tuple[str, ...], config: Config) -> Callable:
     """Function from images [1 h w c] to the result, whose programs are kept for each size."""
     if config.reverse:
-        return lambda x: sampler.programs.view("to_a")(sampler.state, np.int32(sampler.member), sampler.values, x)
+        return lambda x: sampler.programs.view("to_a")(sampler.asked, np.int32(sampler.member), sampler.values, x)
     rest = sampler.inputs({name: _blank(sampler, name) for name in needs}, config.seed)[len(needs) :]
     return lambda *images: sampler.programs.sample(
         sampler.generator, np.int32(sampler.member), sampler.values, *images, *rest
     )
-
-
-def _shape_of_reverse(sampler: Sampler, x: Any) -> Any:
-    return sampler.programs.view("to_a")(sampler.state, np.int32(sampler.member), sampler.values, x)
 
 
 def _blank(sampler: Sampler, name: str) -> np.ndarray:

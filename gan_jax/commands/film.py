@@ -1,7 +1,9 @@
 """Makes a film of a run's samples, the same latents or inputs at every step, as a GIF.
 
-gan-jax film runs/dcgan_mnist --out film.gif
-gan-jax film runs/pix2pix_facades --out film.gif --seconds 12 --width 600
+    gan-jax film runs/dcgan_mnist --out film.gif
+    gan-jax film runs/pix2pix_facades --out film.gif --seconds 12 --width 600
+
+Each frame says its step. Of more than 120 steps some are left out, never the last one, which stands longest.
 """
 
 import dataclasses

@@ -107,15 +107,10 @@ def splits(
     else:
         if (fewest := min(len(one.images) for one in train)) < 20:
             raise UserError(f"{os.fspath(path)}: it has no test images, and {fewest} are too few to hold out a tenth")
-        held = [np.arange(len(one.images)) % 10 == 0 for one in train]
-        test = Pairs(*(_part(one, rows, "a tenth") for one, rows in zip(train, held, strict=True)))
-        train = Pairs(*(_part(one, ~rows, "nine tenths") for one, rows in zip(train, held, strict=True)))
+        (a, held_a), (b, held_b) = (subsets.tenths(one) for one in train)
+        train, test = Pairs(a, b), Pairs(held_a, held_b)
     both = [_of_one_kind([one, other]) for one, other in zip(train, test, strict=True)]
     return Pairs(*(one for one, _ in both)), Pairs(*(other for _, other in both))
-
-
-def _part(images: ImageSet, rows: np.ndarray, how: str) -> ImageSet:
-    return subsets.part(images, np.flatnonzero(rows), f"{how} of {images.name}")
 
 
 def _of_one_kind(sets: Sequence[ImageSet]) -> list[ImageSet]:

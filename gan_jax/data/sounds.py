@@ -107,7 +107,7 @@ def read(
     rates = sorted({sound.rate for sound in sounds})
     if len(rates) > 1 and not rate:
         raise UserError(
-            f"{name}: sounds of several rates, {', '.join(map(str, rates))}: bring them to one with --rate {rates[0]}"
+            f"{name}: sounds of several rates, {', '.join(map(str, rates))}: bring them to one by rate={rates[0]}"
         )
     rate = rate or rates[0]
     held = np.stack([prepared(sound, rate, length, loudness) for sound in sounds])[..., None]

@@ -67,9 +67,9 @@ def measures(
     "nearest", what stands there in the training image whose known pixels are nearest; for classes also those of
     "unfilled" and "real" images. `name` describes the mask. Raises UserError for fewer than FEWEST images.
     """
-    if min(len(train.images), len(test.images)) < FEWEST:
+    if (fewest := min(len(train.images), len(test.images))) < FEWEST:
         raise UserError(
-            f"{test.name}: to measure fillings, {FEWEST} images of each split are needed; there are {len(test.images)}"
+            f"{test.name}: to measure fillings, {FEWEST} images of each split are needed; there are {fewest}"
         )
     real, learnt = test.scaled(), train.scaled()
     classify = classify if test.labels is not None else None

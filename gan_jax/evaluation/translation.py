@@ -28,10 +28,8 @@ def measures(train: Pairs, test: Pairs, perceptual: str = "") -> Evaluate:
     channels), of the mean target of `train` for every input, and of the target of the nearest input of `train`; for
     KID also "floor", that of the targets of `train`. Raises UserError for fewer than FEWEST pairs.
     """
-    if min(len(test.a.images), len(train.a.images)) < FEWEST:
-        raise UserError(
-            f"{test.a.name}: to measure by pairs, {FEWEST} of each split are needed; there are {len(test.a.images)}"
-        )
+    if (fewest := min(len(test.a.images), len(train.a.images))) < FEWEST:
+        raise UserError(f"{test.a.name}: to measure by pairs, {FEWEST} of each split are needed; there are {fewest}")
     given, real = test.a.scaled(), test.b.scaled()
     learnt = train.b.scaled()
     flat = [x.reshape(len(x), -1) for x in (given, train.a.scaled())]

@@ -59,18 +59,18 @@ class ContextEncoder(nn.Module):
                 f"a context encoder takes square images of 4 or 7 times a power of 2 pixels, and these are {side}x{x.shape[2]}: give --size"
             )
         options = {"kernel_init": dcgan_init, **precision(self.dtype)}
-        norm = functools.partial(nn.BatchNorm, not train, momentum=0.9, **precision(self.dtype))
+        batch_norm = functools.partial(nn.BatchNorm, not train, momentum=0.9, **precision(self.dtype))
         halving = functools.partial(Conv, kernel_size=(4, 4), strides=(2, 2), **options)
         doubling = functools.partial(ConvTranspose, kernel_size=(4, 4), strides=(2, 2), **options)
         widths = [self.width * min(8, max(1, 2 ** (i - 1))) for i in range(downs)]
         h: Any = leaky_relu(halving(widths[0])(x))
         for features in widths[1:]:
-            h = leaky_relu(norm()(halving(features)(h)))
+            h = leaky_relu(batch_norm()(halving(features)(h)))
         base = h.shape[1:]
-        h = leaky_relu(norm()(nn.Dense(self.bottleneck, **options)(h.reshape(len(h), -1))))  # [b n]
-        h = nn.relu(norm()(nn.Dense(base[0] * base[1] * base[2], **options)(h))).reshape(-1, *base)
+        h = leaky_relu(batch_norm()(nn.Dense(self.bottleneck, **options)(h.reshape(len(h), -1))))  # [b n]
+        h = nn.relu(batch_norm()(nn.Dense(base[0] * base[1] * base[2], **options)(h))).reshape(-1, *base)
         for features in reversed(widths[:-1]):
-            h = nn.relu(norm()(doubling(features=features)(h)))
+            h = nn.relu(batch_norm()(doubling(features=features)(h)))
         return jnp.tanh(at_least_float32(doubling(features=self.channels)(h)))
 
 

@@ -35,8 +35,6 @@ class ResnetTranslator(nn.Module):
     smooth: bool = False
     dtype: Any = jnp.float32
 
-    couples_pixels = True  # instance norm
-
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool, features: bool = False) -> Any:
         if any(side % 4 or side < 16 for side in x.shape[1:3]):

@@ -19,6 +19,15 @@ from gan_jax.types import Array, UserError, at_least_float32
 STEPS = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}  # factors of an enlargement in several steps
 
 
+SMALL = nn.initializers.variance_scaling(2.0 * 0.1**2, "fan_in", "normal")  # a tenth of Kaiming's, as BasicSR has it
+
+
+def _convs(dtype: Any) -> tuple[Any, Any]:
+    """3x3 convolutions without and with Kaiming's initialisation."""
+    plain = functools.partial(Conv, kernel_size=(3, 3), **precision(dtype))
+    return plain, functools.partial(plain, kernel_init=nn.initializers.kaiming_normal())
+
+
 def shuffled(x: jax.Array, scale: int) -> jax.Array:
     """[b h w s*s*c] -> [b h*s w*s c] (Shi et al. 2016, arXiv:1609.05158; the order of channels is [s s c])."""
     b, h, w, channels = x.shape
@@ -53,14 +62,12 @@ class Residual(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b hh ww c"]:
         given = at_least_float32(x)
-        plain = functools.partial(Conv, kernel_size=(3, 3), **precision(self.dtype))
-        conv = functools.partial(plain, kernel_init=nn.initializers.kaiming_normal())
+        plain, conv = _convs(self.dtype)
         leaky = functools.partial(nn.leaky_relu, negative_slope=0.1)
-        small = nn.initializers.variance_scaling(2.0 * 0.1**2, "fan_in", "normal")  # a tenth of the others
         h = leaky(conv(self.width)(x))
         for _ in range(self.blocks):
-            y = nn.relu(plain(self.width, kernel_init=small)(h))
-            h = h + plain(self.width, kernel_init=small)(y)
+            y = nn.relu(plain(self.width, kernel_init=SMALL)(h))
+            h = h + plain(self.width, kernel_init=SMALL)(y)
         for step in steps_of(self.scale):
             h = leaky(shuffled(conv(self.width * step**2)(h), step))
         h = leaky(conv(self.width)(h))
@@ -110,16 +117,14 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b hh ww c"]:
         given = at_least_float32(x)
-        plain = functools.partial(Conv, kernel_size=(3, 3), **precision(self.dtype))
-        conv = functools.partial(plain, kernel_init=nn.initializers.kaiming_normal())
-        small = nn.initializers.variance_scaling(2.0 * 0.1**2, "fan_in", "normal")
+        plain, conv = _convs(self.dtype)
         leaky = functools.partial(nn.leaky_relu, negative_slope=0.2)
 
         def dense(x: jax.Array) -> jax.Array:
             found = [x]
             for _ in range(4):
-                found.append(leaky(plain(self.growth, kernel_init=small)(jnp.concatenate(found, -1))))
-            return x + 0.2 * plain(self.width, kernel_init=small)(jnp.concatenate(found, -1))
+                found.append(leaky(plain(self.growth, kernel_init=SMALL)(jnp.concatenate(found, -1))))
+            return x + 0.2 * plain(self.width, kernel_init=SMALL)(jnp.concatenate(found, -1))
 
         first = h = conv(self.width)(x)
         for _ in range(self.blocks):

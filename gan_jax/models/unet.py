@@ -51,8 +51,6 @@ class UNet(nn.Module):
     downs: int = 8
     dtype: Any = jnp.float32
 
-    couples_pixels = True  # instance norm
-
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], noise: UInt32[Array, " b"] | None = None, *, train: bool

@@ -231,8 +231,6 @@ class Sampler:
             raise UserError(
                 f"this game has no view {view!r}: there are {', '.join(views) or 'none'}; what G makes is sampler(...) itself"
             )
-        gen, disc = (game.Player(params=x.params, stats=x.stats, opt=()) for x in (self.generator, self.state.disc))
-        view_state = self.state.replace(gen=gen, disc=disc)
         counts = {len(x) for x in jax.tree.leaves(inputs)}
         if len(counts) != 1:
             raise ValueError(f"what a view is asked are arrays of one number of rows; got {sorted(counts) or 'none'}")
@@ -242,13 +240,19 @@ class Sampler:
                 raise ValueError(f"{view} was given {x.dtype}: floats are needed, of images in [-1, 1], x / 127.5 - 1")
         apply_view = self.programs.view(view)
         parts = [
-            _host(apply_view(view_state, np.int32(self.member), self.values, *part)) for part in _chunks(tuple(inputs))
+            _host(apply_view(self.asked, np.int32(self.member), self.values, *part)) for part in _chunks(tuple(inputs))
         ]
         if any(np.ndim(x) == 0 for x in jax.tree.leaves(parts[0])):
             raise ValueError(
                 f"the view {view!r} gave a scalar: a view gives arrays [b ...], one row for each it is asked"
             )
         return _joined(parts, rows_of(tuple(inputs)))
+
+    @property
+    def asked(self) -> game.State:
+        """The state that views are given: G is the sampled generator, averaged or raw, and D as trained."""
+        gen, disc = (game.Player(params=x.params, stats=x.stats, opt=()) for x in (self.generator, self.state.disc))
+        return self.state.replace(gen=gen, disc=disc)
 
     @property
     def own(self) -> game.Average:
