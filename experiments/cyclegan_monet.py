@@ -23,7 +23,7 @@ from gan_jax.models.patchgan import PatchGAN
 from gan_jax.models.resnet_translator import ResnetTranslator
 from gan_jax.optim import constant_then_linear
 from gan_jax.training import cli
-from gan_jax.types import Batch, Spec
+from gan_jax.types import Batch, HeldOut, Spec
 from gan_jax.workdir import pictures
 
 
@@ -87,7 +87,8 @@ def setup(config: Config) -> training.Setup:
         for name, images in zip("ab", train, strict=True)
     }
     evaluate = domains.measures(train, test, config.perceptual)
-    return training.Setup(data.together(**parts), evaluate, {"a": test.a.scaled()[:16]})
+    a, b = test.a.scaled(), test.b.scaled()
+    return training.Setup(data.together(**parts), evaluate, {"a": a[:16]}, HeldOut({"a": a}, b))
 
 
 def main(config: Config) -> None:

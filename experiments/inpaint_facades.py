@@ -102,7 +102,8 @@ def setup(config: Config) -> training.Setup:
     )
     centre = masks.centre(24, h, w)
     evaluate = filling.measures(images, test, centre[0], "the centre, half of both sides")
-    return training.Setup(source, evaluate, {"image": test.scaled(slice(24)), "mask": centre[: len(test.images)]})
+    shown = {"image": test.scaled(slice(24)), "mask": centre[: len(test.images)]}
+    return training.Setup(source, evaluate, shown, masks.held_out(test.scaled(slice(500)), centre[0]))
 
 
 def main(config: Config) -> None:

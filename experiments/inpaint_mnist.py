@@ -108,7 +108,8 @@ def setup(config: Config) -> training.Setup:
         images, test, centre[0], "the centre, half of both sides",
         None if network is None else lambda made: np.asarray(network(made)[1]).argmax(1),
     )  # fmt: skip
-    return training.Setup(source, evaluate, {"image": test.scaled(slice(24)), "mask": centre[: len(test.images)]})
+    shown = {"image": test.scaled(slice(24)), "mask": centre[: len(test.images)]}
+    return training.Setup(source, evaluate, shown, masks.held_out(test.scaled(slice(500)), centre[0]))
 
 
 def main(config: Config) -> None:

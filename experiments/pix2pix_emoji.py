@@ -23,7 +23,7 @@ from gan_jax.models.patchgan import PatchGAN
 from gan_jax.models.unet import UNet
 from gan_jax.optim import constant_then_linear
 from gan_jax.training import cli
-from gan_jax.types import Batch, Spec
+from gan_jax.types import Batch, HeldOut, Spec
 from gan_jax.workdir import pictures
 
 
@@ -97,7 +97,8 @@ def setup(config: Config) -> training.Setup:
     source = data.pairs.pairs(train, config.batch_size, config.seed, flip=config.flip, crop=config.crop)
     test = data.pairs.cut(test, config.crop)
     evaluate = translation.measures(data.pairs.cut(train, config.crop), test)
-    return training.Setup(source, evaluate, {"a": test.a.scaled()[:24], "b": test.b.scaled()[:24]})
+    a, b = test.a.scaled(), test.b.scaled()
+    return training.Setup(source, evaluate, {"a": a[:24], "b": b[:24]}, HeldOut({"a": a}, b, a))
 
 
 def main(config: Config) -> None:

@@ -23,8 +23,17 @@ from gan_jax.models.patchgan import PatchGAN
 from gan_jax.models.unet import UNet
 from gan_jax.optim import constant_then_linear
 from gan_jax.training import cli
-from gan_jax.types import Batch, Spec
+from gan_jax.types import Batch, HeldOut, Spec
 from gan_jax.workdir import pictures
+
+# Of the maps: background, wall, window, and nine kinds more.
+COLOURS = np.array(
+    [
+        (0, 0, 222), (0, 48, 255), (0, 127, 255), (0, 207, 255), (32, 255, 223), (111, 255, 143), (191, 255, 64), (255, 239, 0),
+        (255, 159, 0), (255, 80, 0), (255, 0, 0), (175, 0, 0),
+    ],
+    np.uint8,
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,8 +105,10 @@ def setup(config: Config) -> training.Setup:
     train, test = both
     source = data.pairs.pairs(train, config.batch_size, config.seed, flip=config.flip, crop=config.crop)
     test = data.pairs.cut(test, config.crop)
-    evaluate = translation.measures(data.pairs.cut(train, config.crop), test)
-    return training.Setup(source, evaluate, {"a": test.a.scaled()[:24], "b": test.b.scaled()[:24]})
+    colours = COLOURS if config.direction == "b_to_a" and test.a.images.shape[-1] == 3 else None
+    evaluate = translation.measures(data.pairs.cut(train, config.crop), test, colours=colours)
+    a, b = test.a.scaled(), test.b.scaled()
+    return training.Setup(source, evaluate, {"a": a[:24], "b": b[:24]}, HeldOut({"a": a}, b, a))
 
 
 def main(config: Config) -> None:

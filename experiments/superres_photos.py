@@ -15,7 +15,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -31,7 +30,7 @@ from gan_jax.models import perceptual, superres
 from gan_jax.models.patchgan import PatchGAN
 from gan_jax.system.terminal import say
 from gan_jax.training import cli
-from gan_jax.types import Array, Batch, Spec, UserError
+from gan_jax.types import Array, Batch, HeldOut, Spec, UserError
 from gan_jax.workdir import pictures
 
 
@@ -153,14 +152,16 @@ def setup(config: Config) -> training.Setup:
     # Held out, where those are large enough.
     unseen = [image for test in tests.values() for image in test.values() if min(image.shape[:2]) >= config.crop]
     looked = photographs.squares(unseen, config.crop, "test photographs") if unseen else squares
-    shown: dict[str, Any] = {
-        "image": jnp.asarray(looked.scaled(np.linspace(0, len(looked.images) - 1, 24).astype(int)))
-    }
-    shown["low"] = bicubic.shrunk(shown["image"], config.scale)
+    shown, judged = (
+        looked.scaled(np.linspace(0, len(looked.images) - 1, count).astype(int)) for count in (24, min(200, len(looked.images)))
+    )  # fmt: skip
+    small_shown, small_judged = (np.asarray(bicubic.shrunk(x, config.scale)) for x in (shown, judged))
     distance = perceptual.feature_distance(perceptual.squeezenet(config.judge)) if config.judge else None
     weights = perceptual.weights_digest(config.judge) if config.judge else ""
     evaluate = enlargement.measures(tests, config.scale, [config.grey], distance, weights)
-    return training.Setup(source, evaluate, {name: np.asarray(x) for name, x in shown.items()})
+    seen = small_judged.repeat(config.scale, 1).repeat(config.scale, 2)
+    held_out = HeldOut({"low": small_judged}, judged, seen)
+    return training.Setup(source, evaluate, {"image": shown, "low": small_shown}, held_out if unseen else None)
 
 
 def main(config: Config) -> None:

@@ -188,6 +188,16 @@ class Draw(Protocol):
         ...
 
 
+class HeldOut(NamedTuple):
+    """Images that a generator of given images did not learn from, by which people judge it."""
+
+    given: Batch  # its inputs, on the host
+    real: (
+        np.ndarray
+    )  # what should be made of them or, of domains without pairs, images of that domain; [n h w c] in [-1, 1]
+    beside: np.ndarray | None = None  # what is given, as a person sees it, [n h w _]; None without pairs
+
+
 class Evaluate(NamedTuple):
     """How a generator is measured. `measure(draw)` returns a record for each of `names`; the best checkpoint is chosen
     by the first of them, unless the user names another. `final` does the same with more samples, on the last and the

@@ -24,6 +24,7 @@ def test_pairs_beside_trivial_answers():
     evaluate = translation.measures(train, test)
     right = evaluate.measure(lambda batch: test.b.scaled())
     assert {*right} == {*evaluate.names} and right["l1"].value == 0 and np.isinf(right["psnr"].value)
+    assert right["return_l1"].value == pytest.approx(right["return_l1"].protocol["answers"]["real"])
     copied = evaluate.measure(lambda batch: batch["a"])
     for key, record in copied.items():
         assert record.value == pytest.approx(record.protocol["answers"]["copy"], rel=1e-6), key
@@ -45,6 +46,21 @@ def test_pairs_beside_trivial_answers():
     )
     with pytest.raises(UserError, match="8 of each split are needed; there are 7"):
         translation.measures(train, Pairs(noise(7), noise(7)))
+
+
+def test_the_way_back():
+    """Of pairs that are negatives of each other it is learnt, colours and all; what is not of the given does not lead back."""
+    places = RNG.integers(0, 2, (60, 4, 4, 1)).repeat(2, 1).repeat(2, 2)
+    colours = np.array([(200, 30, 30), (20, 40, 220)], np.uint8)
+    maps = colours[places[..., 0]]
+    sets = [
+        Pairs(image_set(maps[part], None, "maps"), image_set(255 - maps[part], None, "b"))
+        for part in (slice(48), slice(48, 60))
+    ]
+    evaluate = translation.measures(*sets, colours=colours)
+    right, wrong = (evaluate.measure(lambda batch, of=of: of) for of in (sets[1].b.scaled(), sets[1].b.scaled()[::-1]))
+    assert right["return_colours"].value > 0.95 and right["return_l1"].value < 0.2
+    assert wrong["return_colours"].value < 0.7 and wrong["return_l1"].value > 0.3
 
 
 def test_a_transfer_of_colours():

@@ -17,13 +17,15 @@ import pytest
 import tyro
 from test_judging import ASKED, ROW, SINGLE
 
-from experiments import cgan_mnist, dcgan_digits, gan_ring
+from experiments import cgan_mnist, cyclegan_digits, dcgan_digits, gan_ring
 from gan_jax import data
 from gan_jax.commands import judge
 from gan_jax.evaluation import judging
 from gan_jax.evaluation.judging import Plan
 from gan_jax.types import UserError
+from gan_jax.workdir import pictures
 from gan_jax.workdir.answers import Answers, read
+from gan_jax.workdir.load import load
 
 # -- the server
 
@@ -253,6 +255,7 @@ def runs(tmp_path_factory):
     shutil.copytree(home / "one", home / "two")
     cgan_mnist.main(cgan_mnist.Config(workdir=str(home / "classes"), data="digits", features="none", **common))
     gan_ring.main(gan_ring.Config(workdir=str(home / "points"), gen_blocks=1, disc_blocks=1, **common))
+    cyclegan_digits.main(cyclegan_digits.Config(workdir=str(home / "edges"), **common))
     return home
 
 
@@ -265,8 +268,8 @@ def test_real_images_and_samples_of_their_classes(runs):
     assert plan.contestants == ("real", "classes") and real.shape == made.shape == (12, 8, 8, 1)
     images = data.load("digits")
     places = [int(np.flatnonzero((images.images == one).all((1, 2, 3)))[0]) for one in real]
-    sampler = judge.load(runs / "classes")
-    expected = judge.pictures.to_uint8(sampler.draw({"label": images.labels[places]}, 0))
+    sampler = load(runs / "classes")
+    expected = pictures.to_uint8(sampler.draw({"label": images.labels[places]}, 0))
     np.testing.assert_array_equal(made, expected)
     assert asked["data_digest"] == images.digest and asked["runs"]["classes"]["step"] == 1
 
@@ -278,10 +281,28 @@ def test_pairs_of_runs(runs):
     assert plan.contestants == ("real", "one") and [len(one) for one in images] == [3, 3]
 
 
+def test_what_is_given_stands_beside(runs):
+    """A judge who has seen the true edges of a digit is not shown what was made of the same one."""
+    _, (real, made), asked = judge.questions(config(runs / "edges", "--count", 7))
+    assert real.shape == made.shape == (12, 8, 8 + 2 + 8, 1) and asked["given"]
+    held = cyclegan_digits.setup(cyclegan_digits.Config()).held_out
+    given, truth = (pictures.to_uint8(x) for x in (held.beside, held.real))
+    places = [[int(np.flatnonzero((given == one[:, :8]).all((1, 2, 3)))[0]) for one in part] for part in (real, made)]
+    assert len({*places[0], *places[1]}) == 24
+    np.testing.assert_array_equal(real[:, :, 10:], truth[places[0]])
+    expected = load(runs / "edges").draw({"a": held.given["a"][places[1]]})
+    np.testing.assert_array_equal(made[:, :, 10:], pictures.to_uint8(np.asarray(expected)))
+    _, (real, made), _ = judge.questions(config(runs / "edges", "--protocol", "pairs", "--count", 7))
+    np.testing.assert_array_equal(real[:, :, :8], made[:, :, :8])
+    assert judge.questions(config(runs / "edges"))[0].count == 50
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         ([], "name a run"),
+        (["edges", "--data", "digits"], "judged by its own held-out images: leave it out"),
+        (["edges", "--count", 200], "the held-out part has 359 images, and 410 are shown: give --count 174, or less"),
         (["one", "two"], "--protocol infinity is for one run"),
         (["one", "one", "--protocol", "pairs"], "named twice"),
         (["points"], r"samples of .*points are of shape \[2\]"),
@@ -309,7 +330,7 @@ def test_refusals_come_before_anything_is_written(runs, tmp_path, flags, words):
 )
 def test_results_are_of_what_is_named(runs, flags, words):
     """A file that another run's answers are in is not taken for this one's."""
-    digest = judge.weights_digest(judge.load(runs / "one"))
+    digest = judge.weights_digest(load(runs / "one"))
     asked = {**ASKED, "contestants": ["real", "one"], "runs": {"one": {"step": 1, "weights_digest": digest}}}
     with Answers(Path("answers.jsonl"), asked) as stored:
         stored.add({**ROW, "item": 0, "right": True})

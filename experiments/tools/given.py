@@ -9,6 +9,7 @@ from experiments.tools.kept import EFFORT, head, made, measured, read, row, valu
 
 Columns = Mapping[str, tuple[str, str]]
 TOLD = {
+    "l1_to_b": ("to edges: L1 (pixels in [-1, 1])", ".3f"),
     "psnr_y_set5": ("PSNR of the luma, Set5 (dB)", ".2f"),
     "kid_vgg": ("1,000 x KID, VGG-19 (less is better)", ".1f"),
     "psnr": ("PSNR (dB)", ".2f"),
@@ -17,6 +18,15 @@ PAIRS = {
     "l1": ("L1 (pixels in [-1, 1])", ".3f"),
     "psnr": ("PSNR (dB)", ".2f"),
     "kid_projection": ("1,000 x KID, sums of pixels", ".0f"),
+    "return_l1": ("L1 of the way back", ".3f"),
+    "return_colours": ("colours of the map, found again (share)", ".3f"),
+}
+EDGES = {
+    "l1_to_b": ("to edges: L1 (pixels in [-1, 1])", ".3f"),
+    "agreement_to_b": ("pixels that agree, rounded (share)", ".3f"),
+    "l1_to_a": ("to digits: L1", ".3f"),
+    "agreement_to_a": ("pixels that agree", ".3f"),
+    "class_kept_to_a": ("still the same digit (share)", ".3f"),
 }
 DOMAINS = {
     "kid_vgg": ("1,000 x KID, VGG-19 (less is better)", ".1f"),
@@ -41,6 +51,8 @@ ANSWERS = {
     "copy": "the input itself",
     "mean_target": "the mean target",
     "target of the nearest input": "the target of the nearest input",
+    "black": "a black image",
+    "another": "another image of the other domain, whichever",
     "colours": "a transfer of colours",
     "laplace": "harmonic (Laplace's equation)",
     "mean": "the mean of the training images there",
@@ -82,13 +94,19 @@ def pairs() -> list[str]:
     lines: list[str] = []
     for name, what in (("pix2pix_facades", "maps of facades to photographs"), ("pix2pix_emoji", "emoji of two sets")):
         runs = {name: "pix2pix", f"{name}_alone": "the same G by L1 alone"}
-        lines += [*([""] if lines else []), *_table(what, runs, PAIRS)]
+        columns = {key: column for key, column in PAIRS.items() if name == "pix2pix_facades" or key != "return_colours"}
+        lines += [*([""] if lines else []), *_table(what, runs, columns)]
     return lines
 
 
 def domains() -> list[str]:
+    lines: list[str] = []
+    methods = {"cyclegan": "CycleGAN", "discogan": "DiscoGAN", "dualgan": "DualGAN"}
+    for data, what in (("digits", "8x8 digits and their edges"), ("mnist", "MNIST and its edges")):
+        runs = {f"cyclegan_digits_{method}_{data}": title for method, title in methods.items()}
+        lines += [*_table(what, runs, EDGES), ""]
     runs = {"cyclegan_monet": "CycleGAN", "cut_monet": "CUT", "cut_monet_fast": "FastCUT"}
-    return _table("photographs to Monet, 64x64", runs, DOMAINS)
+    return [*lines, *_table("photographs to Monet, 64x64", runs, DOMAINS)]
 
 
 def fillings() -> list[str]:

@@ -32,6 +32,7 @@ VARIANTS = {
     "stylegan2_sprites": ("images", "augment"),
     "pix2pix_facades": ("alone",),
     "pix2pix_emoji": ("alone",),
+    "cyclegan_digits": ("method", "data"),
     "cyclegan_monet": (),
     "cut_monet": ("fast",),
     "inpaint_facades": ("way",),

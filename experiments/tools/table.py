@@ -53,10 +53,7 @@ IMAGES = (
     "r3gan_cifar10",
 )  # fmt: skip
 CODES = ("infogan_mnist",)
-TRANSLATION = ("cyclegan_digits",)
-NAMED = {name.removesuffix("_conditional") for name in (*MIXTURES, *IMAGES, *CODES, *TRANSLATION)} | {
-    *VARIANTS
-}  # every experiment
+NAMED = {name.removesuffix("_conditional") for name in (*MIXTURES, *IMAGES, *CODES)} | {*VARIANTS}  # every experiment
 MODES = {"ring": 8, "grid": 25, "stacked MNIST": 1000}
 KMEANS = "0.49 to 0.56"  # of k-means, k = 10, on MNIST's pixels, depending on the start: experiments/infogan_mnist.py
 # Metric -> its title in a table, and its format.
@@ -74,7 +71,6 @@ LEARNT = {
 }
 MATCHED = {"matched_accuracy": ("accuracy of the codes (share)", ".3f"), "used_codes": ("codes in use (share)", ".2f")}
 ERRORS = {"test_errors": ("errors on the test images", ".0f")}
-L1 = {"l1_to_b": ("to edges: L1 (pixels in [-1, 1])", ".3f"), "l1_to_a": ("to digits: L1 (pixels in [-1, 1])", ".3f")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,18 +148,6 @@ def codes() -> list[str]:
     return [*_rows(CODES, MATCHED), row("*ten means on the pixels*", KMEANS, "", "", "", "")]
 
 
-def translation() -> list[str]:
-    """Returns the rows of each direction, and of two baselines without training: the input itself, and the mean image
-    of the other domain.
-    """
-    lines = _rows(TRANSLATION, L1)
-    for result in filter(None, map(read, TRANSLATION)):
-        for what, key in (("the input itself", "copy"), ("the mean image of the other domain", "mean_target")):
-            cells = [f"{result['metrics'][name]['protocol'][key]:{form}}" for name, (_, form) in L1.items()]
-            lines.append(row(f"*{what}*", *cells, "", "", ""))
-    return lines
-
-
 def collapse() -> list[str]:
     """Returns a table for each benchmark of mode collapse, with published values below those of our runs."""
     lines: list[str] = []
@@ -209,7 +193,7 @@ def gallery() -> list[str]:
     """Returns a row with picture, number and command for every kept run, and for every experiment that has none."""
     kept = sorted(path.stem for path in RESULTS.glob("*.png"))
     lines = head("samples", "experiment", "number", "command")
-    for name in dict.fromkeys((*MIXTURES, *(one for one in IMAGES if one in NAMED), *CODES, *TRANSLATION, *VARIANTS)):
+    for name in dict.fromkeys((*MIXTURES, *(one for one in IMAGES if one in NAMED), *CODES, *VARIANTS)):
         names = [one for one in kept if (result := read(one)) and result["name"] == name]
         for one in names or [""]:
             result_of_run = read(one) if one else None
@@ -223,7 +207,7 @@ def gallery() -> list[str]:
 def _number(result: dict[str, Any] | None) -> str:
     """The most telling number of a result, beside that of real images."""
     found = measured(result)
-    for key, (title, form) in (COUNTED | LEARNT | MATCHED | L1 | ERRORS | given.TOLD).items():
+    for key, (title, form) in (COUNTED | LEARNT | MATCHED | ERRORS | given.TOLD).items():
         if key in found:
             floor = found[key]["protocol"].get("floor")
             beside = "" if floor is None else f"; real images {floor:{form}}"
@@ -238,7 +222,6 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "collapse": collapse,
     "images": images,
     "codes": codes,
-    "translation": translation,
     "tricks": arms.tricks,
     "few": arms.few,
     "semisup": arms.semisup,

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
+from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from gan_jax.data import folders
@@ -77,7 +78,9 @@ def main(config: Config) -> dict[str, Any]:
     fit = any_size.fit_of(apply, channels, sampler.spec.arrays[needs[0]].shape[:2])
     overlap = _overlap(sampler, apply, channels, fit, config)
     left_out, written = [], 0
-    for i, file in enumerate(files):
+    # Where nobody watches, a line for each picture instead.
+    bar = tqdm(files, unit="picture", disable=None)
+    for i, file in enumerate(bar):
         try:
             given, opened = _read(file, channels, needs, config)
             if config.tile and max(given[0].shape[:2]) > config.tile:
@@ -90,7 +93,8 @@ def main(config: Config) -> dict[str, Any]:
             continue
         _write(out / _name(file), pictures.to_uint8(made), given, opened, needs, fit, config)
         written += 1
-        say(f"{i + 1:>{len(str(len(files)))}}/{len(files)}  {file.name}  {made.shape[1]}x{made.shape[0]}")
+        if bar.disable:
+            say(f"{i + 1:>{len(str(len(files)))}}/{len(files)}  {file.name}  {made.shape[1]}x{made.shape[0]}")
     left = f"; left out: {', '.join(left_out)}" if left_out else ""
     say(f"{written:,} pictures by {config.run} at step {sampler.step:,}, {sampler.how['weights']}: {out}{left}")
     if not written:

@@ -5,6 +5,8 @@
     gan-jax judge runs/one runs/two --protocol pairs        # which of two looks more real?
     gan-jax judge runs/dcgan_fashion --results              # what the answers so far amount to
 
+Of a run that is given images, its held-out images are asked about, each beside what is given.
+
 The page is served to this machine only. Every judge gives a name and is asked the same questions in an order of their
 own. Answers are stored one by one: whatever ends, the same command and the same name go on after the last one. Ctrl-C
 ends the serving and prints the numbers: error rates (HYPE, arXiv:1904.01121) or scores (Bradley-Terry), with intervals.
@@ -24,25 +26,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import jax
 import numpy as np
 from tyro.conf import Positional, arg
 
-from gan_jax import data
 from gan_jax.commands import compare
 from gan_jax.config import Natural
 from gan_jax.evaluation import judging
-from gan_jax.evaluation.judging import COUNT, PAIRS, REAL, TIME, Plan, Trial
-from gan_jax.evaluation.measurement import renumbered
+from gan_jax.evaluation.judging import PAIRS, REAL, TIME, Plan, Trial
+from gan_jax.evaluation.questions import questions as asked_of
+from gan_jax.evaluation.questions import weights_digest
 from gan_jax.system import localhost
 from gan_jax.system.localhost import Reply, Server, as_json
 from gan_jax.system.terminal import say
-from gan_jax.types import ImageSet, UserError, WriteError
+from gan_jax.types import UserError, WriteError
 from gan_jax.workdir import pictures
 from gan_jax.workdir.answers import Answers, read
-from gan_jax.workdir.load import load, saved_run
+from gan_jax.workdir.load import load
 from gan_jax.workdir.report import web
-from gan_jax.workdir.sampler import Sampler
 
 POLICY = (
     "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -151,88 +151,13 @@ def _results(config: Config, out: Path, names: Sequence[str]) -> dict[str, Any]:
     return _tell(config, asked, answers)
 
 
-# -- what is asked
-
-
 def questions(config: Config) -> tuple[Plan, list[np.ndarray], dict[str, Any]]:
-    """Returns the plan, the images of each contestant, uint8 [n h w c], and what identifies the questions."""
-    samplers = [load(run, best=config.best, member=config.member) for run in config.runs]
-    for run, sampler in zip(config.runs, samplers, strict=True):
-        _require_images(run, sampler)
-    with_real = config.protocol != PAIRS or len(samplers) == 1
+    """Returns what `evaluation.questions.questions` does for these flags."""
     names = names_of(config.runs)
-    if len({*names}) < len(names):
-        raise UserError("a run is named twice")
-    contestants = (*([REAL] if with_real else []), *names)
-    plan = Plan(config.protocol, config.seed, config.count or COUNT[config.protocol], contestants)
-    asked: dict[str, Any] = {
-        **{"protocol": plan.protocol, "seed": plan.seed, "count": plan.count, "contestants": [*contestants]},
-        "runs": {
-            name: {
-                **{"step": sampler.step, **sampler.how, "member": config.member},
-                **{"data_digest": sampler.data_digest, "weights_digest": weights_digest(sampler)},
-            }
-            for name, sampler in zip(names, samplers, strict=True)
-        },
-    }
-    real, labels = None, None
-    if with_real:
-        images = _real(config, samplers[0])
-        if len(images.images) < plan.needed:
-            most = plan.count - plan.needed + len(images.images)
-            mend = f"give --count {most}, or less" if most > 0 else "name other --data"
-            raise UserError(f"{images.name} has {len(images.images)} images, and {plan.needed} are shown: {mend}")
-        rows = np.random.default_rng(plan.seed).permutation(len(images.images))[: plan.needed]
-        real = pictures.to_uint8(images.scaled(rows))
-        labels = None if images.labels is None else images.labels[rows]
-        asked |= {"data": images.name, "data_digest": images.digest}
-    elif len({(sampler.spec.shape, sampler.classes and sampler.class_names) for sampler in samplers}) > 1:
-        raise UserError(
-            f"samples side by side have one size and one list of classes: {[sampler.spec.shape for sampler in samplers]}"
-        )
-    made = [pictures.to_uint8(_samples(sampler, plan, labels)) for sampler in samplers]
-    return plan, [*([real] if real is not None else []), *made], asked
-
-
-def weights_digest(sampler: Sampler) -> str:
-    """Returns what tells a generator from all others, also of the same name: a digest of its arrays."""
-    sha = hashlib.sha256()
-    for leaf in jax.tree.leaves((sampler.generator.params, sampler.generator.stats)):
-        sha.update(np.ascontiguousarray(leaf).tobytes())
-    return sha.hexdigest()[:16]
-
-
-def _require_images(run: str, sampler: Sampler) -> None:
-    shape = sampler.spec.shape
-    if len(shape) != 3 or shape[-1] not in (1, 3):
-        raise UserError(f"samples of {run} are of shape {list(shape)}: only pictures are judged")
-    if needs := sampler.programs.kinds.needs:
-        raise UserError(
-            f"the generator of {run} is given {' and '.join(needs)}, not noise: only samples of noise are judged"
-        )
-
-
-def _real(config: Config, sampler: Sampler) -> ImageSet:
-    flags = saved_run(config.runs[0]).config
-    name = config.data or getattr(flags, "data", "")
-    if not name:
-        raise UserError(f"{config.runs[0]} was not trained on the images of a set: name real images by --data")
-    size, fit, stream = getattr(flags, "size", 0), getattr(flags, "fit", "crop"), getattr(flags, "stream", False)
-    images = data.load(name, size=size or None, fit=fit, stream=stream)
-    if images.spec.shape != sampler.spec.shape:
-        raise UserError(
-            f"{name} has images {images.spec.shape}, and samples are {sampler.spec.shape}: name other --data"
-        )
-    if sampler.classes and images.classes:
-        images = renumbered(images, sampler.class_names, config.runs[0])
-    return images
-
-
-def _samples(sampler: Sampler, plan: Plan, labels: np.ndarray | None) -> np.ndarray:
-    """Samples [n h w c], of a conditional generator of the classes of the real images, or else of all in turn."""
-    if not sampler.classes or labels is None:
-        return np.asarray(sampler.draw(plan.needed, plan.seed))
-    return np.asarray(sampler.draw({"label": labels.astype(np.int32)}, plan.seed))
+    return asked_of(
+        config.runs, names, protocol=config.protocol, count=config.count, seed=config.seed, data_name=config.data,
+        best=config.best, member=config.member,
+    )  # fmt: skip
 
 
 # -- how it is asked
@@ -249,6 +174,7 @@ class Judging:
         self._tokens: dict[str, tuple[int, int]] = {}  # names of images that say nothing of them
         self._showings: dict[str, int] = {}  # how often each was fetched, which the page does to show it
         page = web("judge.html").replace("PROTOCOL", html.escape(plan.protocol))
+        page = page.replace("GIVEN", "yes" if stored.asked.get("given") else "")
         self.page = page.replace("DIGEST", self.digest).encode()
 
     def get(self, path: str) -> Reply | None:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.types import Key
+from gan_jax.types import HeldOut, Key
 
 STROKES = 4
 
@@ -14,6 +14,12 @@ def centre(rows: int, height: int, width: int) -> np.ndarray:
     mask = np.zeros((rows, height, width, 1), np.float32)
     mask[:, height // 4 : height // 4 + height // 2, width // 4 : width // 4 + width // 2] = 1
     return mask
+
+
+def held_out(images: np.ndarray, mask: np.ndarray) -> HeldOut:
+    """Returns images [n h w c] with this mask [h w 1] of all, for people to judge how it is filled."""
+    masks = np.broadcast_to(mask, (len(images), *mask.shape)).astype(np.float32)
+    return HeldOut({"image": images, "mask": masks}, images, np.where(masks > 0, 0, images))
 
 
 def free_form(key: Key, rows: int, height: int, width: int) -> jax.Array:

@@ -7,6 +7,7 @@ import numpy as np
 
 from gan_jax.data.pairs import Pairs
 from gan_jax.evaluation.features import projection
+from gan_jax.evaluation.returning import nearest_colours, way_back
 from gan_jax.metrics.fidelity import l1, psnr
 from gan_jax.metrics.kid import mmd2
 from gan_jax.metrics.two_sample import nearest
@@ -19,14 +20,16 @@ FEWEST = 8
 COPY, MEAN, NEAREST = "copy", "mean_target", "target of the nearest input"
 
 
-def measures(train: Pairs, test: Pairs, perceptual: str = "") -> Evaluate:
+def measures(train: Pairs, test: Pairs, perceptual: str = "", colours: np.ndarray | None = None) -> Evaluate:
     """Returns the measures of a generator that is given "a" and makes "b", on the pairs of `test`: "l1" (in [0, 2], pixels in
-    [-1, 1]), "psnr" (dB) and "kid_FEATURES", the unbiased MMD of features with a cubic kernel, times 1,000.
+    [-1, 1]), "psnr" (dB), "kid_FEATURES", the unbiased MMD of features with a cubic kernel, times 1,000, and "return_l1", the L1
+    of what was given and what a network that learnt the way back (`returning`) makes of the results; where a has
+    a few `colours` [k c] that mean something, also "return_colours", the share of pixels whose nearest colour is the same.
 
     Features are the means over pixels of VGG-19's relu3_1 where `perceptual` names its weights, else random sums of pixels. Of
     few pairs KID is unbiased and Fréchet distance is not. Protocols hold as "answers" the values of copying what is given (of as many
     channels), of the mean target of `train` for every input, and of the target of the nearest input of `train`; for
-    KID also "floor", that of the targets of `train`. Raises UserError for fewer than FEWEST pairs.
+    KID also "floor", that of the targets of `train`, and for the way back "real", that of the right answers. Raises UserError for fewer than FEWEST pairs.
     """
     if (fewest := min(len(test.a.images), len(train.a.images))) < FEWEST:
         raise UserError(f"{test.a.name}: to measure by pairs, {FEWEST} of each split are needed; there are {fewest}")
@@ -51,19 +54,34 @@ def measures(train: Pairs, test: Pairs, perceptual: str = "") -> Evaluate:
             {**network, "floor": 1e3 * mmd2(of_real, features(to_uint8(learnt)))},
         ),
     }
-    beside = {
-        key: {answer: of(to_uint8(np.ascontiguousarray(made))) for answer, made in answers.items()}
-        for key, (of, _, _) in sums.items()
-    }
+    found: list[Callable[[np.ndarray], np.ndarray]] = []
+
+    def back(made: np.ndarray) -> np.ndarray:
+        if not found:  # learnt when it is first needed: a run that is only loaded needs none
+            found.append(way_back(train))
+        return found[0](made.astype(np.float32) / 127.5 - 1)
+
+    sums["return_l1"] = (lambda made: float(l1(np.clip(back(made), -1, 1), given).mean()), False, {})
+    if colours is not None:
+        asked = nearest_colours(given, colours)
+        sums["return_colours"] = (lambda made: float((nearest_colours(back(made), colours) == asked).mean()), True, {})
+    beside: dict[str, dict[str, float]] = {}
+
+    def prepare() -> None:
+        for key, (of, _, _) in sums.items():
+            trivial = answers | ({"real": real} if key.startswith("return") else {})
+            beside[key] = {answer: of(to_uint8(np.ascontiguousarray(made))) for answer, made in trivial.items()}
 
     def measure(draw: Draw) -> dict[str, Record]:
         made = to_uint8(np.asarray(draw({"a": given})))
+        if not beside:
+            prepare()
         return {
             key: Record(of(made), higher, {**how, **own, "answers": beside[key]})
             for key, (of, higher, own) in sums.items()
         }
 
-    return Evaluate(measure, tuple(sums))
+    return Evaluate(measure, tuple(sums), prepare=prepare)
 
 
 def features_of(perceptual: str, channels: int) -> tuple[Callable[[Array], np.ndarray], str, dict[str, Any]]:

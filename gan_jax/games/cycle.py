@@ -2,6 +2,7 @@
 and back.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from gan_jax.game import Game, State
 from gan_jax.games.network import diversity, logit_metrics, network
+from gan_jax.games.paired import l1
 from gan_jax.losses import Loss
 from gan_jax.types import Array, Batch, Key, PyTree
 
@@ -38,10 +40,11 @@ def cycle(
     weight: float | jax.Array = 10.0,
     identity: float | jax.Array = 0.0,
     pool: int = 50,
+    distance: Callable[[Array, Array], Any] = l1,
     accumulate: int = 1,
 ) -> Game:
-    """Returns the game of L(to_b, D_b) + L(to_a, D_a) + weight (E |to_a(to_b(a)) - a| + E |to_b(to_a(b)) - b|), plus
-    `identity` times E |to_b(b) - b| + E |to_a(a) - a|; norms are means over entries.
+    """Returns the game of L(to_b, D_b) + L(to_a, D_a) + weight (d(to_a(to_b(a)), a) + d(to_b(to_a(b)), b)), plus
+    `identity` times d(to_b(b), b) + d(to_a(a), a), with the `distance` d(fake, real), by default E |fake - real|.
 
     `gen` is Pair(to_b, to_a), `disc` Pair(D_a, D_b), of images or of patches; a batch has "a" and "b" [b h w c], as
     from `data.together(a=..., b=...)`. D's loss is half the sum of both. D sees each new fake or, with probability 1/2
@@ -49,7 +52,9 @@ def cycle(
     G plays first, a difference of one step.
 
     `sample` translates a to b, the view "to_a" b to a. The metric "gen/cycle" is the unweighted loss of going there and
-    back. Zhu et al. 2017, arXiv:1703.10593, equation 3; the pool is of section 4, after Shrivastava et al. 2017,
+    back. Zhu et al. 2017, arXiv:1703.10593, equation 3; the same game
+    with squares and another loss is DiscoGAN (Kim et al. 2017, arXiv:1703.05192, equation 5), with the Wasserstein loss DualGAN
+    (Yi et al. 2017, arXiv:1704.02510, equation 3); the pool is of section 4, after Shrivastava et al. 2017,
     arXiv:1612.07828.
     """
     gen_apply, disc_apply = network(gen, accumulate), network(disc, accumulate)
@@ -84,12 +89,12 @@ def cycle(
         real_logits, _ = disc_apply(disc.params, disc.stats, real_pass, a, b)
         total = sum(loss.gen(real=x, fake=y) for x, y in zip(real_logits, fake_logits, strict=True))
         (b_back, a_back), _ = gen_apply(params, state.gen.stats, back_key, fake["a"], fake["b"])
-        cycle_loss = jnp.abs(a_back - a).mean() + jnp.abs(b_back - b).mean()
+        cycle_loss = distance(a_back, a) + distance(b_back, b)
         metrics = {"gen/loss": total, "gen/cycle": cycle_loss}
         total = total + weight * cycle_loss
         if isinstance(identity, jax.Array) or identity:
             (b_same, a_same), _ = gen_apply(params, state.gen.stats, same_key, b, a)
-            metrics["gen/identity"] = jnp.abs(b_same - b).mean() + jnp.abs(a_same - a).mean()
+            metrics["gen/identity"] = distance(b_same, b) + distance(a_same, a)
             total = total + identity * metrics["gen/identity"]
         return total, (state.gen.stats, state.aux, metrics)
 

@@ -7,7 +7,7 @@ import jax
 import optax
 
 from gan_jax.game import Game
-from gan_jax.types import Batch, Evaluate, PyTree, Source, Spec
+from gan_jax.types import Batch, Evaluate, HeldOut, PyTree, Source, Spec
 from gan_jax.workdir import pictures
 
 Show = Callable[[PyTree, Batch], Mapping[str, bytes]]  # (samples, what is known of their rows) -> {suffix: file}
@@ -32,6 +32,7 @@ class Setup(NamedTuple):
     source: Source
     evaluate: Evaluate | None = None
     shown: int | Batch = 64  # number of samples, or a batch on the host whose samples are shown; the same at every step
+    held_out: HeldOut | None = None  # where generators are given images
 
 
 Build = Callable[[Any, Spec], Recipe]  # of (config, spec); reads no data, so that a run can be loaded without its data

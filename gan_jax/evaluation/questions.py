@@ -1,0 +1,180 @@
+"""Which images people are asked about: samples of runs, and real images or, of runs that are given images, what should be made
+of those.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax import data
+from gan_jax.evaluation.judging import COUNT, PAIRS, PRACTICE, REAL, Plan
+from gan_jax.evaluation.measurement import renumbered
+from gan_jax.types import HeldOut, ImageSet, UserError, rows_of
+from gan_jax.workdir import pictures
+from gan_jax.workdir.load import Saved, load, saved_run
+from gan_jax.workdir.sampler import Sampler
+
+
+def questions(
+    runs: Sequence[str],
+    names: Sequence[str],
+    *,
+    protocol: str,
+    count: int,
+    seed: int,
+    data_name: str = "",
+    best: bool = False,
+    member: int = 0,
+) -> tuple[Plan, list[np.ndarray], dict[str, Any]]:
+    """Returns the plan, the images of each contestant, uint8 [n h w c], and what identifies the questions.
+
+    Contestants are real images, unless several runs are compared, and the runs, by these names. `count` 0 is the
+    protocol's. Runs that are given images make theirs of the held-out images of the first one; what is given stands to the left
+    where it and what should be made of it are a pair. A single image and a real one are then never of the same pair,
+    since one would give the other away. Raises UserError for what cannot be shown.
+    """
+    samplers = [load(run, best=best, member=member) for run in runs]
+    for run, sampler in zip(runs, samplers, strict=True):
+        _require_images(run, sampler)
+    if len({*names}) < len(names):
+        raise UserError("a run is named twice")
+    with_real = protocol != PAIRS or len(samplers) == 1
+    contestants = (*([REAL] if with_real else []), *names)
+    held_out = _held_out(saved_run(runs[0]), samplers, data_name)
+    if held_out is not None and not count:
+        count = _fitting(protocol, len(contestants), held_out)
+    plan = Plan(protocol, seed, count or COUNT[protocol], contestants)
+    asked: dict[str, Any] = {
+        **{"protocol": plan.protocol, "seed": plan.seed, "count": plan.count, "contestants": [*contestants]},
+        "runs": {
+            name: {
+                **{"step": sampler.step, **sampler.how, "member": member},
+                **{"data_digest": sampler.data_digest, "weights_digest": weights_digest(sampler)},
+            }
+            for name, sampler in zip(names, samplers, strict=True)
+        },
+    }
+    if held_out is not None:
+        return (
+            plan,
+            _of_given(plan, held_out, samplers, with_real),
+            asked | {"data": "held-out images", "given": held_out.beside is not None},
+        )
+    real, labels = None, None
+    if with_real:
+        images = _real(saved_run(runs[0]), samplers[0], data_name)
+        if len(images.images) < plan.needed:
+            most = plan.count - plan.needed + len(images.images)
+            raise UserError(_too_few(images.name, len(images.images), plan.needed, most))
+        rows = np.random.default_rng(plan.seed).permutation(len(images.images))[: plan.needed]
+        real = pictures.to_uint8(images.scaled(rows))
+        labels = None if images.labels is None else images.labels[rows]
+        asked |= {"data": images.name, "data_digest": images.digest}
+    elif len({(sampler.spec.shape, sampler.classes and sampler.class_names) for sampler in samplers}) > 1:
+        raise UserError(
+            f"samples side by side have one size and one list of classes: {[sampler.spec.shape for sampler in samplers]}"
+        )
+    made = [pictures.to_uint8(_samples(sampler, plan, labels)) for sampler in samplers]
+    return plan, [*([real] if real is not None else []), *made], asked
+
+
+def weights_digest(sampler: Sampler) -> str:
+    """Returns what tells a generator from all others, also of the same name: a digest of its arrays."""
+    sha = hashlib.sha256()
+    for leaf in jax.tree.leaves((sampler.generator.params, sampler.generator.stats)):
+        sha.update(np.ascontiguousarray(leaf).tobytes())
+    return sha.hexdigest()[:16]
+
+
+def _too_few(name: str, there: int, needed: int, most: int) -> str:
+    mend = f"give --count {most}, or less" if most > 0 else "name other --data"
+    return f"{name} has {there} images, and {needed} are shown: {mend}"
+
+
+def _require_images(run: str, sampler: Sampler) -> None:
+    if sampler.programs.kinds.needs:
+        return
+    shape = sampler.spec.shape
+    if len(shape) != 3 or shape[-1] not in (1, 3):
+        raise UserError(f"samples of {run} are of shape {list(shape)}: only pictures are judged")
+
+
+def _held_out(run: Saved, samplers: Sequence[Sampler], data_name: str) -> HeldOut | None:
+    """What people judge runs by that are given images; None for others."""
+    needs = {sampler.programs.kinds.needs for sampler in samplers}
+    if needs == {()}:
+        return None
+    if len(needs) > 1:
+        raise UserError("these runs are given different things, so their samples do not compare")
+    if data_name:
+        raise UserError(
+            f"--data {data_name}: a run that is given images is judged by its own held-out images: leave it out"
+        )
+    setup = getattr(run.module, "setup", None)
+    found = setup(run.config).held_out if setup else None
+    if found is None:
+        raise UserError(f"the setup of {run.module.__name__} has no held_out images, by which it could be judged")
+    return found
+
+
+def _fitting(protocol: str, contestants: int, held_out: HeldOut) -> int:
+    """The protocol's number of questions, or as many as there are held-out images for."""
+    there = _rows_of(held_out)
+    if protocol == PAIRS:
+        return max(1, min(COUNT[PAIRS], there // max(1, contestants * (contestants - 1) // 2)))
+    return max(1, min(COUNT[protocol], there // 2 - PRACTICE))
+
+
+def _rows_of(held_out: HeldOut) -> int:
+    return min(len(held_out.real), rows_of(held_out.given))
+
+
+def _of_given(plan: Plan, held_out: HeldOut, samplers: Sequence[Sampler], with_real: bool) -> list[np.ndarray]:
+    there, apart = _rows_of(held_out), plan.protocol != PAIRS
+    needed = plan.needed * (1 + apart)
+    if needed > there:
+        most = there // 2 - PRACTICE if apart else there * plan.count // plan.needed
+        raise UserError(_too_few("the held-out part", there, needed, most))
+    rows = np.random.default_rng(plan.seed).permutation(there)
+    own = rows[plan.needed : needed] if apart else rows[: plan.needed]
+    batch = {name: np.asarray(x)[own] for name, x in held_out.given.items()}
+    made = [(np.asarray(sampler.draw(batch, plan.seed)), own) for sampler in samplers]
+    real = [(held_out.real[rows[: plan.needed]], rows[: plan.needed])] if with_real else []
+    return [_beside(images, which, held_out) for images, which in [*real, *made]]
+
+
+def _beside(images: np.ndarray, rows: np.ndarray, held_out: HeldOut) -> np.ndarray:
+    """Images [n h w c], to the right of what is given."""
+    images = np.clip(images, -1, 1)
+    if held_out.beside is None:
+        return pictures.to_uint8(images)
+    left, gap = held_out.beside[rows], np.ones((len(images), images.shape[1], 2, 1), np.float32)
+    channels = max(left.shape[-1], images.shape[-1])
+    parts = [np.broadcast_to(part, (*part.shape[:3], channels)) for part in (left, gap, images)]
+    return pictures.to_uint8(np.concatenate(parts, 2))
+
+
+def _real(run: Saved, sampler: Sampler, data_name: str) -> ImageSet:
+    flags = run.config
+    name = data_name or getattr(flags, "data", "")
+    if not name:
+        raise UserError(f"{run.workdir} was not trained on the images of a set: name real images by --data")
+    size, fit, stream = getattr(flags, "size", 0), getattr(flags, "fit", "crop"), getattr(flags, "stream", False)
+    images = data.load(name, size=size or None, fit=fit, stream=stream)
+    if images.spec.shape != sampler.spec.shape:
+        raise UserError(
+            f"{name} has images {images.spec.shape}, and samples are {sampler.spec.shape}: name other --data"
+        )
+    if sampler.classes and images.classes:
+        images = renumbered(images, sampler.class_names, str(run.workdir))
+    return images
+
+
+def _samples(sampler: Sampler, plan: Plan, labels: np.ndarray | None) -> np.ndarray:
+    """Samples [n h w c], of a conditional generator of the classes of the real images, or else of all in turn."""
+    if not sampler.classes or labels is None:
+        return np.asarray(sampler.draw(plan.needed, plan.seed))
+    return np.asarray(sampler.draw({"label": labels.astype(np.int32)}, plan.seed))
