@@ -46,6 +46,9 @@ CONV = [
 # space, kernel, strides, dilation, channels in and out: each way that the gradient with respect to the kernel is computed
 WAYS = [
     ((9,), (3,), (1,), (2,), 1, 9),  # narrow in front
+    ((25,), (9,), (4,), (1,), 3, 5),  # by phases
+    ((11,), (4,), (3,), (1,), 3, 5),
+    ((9,), (2,), (3,), (1,), 3, 5),
     ((9, 8), (3, 4), (2, 1), (2, 3), 1, 8),
     ((6, 5), (4, 4), (2, 2), (1, 1), 2, 16),
     ((9,), (3,), (1,), (2,), 3, 4),  # both narrow
@@ -66,6 +69,9 @@ WAYS = [
 TRANSPOSE = [
     ((4,), (4,), (2,)),
     ((5,), (3,), (1,)),
+    ((5,), (16,), (8,)),
+    ((4,), (25,), (4,)),
+    ((4,), (3,), (5,)),
     ((4, 4), (4, 4), (2, 2)),
     ((3, 5), (5, 5), (2, 2)),
     ((3, 5), (3, 3), (2, 2)),
@@ -166,7 +172,7 @@ def test_an_odd_side_cannot_be_halved():
 @pytest.mark.parametrize("own", [(0, 0), (0, None), (None, 0)], ids=str)
 def test_under_vmap_every_operation_is_the_members_one_by_one(own):
     """Of one row of each rank: the rules do not look at the geometry."""
-    given, chosen = [], [WAYS[0], WAYS[9], WAYS[14]]
+    given, chosen = [], [WAYS[0], WAYS[1], WAYS[12], WAYS[17]]
     for space, kernel, strides, dilation, inside, outside in chosen:
         x, w = image(*space, channels=inside), np.float32(RNG.normal(size=(*kernel, inside, outside)))
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
