@@ -249,6 +249,22 @@ class FromSet:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FromSounds:
+    """Where the sounds come from."""
+
+    data: str = "vowels"
+    """vowels (made by gan_jax); a folder of sounds, perhaps in classes, perhaps in train and test; an .npz."""
+    rate: Natural = 8_000
+    """Samples in a second to which sounds are brought; 0: that of the files."""
+    length: int = 8_192
+    """Samples of each sound: what is longer is cut off, what is shorter is followed by silence."""
+    every: Natural = 0
+    """Samples after which what is longer gives another sound, and so on; 0: it is cut off."""
+    loudness: Literal["peak", "as_is"] = "peak"
+    """peak: each as loud as all others; as_is: as it was recorded."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FromImages(FromSet):
     """How the images are read."""
 

@@ -6,6 +6,7 @@ import scipy.io.wavfile
 
 from gan_jax.data import sounds
 from gan_jax.types import UserError
+from gan_jax.workdir import audible
 
 RNG = np.random.default_rng(0)
 T = np.arange(4_000) / 8_000
@@ -32,9 +33,9 @@ def test_every_kind_of_wav(tmp_path, kind, bits):
 
 
 def test_there_and_back(tmp_path):
-    (tmp_path / "x.wav").write_bytes(sounds.wav(TONE, 8_000))
+    (tmp_path / "x.wav").write_bytes(audible.wav(TONE, 8_000))
     once = sounds.read_file(tmp_path / "x.wav").samples
-    (tmp_path / "y.wav").write_bytes(sounds.wav(once * 32_768 / 32_767, 8_000))
+    (tmp_path / "y.wav").write_bytes(audible.wav(once * 32_768 / 32_767, 8_000))
     np.testing.assert_array_equal(sounds.read_file(tmp_path / "y.wav").samples, once)
 
 

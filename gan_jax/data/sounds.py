@@ -3,7 +3,6 @@
 Other kinds of files (FLAC, OGG, MP3) are read where soundfile is installed: pip install soundfile.
 """
 
-import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -14,9 +13,12 @@ import numpy as np
 import scipy.io.wavfile
 import scipy.signal
 
+from gan_jax.data import subsets
+from gan_jax.data.arrays import DAMAGED
 from gan_jax.data.folders import entries
 from gan_jax.data.understood import understood
 from gan_jax.data.validate import digest
+from gan_jax.data.vowels import vowels
 from gan_jax.types import ImageSet, UserError
 
 WAV, OTHER = (".wav", ".wave"), (".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff")
@@ -24,6 +26,10 @@ SILENT = 1e-4  # peak below which there is nothing to hear, -80 dB
 CLIPPED = 0.999  # of the largest value; a sound with CLIPS such samples in a row was cut off when it was recorded
 CLIPS = 4
 SHOWN = 3  # files named in a message
+
+
+VOWELS = "vowels"
+Loudness = Literal["peak", "as_is"]
 
 
 class Sound(NamedTuple):
@@ -57,9 +63,42 @@ def read_file(path: str | os.PathLike) -> Sound:
     return Sound(samples.mean(1) if samples.ndim > 1 else samples, int(rate))
 
 
-def prepared(sound: Sound, rate: int, length: int, loudness: Literal["peak", "as_is"] = "peak") -> np.ndarray:
-    """Returns the sound [length] float32 at that rate: resampled by a polyphase filter, with "peak" scaled so that the loudest sample
-    is 0.95, cut off or followed by silence.
+def load(
+    name: str, *, rate: int = 0, length: int, loudness: Loudness = "peak", every: int = 0
+) -> tuple[ImageSet, ImageSet]:
+    """Returns the sounds that are learnt from, and those that are held out.
+
+    `name` is "vowels", which are made here; a folder with train and test inside, each as `read` takes it, or one without,
+    of which every tenth sound is held out; or an .npz with x_train and x_test [n t], integers of 16 bits or floats in [-1, 1], perhaps
+    y_train and y_test, and the `rate`. Raises UserError as `read`.
+    """
+    if name == VOWELS:
+        made = (vowels(count, rate or 8_000, length, seed) for seed, count in enumerate((2_000, 300)))
+        learnt, test = made
+        return learnt, test
+    root = Path(name).expanduser()
+    how: dict[str, Any] = {"rate": rate, "length": length, "loudness": loudness, "every": every}
+    if root.suffix == ".npz":
+        return _arrays(root, name, how)
+    below = {one.name for one in entries(root)[1]} if root.is_dir() else set()
+    if {"train", "test"} <= below:
+        learnt, test = (read(root / split, **how)._replace(name=name) for split in ("train", "test"))
+        if learnt.names != test.names:
+            raise UserError(
+                f"{name}: the classes of train, {', '.join(learnt.names)}, and test, {', '.join(test.names)}, differ"
+            )
+        return learnt, test
+    found = read(name, **how)
+    if len(found.images) < 20:
+        raise UserError(
+            f"{name}: it has no train and test, and {len(found.images)} sounds are too few to hold out a tenth"
+        )
+    return subsets.tenths(found)
+
+
+def prepared(sound: Sound, rate: int, length: int, loudness: Loudness = "peak", every: int = 0) -> np.ndarray:
+    """Returns the sound [n length] float32 at that rate: resampled by a polyphase filter, with "peak" scaled so that the loudest sample
+    is 0.95, cut off or followed by silence. With `every`, also what begins so many samples later, and so on to its end.
     """
     samples = sound.samples
     if sound.rate != rate:
@@ -67,8 +106,10 @@ def prepared(sound: Sound, rate: int, length: int, loudness: Literal["peak", "as
         samples = scipy.signal.resample_poly(samples, rate // common, sound.rate // common)
     if loudness == "peak":
         samples = 0.95 * samples / max(float(np.abs(samples).max()), 1e-12)
-    samples = np.clip(samples, -1, 1)[:length]
-    return np.pad(samples, (0, length - len(samples))).astype(np.float32)
+    samples = np.clip(samples, -1, 1)
+    count = 1 + -(-max(0, len(samples) - length) // every) if every else 1
+    samples = np.pad(samples, (0, max(0, (count - 1) * every + length - len(samples))))
+    return np.stack([samples[i * every : i * every + length] for i in range(count)]).astype(np.float32)
 
 
 def read(
@@ -76,9 +117,11 @@ def read(
     *,
     rate: int = 0,
     length: int,
-    loudness: Literal["peak", "as_is"] = "peak",
+    loudness: Loudness = "peak",
+    every: int = 0,
 ) -> ImageSet:
-    """Reads all sounds of a folder, in the order of their names, as floats [n length 1]; sub-folders are the classes.
+    """Reads all sounds of a folder, in the order of their names, as floats [n length 1]; sub-folders are the classes. With
+    `every` a longer sound gives several, which begin so many samples after each other.
 
     `rate` is the number of samples in a second to which all are resampled; 0: that of the files, which must be one. Several
     channels become their mean. What was understood is in `facts`: the rate, how long the sounds are, how many are
@@ -86,8 +129,10 @@ def read(
     hundredth of a second), with three of them named, and for several rates without `rate`.
     """
     name, root = os.fspath(path), Path(path).expanduser()
-    if rate < 0 or length < 1:
-        raise UserError(f"rate {rate}, length {length}: a rate in samples a second, or 0, and at least one sample")
+    if rate < 0 or length < 1 or every < 0:
+        raise UserError(
+            f"rate {rate}, length {length}, every {every}: a rate in samples a second, or 0, at least one sample, and 0 or more"
+        )
     files, labels, names = _listed(root, name)
     sounds, wrong = [], []
     for file in files:
@@ -110,17 +155,33 @@ def read(
             f"{name}: sounds of several rates, {', '.join(map(str, rates))}: bring them to one by rate={rates[0]}"
         )
     rate = rate or rates[0]
-    held = np.stack([prepared(sound, rate, length, loudness) for sound in sounds])[..., None]
+    parts = [prepared(sound, rate, length, loudness, every) for sound in sounds]
+    held = np.concatenate(parts)[..., None]
+    labels = None if labels is None else np.repeat(labels, [len(part) for part in parts])
     seconds = [len(sound.samples) / sound.rate for sound in sounds]
     longer = sum(one * rate > length + 1 for one in seconds)
     facts: dict[str, Any] = {
         "layout": f"{len(sounds)} sounds at {rate} samples a second, {min(seconds):.2f} to {max(seconds):.2f} s, of which {length / rate:.2f} s"
-        f" are taken: {longer} are cut off; {sum(map(clipped, sounds))} were recorded too loud",
+        f" are taken{f', and again every {every / rate:.2f} s' if every else f': {longer} are cut off'}; {sum(map(clipped, sounds))} were recorded too loud",
         "folder": str(root.absolute()),
         "path": str(root.absolute()),
     }  # fmt: skip
     found = ImageSet(held, labels, len(names), name, digest(held, labels), names, facts)
     return understood(found)
+
+
+def speakers(path: str | os.PathLike) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns who speaks in each sound of a folder, in the order of `read`, by the names of the files up to the first "_": numbers [n],
+    and names. Raises UserError as `read`, and for names without "_".
+    """
+    files, _, _ = _listed(Path(path).expanduser(), os.fspath(path))
+    said = [file.stem.partition("_")[0] if "_" in file.stem else "" for file in files]
+    if "" in said:
+        raise UserError(
+            f"{os.fspath(path)}: {files[said.index('')].name} does not say who speaks: SPEAKER_NUMBER.wav does"
+        )
+    names = sorted({*said})
+    return np.array([names.index(one) for one in said], np.int32), tuple(names)
 
 
 def clipped(sound: Sound) -> bool:
@@ -129,11 +190,30 @@ def clipped(sound: Sound) -> bool:
     return bool(np.convolve(most, np.ones(CLIPS), "valid").max() >= CLIPS) if len(most) >= CLIPS else False
 
 
-def wav(samples: np.ndarray, rate: int) -> bytes:
-    """Returns a WAV file of 16 bits, of samples [t] or [t c] in [-1, 1]; what lies beyond is cut off."""
-    file = io.BytesIO()
-    scipy.io.wavfile.write(file, rate, np.round(np.clip(samples, -1, 1) * 32_767).astype(np.int16))
-    return file.getvalue()
+def _arrays(root: Path, name: str, how: dict[str, Any]) -> tuple[ImageSet, ImageSet]:
+    if not root.is_file():
+        raise UserError(f"{name}: no such file ({root.absolute()})")
+    try:
+        with open(root, "rb") as file, np.load(file, allow_pickle=False) as loaded:
+            held = {key: loaded[key] for key in loaded.files}
+    except DAMAGED as error:
+        raise UserError(f"{name}: cannot be read: {type(error).__name__}: {error}") from error
+    if missing := [key for key in ("x_train", "x_test", "rate") if key not in held]:
+        raise UserError(f"{name}: no array {' and '.join(missing)}: x_train and x_test [n t], and the rate are needed")
+    own, sets = int(held["rate"].reshape(-1)[0]), []
+    for split in ("train", "test"):
+        x, labels = held[f"x_{split}"], held.get(f"y_{split}")
+        if x.ndim != 2 or not (x.dtype == np.int16 or (x.dtype.kind == "f" and np.abs(x).max() <= 1)):
+            raise UserError(f"{name}: x_{split} is {list(x.shape)} {x.dtype}: [n t], of 16 bits or floats in [-1, 1]")
+        scaled = x / 32_768 if x.dtype == np.int16 else x.astype(np.float64)
+        rate = how["rate"] or own
+        parts = [prepared(Sound(one, own), rate, how["length"], how["loudness"], how["every"]) for one in scaled]
+        sounds = np.concatenate(parts)[..., None]
+        classes = 0 if labels is None else int(max(held["y_train"].max(), held["y_test"].max())) + 1
+        labels = None if labels is None else np.repeat(labels.astype(np.int32), [len(part) for part in parts])
+        facts = {"layout": f"{len(x)} sounds at {rate} samples a second", "path": str(root.absolute())}
+        sets.append(understood(ImageSet(sounds, labels, classes, name, digest(sounds, labels), (), facts)))
+    return sets[0], sets[1]
 
 
 def _listed(root: Path, name: str) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:

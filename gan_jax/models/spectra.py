@@ -5,7 +5,7 @@ later; `hop` divides n_fft, so that frames are made by reshaping and joining, wi
 that of librosa and torch; SciPy's is it over the window's sum.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxtyping import Complex, Float
 from gan_jax.types import Array, UserError
 
 Padding = Literal["none", "centre", "inside"]
+LOUDEST = 2.0  # log-mel of the loudest frames of sounds whose peak is 1, about
 
 
 def hann(n_fft: int) -> np.ndarray:
@@ -120,6 +121,37 @@ def log_mel(
     spectrum = magnitude(stft(x, 2 * (filters.shape[1] - 1), hop, padding))
     mels = jnp.einsum("bfk,mk->bfm", spectrum, jnp.asarray(filters, spectrum.dtype), precision="highest")
     return jnp.log(jnp.maximum(mels, least))
+
+
+class Mels(NamedTuple):
+    """How sounds are heard: log-mels of one setting. `self(sounds)` is `log_mel`, [b t 1] -> [b f m].
+
+    Another setting is another kind of data: a vocoder is of use for its own alone.
+    """
+
+    rate: int = 8_000
+    n_fft: int = 512
+    hop: int = 128
+    mels: int = 64
+    least: float = 1e-5
+
+    @property
+    def filters(self) -> np.ndarray:
+        """The filters, from 0 to half of the rate."""
+        return mel_matrix(self.rate, self.n_fft, self.mels, 0, self.rate / 2)
+
+    def __call__(self, sounds: Float[Array, "b t 1"]) -> Float[Array, "b f m"]:
+        return log_mel(sounds[..., 0], self.filters, self.hop, "inside", self.least)
+
+    def scaled(self, log_mels: Float[Array, "b f m"]) -> Float[Array, "b f m"]:
+        """Returns log-mels in [-1, 1], as networks are given them and make them: -1 is `least`, and 1 is LOUDEST."""
+        low = np.log(self.least)
+        return jnp.clip(2 * (jnp.asarray(log_mels) - low) / (LOUDEST - low) - 1, -1, 1)
+
+    def unscaled(self, scaled: Float[Array, "b f m"]) -> Float[Array, "b f m"]:
+        """The inverse of `scaled`."""
+        low = np.log(self.least)
+        return (jnp.asarray(scaled) + 1) / 2 * (LOUDEST - low) + low
 
 
 def griffin_lim(

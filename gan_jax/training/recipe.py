@@ -9,6 +9,7 @@ import optax
 from gan_jax.game import Game
 from gan_jax.types import Batch, Evaluate, HeldOut, PyTree, Source, Spec
 from gan_jax.workdir import pictures
+from gan_jax.workdir.audible import Sounding
 
 Show = Callable[[PyTree, Batch], Mapping[str, bytes]]  # (samples, what is known of their rows) -> {suffix: file}
 
@@ -24,6 +25,7 @@ class Recipe(NamedTuple):
     simultaneous: bool = False  # G's step is taken against D as it was before the last D step
     packing: int = 1  # real examples that make one row of D's batch
     show: Show = pictures.show
+    sound: Sounding | None = None  # how samples are heard, where they are
 
 
 class Setup(NamedTuple):
