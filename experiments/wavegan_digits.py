@@ -76,7 +76,7 @@ def setup(config: Config) -> training.Setup:
         config.data, rate=config.rate, length=config.length, loudness=config.loudness, every=config.every
     )
     evaluate = hearing.measures(learnt, test, Mels(config.rate), config.data, audible.raw, conditional=True)
-    return training.Setup(data.source(learnt, config.batch_size, config.seed), evaluate, 20)
+    return training.Setup(data.source(learnt, config.batch_size * config.n_disc, config.seed), evaluate, 20)
 
 
 def main(config: Config) -> None:

@@ -70,6 +70,9 @@ SMALL = {
     "inpaint_facades": ["--width", "4", "--way", "cc"],
     "cyclegan_monet": ["--width", "4", "--blocks", "1", "--size", "0"],
     "cut_monet": ["--width", "4", "--blocks", "1", "--size", "0"],
+    "vocoder_digits": ["--width", "8", "--disc-width", "1", "--length", "1024", "--segment", "768"],
+    "specgan_digits": ["--width", "4", "--length", "1024"],
+    "wavegan_digits": ["--width", "2", "--length", "1024"],
     "superres_photos": ["--width", "4", "--blocks", "1", "--scale", "2", "--crop", "16", "--stage", "gan"],
 }
 # What their data is, where it is no set of images: pairs, or a folder of pictures of several sizes.
@@ -78,6 +81,7 @@ GIVEN = {
         ("pix2pix_emoji", "pix2pix_facades", "cyclegan_monet", "cut_monet", "inpaint_facades"), "pairs.npz"
     ),
     "superres_photos": "pictures",
+    **dict.fromkeys(("vocoder_digits", "specgan_digits", "wavegan_digits"), "sounds.npz"),
 }
 # Experiments of one game and one kind of networks differ in sizes, losses and data. One of each is killed, resumed, loaded
 # and measured anew; of the others the two steps, and what is said of them, are all that is looked at.
@@ -85,7 +89,7 @@ WHOLE = {
     "gan_ring", "dcgan_digits", "cgan_mnist", "wgan_mnist", "sngan_cifar10", "infogan_mnist", "cyclegan_digits",
     "stacked_mnist", "unrolled_ring", "entropy_stacked", "few_fashion", "semisup_mnist", "progressive_mnist",
     "stylegan2_fashion", "biggan_fashion", "conditional_fashion", "best_mnist", "pix2pix_emoji",
-    "superres_photos", "inpaint_mnist",
+    "superres_photos", "inpaint_mnist", "vocoder_digits", "wavegan_digits",
 }  # fmt: skip
 # Of these another one has the networks and the game, and they take long to compile.
 LONG = {
@@ -163,6 +167,9 @@ LEARNT = {
     "inpaint_mnist": (named(image=(28, 28, 1), mask=(28, 28, 1)), 62_186, 34_977),
     "cyclegan_monet": (PAIR, 1_550_598, 190_034),
     "cut_monet": (PAIR, 901_891, 95_017),
+    "vocoder_digits": (named(image=(4_096, 1), mel=(32, 64)), 107_393, 645_325),
+    "specgan_digits": (spec_of((64, 64, 1), 10), 1_509_801, 734_689),
+    "wavegan_digits": (spec_of((8_192, 1), 10), 1_501_289, 1_111_425),
     "superres_photos": (named(image=(96, 96, 3), low=(24, 24, 3)), 195_971, 72),
 }
 # Metrics that a row has because of what the experiment says of itself.
@@ -188,6 +195,9 @@ SHOWN = {
     "sngan_cifar10": {"monitor/disc/sigma"},
     "infogan_mnist": {"disc/information", "gen/information"},
     "cyclegan_digits": {"gen/cycle"},
+    "vocoder_digits": {"gen/features", "gen/distance"},
+    "specgan_digits": {"disc/r1", "disc/r2"},
+    "wavegan_digits": {"disc/wgan_gp"},
 }
 pytestmark = pytest.mark.usefixtures("programs_once")
 
@@ -208,6 +218,10 @@ def npz(tmp_path):
     for i, image in enumerate(both["a"][:10]):
         image = np.kron(image, np.ones((2, 3, 1), np.uint8))[: 24 + i]
         Image.fromarray(image).save(tmp_path / "pictures" / f"{i}.png")
+    heard = {f"x_{split}": np.float32(rng.uniform(-1, 1, (40, 1_024))) for split in ("train", "test")}
+    np.savez(
+        tmp_path / "sounds.npz", **heard, **{f"y_{split}": np.arange(40) % 4 for split in ("train", "test")}, rate=8_000
+    )
     return path
 
 
@@ -329,10 +343,16 @@ def holds_what_it_claims(name, rows, state):
     assert (largest <= 0.01 * (1 + 1e-6)) == (name == "wgan_mnist")
     embedded = [any("Embed" in jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(side.params))
                 for side in (state.gen, state.disc)]  # fmt: skip
-    assert (
-        embedded
-        == [name in ("best_fashion", "cgan_mnist", "biggan_fashion", "biggan_cifar10", "conditional_fashion")] * 2
+    told = (
+        "best_fashion",
+        "cgan_mnist",
+        "biggan_fashion",
+        "biggan_cifar10",
+        "conditional_fashion",
+        "specgan_digits",
+        "wavegan_digits",
     )
+    assert embedded == [name in told] * 2
 
 
 def _golden(name, losses, write):

@@ -6,13 +6,14 @@
 
 Sample i of a seed is the same whatever --count is, and has the same noise in every class. Pictures are called
 SEED_NUMBER.png, with a folder for each class where the generator is conditional; an .npz has `images`, uint8, and
-`labels`, as --data of an experiment reads them. What is there already is never written over.
+`labels`, as --data of an experiment reads them. Of a run whose samples are heard they are .wav, and in an .npz `sounds` [n t] with
+their `rate`. What is there already is never written over.
 """
 
 import dataclasses
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,9 +23,11 @@ from tyro.conf import Positional, arg
 
 from gan_jax.evaluation.latents import truncated
 from gan_jax.system.terminal import say
+from gan_jax.training import Recipe
 from gan_jax.types import UserError
 from gan_jax.workdir import pictures
-from gan_jax.workdir.load import load
+from gan_jax.workdir.audible import Sounding, wav
+from gan_jax.workdir.load import load, saved_run
 from gan_jax.workdir.sampler import CHUNK, Sampler
 
 
@@ -33,7 +36,7 @@ class Config:
     run: Positional[Annotated[str, arg(metavar="RUN")]] = ""
     """Directory of the run."""
     out: str = ""
-    """New folder of PNG files, or a new .npz file."""
+    """New folder of PNG or WAV files, or a new .npz file."""
     count: int = 64
     """Number of samples."""
     label: str = ""
@@ -70,23 +73,34 @@ def main(config: Config) -> dict[str, Any]:
             f"--out {config.out}: samples are written to a folder, {out.with_suffix('')}, or to an .npz file"
         )
     sampler = load(config.run, raw=config.raw, member=config.member, best=config.best)
+    sounding = sound_of(config.run)
     shape = sampler.spec.shape
-    if out.suffix != ".npz" and (len(shape) != 3 or shape[-1] not in (1, 3)):
+    if sounding is None and out.suffix != ".npz" and (len(shape) != 3 or shape[-1] not in (1, 3)):
         raise UserError(f"samples of shape {list(shape)} are no pictures: name an .npz file, --out {config.out}.npz")
     if needs := sampler.programs.kinds.needs:
         raise UserError(
             f"the generator of {config.run} is given {' and '.join(needs)}, not noise: gan_jax.load(run)(images) in a program"
         )
     labels = labels_of(sampler, config)
-    parts = drawn(sampler, config, labels)
+    parts = drawn(sampler, config, labels, sounding)
     if out.suffix == ".npz":
-        _write_npz(out, parts, labels, config.count)
+        more = {"labels": labels} if labels is not None else {}
+        if sounding is not None:
+            more["rate"] = np.array(sounding.rate)
+        _write_npz(out, parts, "images" if sounding is None else "sounds", more, config.count)
     else:
-        _write_pictures(out, parts, labels, sampler, config)
+        _write_files(out, parts, labels, sampler, config, sounding)
     say(
         f"{config.count:,} samples of {config.run} at step {sampler.step:,}, {sampler.how['weights']}, seed {config.seed}: {out}"
     )
     return {"out": str(out), "count": config.count, "step": sampler.step}
+
+
+def sound_of(run: str) -> Sounding | None:
+    """Returns how samples of a run are heard, None where they are not."""
+    saved = saved_run(run)
+    recipe: Recipe = saved.module.build(saved.config, saved.spec)
+    return recipe.sound
 
 
 def labels_of(sampler: Sampler, config: Config) -> np.ndarray | None:
@@ -102,8 +116,10 @@ def labels_of(sampler: Sampler, config: Config) -> np.ndarray | None:
     return np.arange(config.count, dtype=np.int32) % sampler.classes
 
 
-def drawn(sampler: Sampler, config: Config, labels: np.ndarray | None) -> Iterator[np.ndarray]:
-    """Yields the samples, images as uint8, CHUNK at a time."""
+def drawn(
+    sampler: Sampler, config: Config, labels: np.ndarray | None, sounding: Sounding | None
+) -> Iterator[np.ndarray]:
+    """Yields the samples, images as uint8, sounds [n t] as floats, CHUNK at a time."""
     kinds = sampler.programs.kinds
     inputs = [np.asarray(x) for x in sampler.inputs(config.count, config.seed)]
     if kinds.label is not None and labels is not None:
@@ -119,34 +135,44 @@ def drawn(sampler: Sampler, config: Config, labels: np.ndarray | None) -> Iterat
         rows = len(part[0])
         filled = [np.concatenate([x, np.repeat(x[-1:], size - rows, 0)]) for x in part]  # one program is compiled
         made = np.asarray(sampler(*filled))[:rows]
-        yield pictures.to_uint8(made) if made.ndim == 4 else made
+        if sounding is not None:
+            yield np.asarray(sounding.heard(made), np.float32)
+        else:
+            yield pictures.to_uint8(made) if made.ndim == 4 else made
 
 
-def _write_pictures(
-    out: Path, parts: Iterator[np.ndarray], labels: np.ndarray | None, sampler: Sampler, config: Config
+def _write_files(
+    out: Path,
+    parts: Iterator[np.ndarray],
+    labels: np.ndarray | None,
+    sampler: Sampler,
+    config: Config,
+    sounding: Sounding | None,
 ) -> None:
     number = 0
     for part in parts:
-        for image in part:
+        for one in part:
             folder = out
             if labels is not None:
                 folder = out / re.sub(r"[^\w.-]+", "_", sampler.class_names[labels[number]])
-            pictures.save(folder / f"{config.seed}_{number:06d}.png", pictures.png(image))
+            content = pictures.png(one) if sounding is None else wav(one, sounding.rate)
+            suffix = "png" if sounding is None else "wav"
+            pictures.save(folder / f"{config.seed}_{number:06d}.{suffix}", content)
             number += 1
 
 
-def _write_npz(out: Path, parts: Iterator[np.ndarray], labels: np.ndarray | None, count: int) -> None:
+def _write_npz(out: Path, parts: Iterator[np.ndarray], name: str, more: Mapping[str, np.ndarray], count: int) -> None:
     """Writes the parts one after another, so that they are never all in memory."""
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f"{out.name}.part")
     with zipfile.ZipFile(unfinished, "w") as archive:
-        with archive.open("images.npy", "w", force_zip64=True) as file:
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
             for i, part in enumerate(parts):
                 if i == 0:
                     shape = (count, *part.shape[1:])
                     npy.write_array_header_1_0(file, {**npy.header_data_from_array_1_0(part), "shape": shape})
                 file.write(np.ascontiguousarray(part).tobytes())
-        if labels is not None:
-            with archive.open("labels.npy", "w") as file:
-                npy.write_array(file, labels)
+        for key, array in more.items():
+            with archive.open(f"{key}.npy", "w") as file:
+                npy.write_array(file, array)
     unfinished.replace(out)

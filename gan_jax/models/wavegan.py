@@ -88,7 +88,9 @@ class Discriminator(nn.Module):
         h = h.reshape(h.shape[0], -1)
         logits = nn.Dense(1, kernel_init=init, **precision(self.dtype))(h)[:, 0]
         if label is not None:
-            embedded = nn.Embed(self.classes, h.shape[-1], nn.initializers.zeros, **precision(self.dtype))(label)
+            embedded = nn.Embed(
+                self.classes, h.shape[-1], embedding_init=nn.initializers.zeros, **precision(self.dtype)
+            )(label)
             logits = logits + (embedded * h).sum(-1)
         return at_least_float32(logits)
 
