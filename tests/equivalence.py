@@ -26,7 +26,8 @@ from gan_jax.games.entropy import entropic
 from gan_jax.games.info import info
 from gan_jax.games.paired import Term, l1, paired
 from gan_jax.games.style import style
-from gan_jax.models import biggan, dcgan, infogan, mlp, progressive, stylegan2
+from gan_jax.games.vocoder import vocoder
+from gan_jax.models import biggan, dcgan, hifigan, infogan, mlp, progressive, stylegan2, wavegan
 from gan_jax.models.heads import Proxies
 from gan_jax.models.patchgan import PatchGAN
 from gan_jax.models.resnet_translator import ResnetTranslator
@@ -61,11 +62,16 @@ def source(rows, classes=0):
 
 
 def two_domains(side):
-    images = np.random.default_rng(1).uniform(-1, 1, (2, ROWS, side, side, 1)).astype(np.float32)
-    held = {"a": images[0], "b": images[1]}
-    arrays = {name: jax.ShapeDtypeStruct((side, side, 1), np.float32) for name in held}
+    return held({name: (side, side, 1) for name in "ab"})
+
+
+def held(shapes):
+    """A source of the same arrays, of these names and shapes, in each step."""
+    rng = np.random.default_rng(1)
+    same = {name: rng.uniform(-1, 1, (ROWS, *shape)).astype(np.float32) for name, shape in shapes.items()}
+    arrays = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
     return Source(
-        lambda key, step, which=slice(None): held, lambda fetched, key, step: fetched, jax.random.key(0), ROWS,
+        lambda key, step, which=slice(None): same, lambda fetched, key, step: fetched, jax.random.key(0), ROWS,
         Spec(arrays), ROWS, True,
     )  # fmt: skip
 
@@ -183,6 +189,21 @@ def _contrasted(config, spec):
     return Recipe(game, optax.sgd(config.lr / 10), optax.sgd(config.lr), ema_decay=0.9)
 
 
+def _vocoder(config, spec):
+    gen = hifigan.Generator(4, (4, 2), (8, 4), dtype=config.precision)
+    disc = hifigan.PeriodDiscriminators((2, 2, 3), (2, 3), dtype=config.precision)
+    game = vocoder(gen, disc, losses.least_squares(), l1, accumulate=config.accumulate)
+    return Recipe(game, optax.sgd(config.lr / 100), optax.sgd(config.lr / 10), ema_decay=0.9)
+
+
+def _wavegan(config, spec):
+    gen, disc = wavegan.Generator(80, 2, dtype=config.precision), wavegan.Discriminator(2, dtype=config.precision)
+    game = adversarial(
+        gen, disc, losses.non_saturating(), z_dim=4, penalties=[(1.0, penalties.r1)], accumulate=config.accumulate
+    )
+    return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
+
+
 PENALTIES = (penalties.r1, penalties.r2, penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred)
 CLIPPED = dict(n_disc=2, tx=lambda lr: optax.chain(optax.sgd(lr), clip_weights(0.5)))
 GAMES = {
@@ -203,6 +224,8 @@ GAMES = {
     "CycleGAN, pool": _cycle,
     "pix2pix": _paired,
     "CUT, patches": _contrasted,
+    "HiFi-GAN": _vocoder,
+    "WaveGAN, phase shuffle": _wavegan,
 }
 
 
@@ -217,6 +240,10 @@ def setting(name):
     n_disc = 2 if "2 D" in name else 1
     if any(word in name for word in ("CycleGAN", "pix2pix", "CUT")):
         return two_domains(16 if "CUT" in name else 8)
+    if "HiFi" in name:
+        return held({"mel": (4, 3), "image": (32, 1)})
+    if "WaveGAN" in name:
+        return held({"image": (80, 1)})
     return source(ROWS * n_disc, classes)
 
 

@@ -9,6 +9,8 @@ from experiments.tools.kept import EFFORT, head, made, measured, read, row, valu
 
 Columns = Mapping[str, tuple[str, str]]
 TOLD = {
+    "log_spectral": ("log-magnitudes, L1 at four resolutions (nats)", ".3f"),
+    "frechet_sounds": ("Fréchet distance (less is better)", ".2f"),
     "l1_to_b": ("to edges: L1 (pixels in [-1, 1])", ".3f"),
     "psnr_y_set5": ("PSNR of the luma, Set5 (dB)", ".2f"),
     "kid_vgg": ("1,000 x KID, VGG-19 (less is better)", ".1f"),
@@ -52,19 +54,23 @@ ANSWERS = {
     "mean_target": "the mean target",
     "target of the nearest input": "the target of the nearest input",
     "black": "a black image",
-    "another": "another image of the other domain, whichever",
+    "another": "another of the true ones, whichever",
     "colours": "a transfer of colours",
     "laplace": "harmonic (Laplace's equation)",
     "mean": "the mean of the training images there",
     "nearest": "what the nearest context has there",
     "unfilled": "unfilled",
     "bicubic": "bicubic",
+    "griffin_lim": "Griffin-Lim, 32 iterations",
+    "noise": "noise with the mean spectrum and envelope",
+    "backwards": "real sounds, backwards",
+    "vocoder": "real sounds through the vocoder",
     "real": "real images",
     "floor": "real images learnt from",
 }
 
 
-def _table(first: str, runs: Mapping[str, str], columns: Columns) -> list[str]:
+def answered(first: str, runs: Mapping[str, str], columns: Columns) -> list[str]:
     """A row for each run, then those of the answers beside them."""
     lines = head(first, *(title for title, _ in columns.values()), *EFFORT)
     answers: dict[str, dict[str, float]] = {}
@@ -95,7 +101,7 @@ def pairs() -> list[str]:
     for name, what in (("pix2pix_facades", "maps of facades to photographs"), ("pix2pix_emoji", "emoji of two sets")):
         runs = {name: "pix2pix", f"{name}_alone": "the same G by L1 alone"}
         columns = {key: column for key, column in PAIRS.items() if name == "pix2pix_facades" or key != "return_colours"}
-        lines += [*([""] if lines else []), *_table(what, runs, columns)]
+        lines += [*([""] if lines else []), *answered(what, runs, columns)]
     return lines
 
 
@@ -104,9 +110,9 @@ def domains() -> list[str]:
     methods = {"cyclegan": "CycleGAN", "discogan": "DiscoGAN", "dualgan": "DualGAN"}
     for data, what in (("digits", "8x8 digits and their edges"), ("mnist", "MNIST and its edges")):
         runs = {f"cyclegan_digits_{method}_{data}": title for method, title in methods.items()}
-        lines += [*_table(what, runs, EDGES), ""]
+        lines += [*answered(what, runs, EDGES), ""]
     runs = {"cyclegan_monet": "CycleGAN", "cut_monet": "CUT", "cut_monet_fast": "FastCUT"}
-    return [*lines, *_table("photographs to Monet, 64x64", runs, DOMAINS)]
+    return [*lines, *answered("photographs to Monet, 64x64", runs, DOMAINS)]
 
 
 def fillings() -> list[str]:
@@ -115,7 +121,7 @@ def fillings() -> list[str]:
     for name, what in (("inpaint_facades", "facades, 64x64"), ("inpaint_mnist", "MNIST")):
         columns = {key: column for key, column in FILLED.items() if name == "inpaint_mnist" or key != "class_accuracy"}
         runs = {f"{name}_{way}": title for way, title in ways.items()}
-        lines += [*([""] if lines else []), *_table(f"{what}: the centre is missing", runs, columns)]
+        lines += [*([""] if lines else []), *answered(f"{what}: the centre is missing", runs, columns)]
     return lines
 
 
@@ -127,5 +133,5 @@ def enlargements() -> list[str]:
     ):
         stages = {"psnr": what, "gan": f"{what}, then a discriminator"}
         runs = {f"superres_photos_{scale}_{stage}_{network}": title for stage, title in stages.items()}
-        lines += [*([""] if lines else []), *_table(f"{scale} times larger", runs, ENLARGED)]
+        lines += [*([""] if lines else []), *answered(f"{scale} times larger", runs, ENLARGED)]
     return lines

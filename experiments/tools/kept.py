@@ -38,11 +38,15 @@ VARIANTS = {
     "inpaint_facades": ("way",),
     "inpaint_mnist": ("way",),
     "superres_photos": ("scale", "stage", "network"),
+    "vocoder_digits": (),
+    "specgan_digits": ("by",),
+    "wavegan_digits": (),
 }
 # Flags that say where something lies, beside the data.
 PLACES = {
     "cyclegan_monet": {"perceptual"},
     "cut_monet": {"perceptual"},
+    "specgan_digits": {"vocoder"},
     "superres_photos": {"test", "grey", "perceptual", "judge", "start-from"},
 }
 EFFORT = ("seeds", "steps and real images of each seed, minutes of all", "code")

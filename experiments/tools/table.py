@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 from tyro.conf import Positional
 
-from experiments.tools import arms, checked, given, golden, greats
+from experiments.tools import arms, checked, given, golden, greats, heard
 from experiments.tools.earlier import today
 from experiments.tools.kept import (
     EFFORT,
@@ -236,6 +236,8 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "domains": given.domains,
     "fillings": given.fillings,
     "enlargements": given.enlargements,
+    "vocoders": heard.vocoders,
+    "sounds": heard.generators,
     "speed": lambda: checked.speed(read("benchmark")),
     "growth": lambda: checked.growth(read("benchmark")),
     "kills": lambda: checked.torture(read("torture")),

@@ -52,7 +52,9 @@ def vocoder(
         real, stats = disc_apply(params, state.disc.stats, real_pass, batch["image"])
         found, stats = disc_apply(params, stats, fake_pass, fake)
         total = sum(loss.disc(real=a, fake=b) for (a, _), (b, _) in zip(real, found, strict=True))
-        ends = [jnp.concatenate([logits.ravel() for logits, _ in one]) for one in (real, found)]
+        # All that is said of a sound in one row, so that rows that are split over devices stay where they are.
+        rows = batch["image"].shape[0]
+        ends = [jnp.concatenate([logits.reshape(rows, -1) for logits, _ in one], 1) for one in (real, found)]
         metrics = {"disc/loss": total, **logit_metrics(*ends), **diversity(batch["image"], fake)}
         return total, (stats, state.aux, metrics)
 
