@@ -3,6 +3,7 @@
     gan-jax judge runs/dcgan_fashion                        # one image at a time: real or generated?
     gan-jax judge runs/dcgan_fashion --protocol time        # after a short glance, as short as the answers allow
     gan-jax judge runs/one runs/two --protocol pairs        # which of two looks more real?
+    gan-jax judge runs/specgan_digits --protocol classes    # which digit is spoken?
     gan-jax judge runs/dcgan_fashion --results              # what the answers so far amount to
 
 Of a run that is given images, its held-out images are asked about, each beside what is given.
@@ -41,11 +42,12 @@ from gan_jax.system.terminal import say
 from gan_jax.types import UserError, WriteError
 from gan_jax.workdir import pictures
 from gan_jax.workdir.answers import Answers, read
+from gan_jax.workdir.audible import wav
 from gan_jax.workdir.load import load
 from gan_jax.workdir.report import web
 
 POLICY = (
-    "default-src 'none'; img-src 'self' data:; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "default-src 'none'; img-src 'self' data:; media-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
 MEANING = {
@@ -53,6 +55,8 @@ MEANING = {
     "hype_time": "glance that they need to tell; of 100 to 1,000 ms",
     "error_on_generated": "samples taken for real",
     "error_on_real": "real images taken for generated",
+    "right_on_generated": "samples of which the class was named",
+    "right_on_real": "real ones of which it was",
 }
 NAME = 60  # characters of a judge's name
 
@@ -63,8 +67,10 @@ class Config:
     """Directory of the run; for pairs of several runs. Pairs of one run are with real images."""
     data: str = ""
     """Real images, as in an experiment. Default: the training data of the run, read as the run did."""
-    protocol: Literal["infinity", "time", "pairs"] = "infinity"
-    """infinity: one image at a time, for as long as one likes. time: for a moment. pairs: which of two looks more real."""
+    protocol: Literal["infinity", "time", "pairs", "classes"] = "infinity"
+    """infinity: one image at a time, for as long as one likes. time: for a moment. pairs: which of two looks more real.
+    classes: which class it is, as which digit is spoken.
+    """
     count: Natural = 0
     """Real images, and as many samples; of pairs, of every two contestants. 0: 50, for time 75."""
     seed: int = 0
@@ -175,7 +181,11 @@ class Judging:
         self._showings: dict[str, int] = {}  # how often each was fetched, which the page does to show it
         page = web("judge.html").replace("PROTOCOL", html.escape(plan.protocol))
         page = page.replace("GIVEN", "yes" if stored.asked.get("given") else "")
-        self.page = page.replace("DIGEST", self.digest).encode()
+        page = page.replace("HEARD", "yes" if stored.asked.get("rate") else "")
+        page = page.replace("DIGEST", self.digest)
+        # What people have named comes last, and ends no script.
+        named = json.dumps(stored.asked.get("classes", [])).replace("<", "\\u003c")
+        self.page = page.replace("CLASSES", named).encode()
 
     def get(self, path: str) -> Reply | None:
         """The page, or an image of an open question."""
@@ -187,6 +197,8 @@ class Judging:
             if place is None:
                 return None
             self._showings[token] = self._showings.get(token, 0) + 1
+        if rate := self.stored.asked.get("rate"):
+            return Reply(wav(self.images[place[0]][place[1]], rate), "audio/wav")
         # Enlarged in one way, whether real or not; nothing else tells one file from another.
         image = self.images[place[0]][place[1]].astype(np.float32) / 127.5 - 1
         return Reply(pictures.png(pictures.grid(image[None], columns=1, pad=0)), "image/png")
@@ -247,7 +259,7 @@ class Judging:
             return as_json({"already": True})
         trial = trials[number]
         try:
-            row = _row(judge, trial, said, question)
+            row = _row(judge, trial, said, question, self.stored.asked)
             if self.plan.protocol == TIME:
                 row["exposure"] = judging.exposure(answered)
                 _, tokens = self._current.get(judge, (-1, []))
@@ -257,15 +269,20 @@ class Judging:
                 say(f"{judge} has {'begun' if number == 0 else 'answered all questions'}")
         except WriteError as error:
             return as_json({"error": f"{error}. Nothing is lost: mend that, then try again"}, 507)
-        return as_json({"stored": True, **({"truth": judging.truth(trial)} if trial.practice else {})})
+        return as_json(
+            {
+                "stored": True,
+                **({"truth": judging.truth(trial, self.stored.asked.get("labels", ()))} if trial.practice else {}),
+            }
+        )
 
 
-def _row(judge: str, trial: Trial, said: Any, question: Mapping[str, Any]) -> dict[str, Any]:
+def _row(judge: str, trial: Trial, said: Any, question: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """The line of an answer. Raises ValueError for one that the question does not have."""
-    choices = [REAL, "generated"] if len(trial.shown) == 1 else ["left", "right"]
+    choices = asked.get("classes") or ([REAL, "generated"] if len(trial.shown) == 1 else ["left", "right"])
     if said not in choices:
         raise ValueError(f"answer {said!r}: {' or '.join(choices)}")
-    judged: dict[str, Any] = {"right": said == judging.truth(trial)}
+    judged: dict[str, Any] = {"right": said == judging.truth(trial, asked.get("labels", ()))}
     if len(trial.shown) == 2:
         judged = {"preferred": trial.shown[choices.index(said)][0]}
     measured = {key: float(question[key]) for key in ("seconds", "shown_ms") if question.get(key) is not None}

@@ -23,11 +23,10 @@ from tyro.conf import Positional, arg
 
 from gan_jax.evaluation.latents import truncated
 from gan_jax.system.terminal import say
-from gan_jax.training import Recipe
 from gan_jax.types import UserError
 from gan_jax.workdir import pictures
 from gan_jax.workdir.audible import Sounding, wav
-from gan_jax.workdir.load import load, saved_run
+from gan_jax.workdir.load import load, saved_run, sound_of
 from gan_jax.workdir.sampler import CHUNK, Sampler
 
 
@@ -73,7 +72,7 @@ def main(config: Config) -> dict[str, Any]:
             f"--out {config.out}: samples are written to a folder, {out.with_suffix('')}, or to an .npz file"
         )
     sampler = load(config.run, raw=config.raw, member=config.member, best=config.best)
-    sounding = sound_of(config.run)
+    sounding = sound_of(saved_run(config.run))
     shape = sampler.spec.shape
     if sounding is None and out.suffix != ".npz" and (len(shape) != 3 or shape[-1] not in (1, 3)):
         raise UserError(f"samples of shape {list(shape)} are no pictures: name an .npz file, --out {config.out}.npz")
@@ -94,13 +93,6 @@ def main(config: Config) -> dict[str, Any]:
         f"{config.count:,} samples of {config.run} at step {sampler.step:,}, {sampler.how['weights']}, seed {config.seed}: {out}"
     )
     return {"out": str(out), "count": config.count, "step": sampler.step}
-
-
-def sound_of(run: str) -> Sounding | None:
-    """Returns how samples of a run are heard, None where they are not."""
-    saved = saved_run(run)
-    recipe: Recipe = saved.module.build(saved.config, saved.spec)
-    return recipe.sound
 
 
 def labels_of(sampler: Sampler, config: Config) -> np.ndarray | None:

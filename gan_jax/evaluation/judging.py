@@ -1,9 +1,10 @@
 """Human evaluation: what is shown to each judge in which order, and what the answers amount to.
 
-Three protocols. "infinity" and "time" are those of HYPE (Zhou et al. 2019, arXiv:1904.01121): a judge says of one image
+Four protocols. "infinity" and "time" are those of HYPE (Zhou et al. 2019, arXiv:1904.01121): a judge says of one image
 at a time whether it is real or generated, with all the time that is wanted, or after an exposure that a staircase makes
 shorter where answers are right and longer where they are wrong. "pairs" is a two-alternative forced choice: which of two
-images, of two contestants, looks more real.
+images, of two contestants, looks more real. "classes" asks of one at a time which class it is: of spoken digits the measure of the field (Donahue et al. 2019,
+arXiv:1802.04208, section 6).
 """
 
 import dataclasses
@@ -18,8 +19,13 @@ import numpy as np
 from gan_jax.metrics import human
 from gan_jax.types import UserError
 
-INFINITY, TIME, PAIRS = "infinity", "time", "pairs"
-COUNT = {INFINITY: 50, TIME: 75, PAIRS: 50}  # real images and as many samples; of pairs, of every two contestants
+INFINITY, TIME, PAIRS, CLASSES = "infinity", "time", "pairs", "classes"
+COUNT = {
+    INFINITY: 50,
+    TIME: 75,
+    PAIRS: 50,
+    CLASSES: 50,
+}  # real images and as many samples; of pairs, of every two contestants
 PRACTICE = 5  # real images and as many samples, with feedback, which do not count
 REAL = "real"  # the first contestant, where it is one
 
@@ -84,8 +90,10 @@ class Plan:
         return trials
 
 
-def truth(trial: Trial) -> str:
-    """Of a single image "real" or "generated"."""
+def truth(trial: Trial, labels: Sequence[str] = ()) -> str:
+    """Of a single image "real" or "generated" or, with the `labels` of what is shown, its own."""
+    if labels:
+        return labels[trial.shown[0][1]]
     return REAL if trial.shown[0][0] == 0 else "generated"
 
 
@@ -119,6 +127,14 @@ def found(plan: Plan, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return out | _of_pairs(plan, answers, judges, count)
     wrong = human.matrix([{**one, "wrong": not one["right"]} for one in answers], judges, count, "wrong")
     real = np.array([shown[0][0] == 0 for shown in plan.items])
+    if plan.protocol == CLASSES:
+        out["values"] = {
+            f"right_on_{name}": _interval(human.rate(1 - part, plan.seed))
+            for name, part in (("generated", wrong[:, ~real]), ("real", wrong[:, real]))
+            if not np.isnan(part).all()
+        }
+        out["agreement"] = _number(human.agreement(wrong))
+        return out
     values = {"hype": wrong, "error_on_generated": wrong[:, ~real], "error_on_real": wrong[:, real]}
     for name, part in values.items():
         if not np.isnan(part).all():

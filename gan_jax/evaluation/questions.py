@@ -10,11 +10,14 @@ import jax
 import numpy as np
 
 from gan_jax import data
-from gan_jax.evaluation.judging import COUNT, PAIRS, PRACTICE, REAL, Plan
+from gan_jax.data.sounds import load as sounds_of
+from gan_jax.evaluation.hearing import spoken
+from gan_jax.evaluation.judging import CLASSES, COUNT, PAIRS, PRACTICE, REAL, TIME, Plan
 from gan_jax.evaluation.measurement import renumbered
 from gan_jax.types import HeldOut, ImageSet, UserError, rows_of
 from gan_jax.workdir import pictures
-from gan_jax.workdir.load import Saved, load, saved_run
+from gan_jax.workdir.audible import Sounding
+from gan_jax.workdir.load import Saved, load, saved_run, sound_of
 from gan_jax.workdir.sampler import Sampler
 
 
@@ -36,14 +39,17 @@ def questions(
     where it and what should be made of it are a pair. A single image and a real one are then never of the same pair,
     since one would give the other away. Raises UserError for what cannot be shown.
     """
-    samplers = [load(run, best=best, member=member) for run in runs]
-    for run, sampler in zip(runs, samplers, strict=True):
-        _require_images(run, sampler)
+    samplers, saved = [load(run, best=best, member=member) for run in runs], [saved_run(run) for run in runs]
+    sounds = [sound_of(run) for run in saved]
+    for run, sampler, sound in zip(runs, samplers, sounds, strict=True):
+        _require_shown(run, sampler, sound, protocol)
+    if len({None if sound is None else sound.rate for sound in sounds}) > 1:
+        raise UserError("these runs are heard and seen, or heard at several rates, so their samples do not compare")
     if len({*names}) < len(names):
         raise UserError("a run is named twice")
     with_real = protocol != PAIRS or len(samplers) == 1
     contestants = (*([REAL] if with_real else []), *names)
-    held_out = _held_out(saved_run(runs[0]), samplers, data_name)
+    held_out = _held_out(saved[0], samplers, data_name)
     if held_out is not None and not count:
         count = _fitting(protocol, len(contestants), held_out)
     plan = Plan(protocol, seed, count or COUNT[protocol], contestants)
@@ -63,21 +69,33 @@ def questions(
             _of_given(plan, held_out, samplers, with_real),
             asked | {"data": "held-out images", "given": held_out.beside is not None},
         )
-    real, labels = None, None
+    real, labels, heard = None, None, sounds[0]
+    if heard is not None:
+        asked["rate"] = heard.rate
     if with_real:
-        images = _real(saved_run(runs[0]), samplers[0], data_name)
+        images = (
+            _real(saved[0], samplers[0], data_name) if heard is None else _real_sounds(saved[0], samplers[0], data_name)
+        )
         if len(images.images) < plan.needed:
             most = plan.count - plan.needed + len(images.images)
             raise UserError(_too_few(images.name, len(images.images), plan.needed, most))
         rows = np.random.default_rng(plan.seed).permutation(len(images.images))[: plan.needed]
-        real = pictures.to_uint8(images.scaled(rows))
+        real = pictures.to_uint8(images.scaled(rows)) if heard is None else np.asarray(images.images)[rows][..., 0]
         labels = None if images.labels is None else images.labels[rows]
+        if protocol == CLASSES and labels is not None:
+            names_of = samplers[0].class_names
+            asked |= {"classes": [*names_of], "labels": [names_of[label] for label in labels]}
         asked |= {"data": images.name, "data_digest": images.digest}
     elif len({(sampler.spec.shape, sampler.classes and sampler.class_names) for sampler in samplers}) > 1:
         raise UserError(
             f"samples side by side have one size and one list of classes: {[sampler.spec.shape for sampler in samplers]}"
         )
-    made = [pictures.to_uint8(_samples(sampler, plan, labels)) for sampler in samplers]
+    made = [
+        pictures.to_uint8(_samples(sampler, plan, labels))
+        if sound is None
+        else sound.heard(_samples(sampler, plan, labels))
+        for sampler, sound in zip(samplers, sounds, strict=True)
+    ]
     return plan, [*([real] if real is not None else []), *made], asked
 
 
@@ -94,8 +112,16 @@ def _too_few(name: str, there: int, needed: int, most: int) -> str:
     return f"{name} has {there} images, and {needed} are shown: {mend}"
 
 
-def _require_images(run: str, sampler: Sampler) -> None:
+def _require_shown(run: str, sampler: Sampler, sound: Sounding | None, protocol: str) -> None:
+    if protocol == CLASSES and not sampler.classes:
+        raise UserError(f"--protocol {CLASSES}: the generator of {run} is not told classes: name one that is")
+    if sound is not None and protocol == TIME:
+        raise UserError(f"--protocol {TIME}: {run} makes sounds, which take their time")
     if sampler.programs.kinds.needs:
+        if sound is not None:
+            raise UserError(f"the generator of {run} is given mels: judge the one that makes them")
+        return
+    if sound is not None:
         return
     shape = sampler.spec.shape
     if len(shape) != 3 or shape[-1] not in (1, 3):
@@ -171,6 +197,16 @@ def _real(run: Saved, sampler: Sampler, data_name: str) -> ImageSet:
     if sampler.classes and images.classes:
         images = renumbered(images, sampler.class_names, str(run.workdir))
     return images
+
+
+def _real_sounds(run: Saved, sampler: Sampler, data_name: str) -> ImageSet:
+    """The held-out sounds of a run, with the classes that its generator is told."""
+    flags = run.config
+    name = data_name or flags.data
+    both = sounds_of(name, rate=flags.rate, length=flags.length, loudness=flags.loudness, every=flags.every)
+    if sampler.classes and both[1].class_names != sampler.class_names:
+        both = spoken(*both, name) or both
+    return both[1]
 
 
 def _samples(sampler: Sampler, plan: Plan, labels: np.ndarray | None) -> np.ndarray:

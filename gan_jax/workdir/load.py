@@ -19,6 +19,7 @@ from gan_jax import game
 from gan_jax.system.numerics import arithmetic
 from gan_jax.system.terminal import say
 from gan_jax.types import Spec, UserError
+from gan_jax.workdir.audible import Sounding
 from gan_jax.workdir.checkpoint import Checkpoints, template, tensors
 from gan_jax.workdir.manifest import spec_from
 from gan_jax.workdir.sampler import Programs, Sampler, weights
@@ -75,6 +76,12 @@ def saved_run(workdir: str | Path) -> Saved:
             config, data=path_then
         )  # a relative one, of the directory where the run was started
     return Saved(workdir, module, config, spec, flags, identity)
+
+
+def sound_of(run: Saved) -> Sounding | None:
+    """Returns how samples of a run are heard; None where they are not."""
+    sounding: Sounding | None = run.module.build(run.config, run.spec).sound
+    return sounding
 
 
 def _imported(name: str, file: str, digest: str) -> ModuleType:
