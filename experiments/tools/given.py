@@ -10,6 +10,7 @@ from experiments.tools.kept import EFFORT, head, made, measured, read, row, valu
 Columns = Mapping[str, tuple[str, str]]
 TOLD = {
     "log_spectral": ("log-magnitudes, L1 at four resolutions (nats)", ".3f"),
+    "js_3": ("Jensen-Shannon divergence of 3-grams (bits)", ".3f"),
     "frechet_sounds": ("Fréchet distance (less is better)", ".2f"),
     "l1_to_b": ("to edges: L1 (pixels in [-1, 1])", ".3f"),
     "psnr_y_set5": ("PSNR of the luma, Set5 (dB)", ".2f"),
@@ -62,6 +63,9 @@ ANSWERS = {
     "unfilled": "unfilled",
     "bicubic": "bicubic",
     "griffin_lim": "Griffin-Lim, 32 iterations",
+    "5-grams": "5-grams, Witten-Bell",
+    "2-grams": "2-grams",
+    "shuffled": "characters of real ones in another order",
     "noise": "noise with the mean spectrum and envelope",
     "backwards": "real sounds, backwards",
     "vocoder": "real sounds through the vocoder",

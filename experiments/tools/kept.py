@@ -41,6 +41,7 @@ VARIANTS = {
     "vocoder_digits": (),
     "specgan_digits": ("by",),
     "wavegan_digits": (),
+    "wgan_gp_text": (),
 }
 # Flags that say where something lies, beside the data.
 PLACES = {

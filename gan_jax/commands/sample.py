@@ -7,7 +7,7 @@
 Sample i of a seed is the same whatever --count is, and has the same noise in every class. Pictures are called
 SEED_NUMBER.png, with a folder for each class where the generator is conditional; an .npz has `images`, uint8, and
 `labels`, as --data of an experiment reads them. Of a run whose samples are heard they are .wav, and in an .npz `sounds` [n t] with
-their `rate`. What is there already is never written over.
+their `rate`; of one whose samples are read they are the lines of a .txt. What is there already is never written over.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from gan_jax.system.terminal import say
 from gan_jax.types import UserError
 from gan_jax.workdir import pictures
 from gan_jax.workdir.audible import Sounding, wav
-from gan_jax.workdir.load import load, saved_run, sound_of
+from gan_jax.workdir.load import load, saved_run, sound_of, text_of
 from gan_jax.workdir.sampler import CHUNK, Sampler
 
 
@@ -35,7 +35,7 @@ class Config:
     run: Positional[Annotated[str, arg(metavar="RUN")]] = ""
     """Directory of the run."""
     out: str = ""
-    """New folder of PNG or WAV files, or a new .npz file."""
+    """New folder of PNG or WAV files, or a new .npz file; of texts a new .txt file."""
     count: int = 64
     """Number of samples."""
     label: str = ""
@@ -72,9 +72,13 @@ def main(config: Config) -> dict[str, Any]:
             f"--out {config.out}: samples are written to a folder, {out.with_suffix('')}, or to an .npz file"
         )
     sampler = load(config.run, raw=config.raw, member=config.member, best=config.best)
-    sounding = sound_of(saved_run(config.run))
+    run = saved_run(config.run)
+    sounding, lines_of = sound_of(run), text_of(run)
+    if (lines_of is None) == (out.suffix == ".txt"):
+        what = "no lines: name a folder, or an .npz" if lines_of is None else f"lines: --out {out.with_suffix('.txt')}"
+        raise UserError(f"--out {config.out}: samples of {config.run} are {what}")
     shape = sampler.spec.shape
-    if sounding is None and out.suffix != ".npz" and (len(shape) != 3 or shape[-1] not in (1, 3)):
+    if sounding is None and out.suffix not in (".npz", ".txt") and (len(shape) != 3 or shape[-1] not in (1, 3)):
         raise UserError(f"samples of shape {list(shape)} are no pictures: name an .npz file, --out {config.out}.npz")
     if needs := sampler.programs.kinds.needs:
         raise UserError(
@@ -82,7 +86,10 @@ def main(config: Config) -> dict[str, Any]:
         )
     labels = labels_of(sampler, config)
     parts = drawn(sampler, config, labels, sounding)
-    if out.suffix == ".npz":
+    if lines_of is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        pictures.save(out, "".join(f"{line}\n" for part in parts for line in lines_of(part)).encode())
+    elif out.suffix == ".npz":
         more = {"labels": labels} if labels is not None else {}
         if sounding is not None:
             more["rate"] = np.array(sounding.rate)

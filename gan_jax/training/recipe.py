@@ -1,6 +1,6 @@
 """The two descriptions of an experiment that a run needs: the Recipe that `build` returns, and the Setup of `setup`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +26,7 @@ class Recipe(NamedTuple):
     packing: int = 1  # real examples that make one row of D's batch
     show: Show = pictures.show
     sound: Sounding | None = None  # how samples are heard, where they are
+    text: Callable[[PyTree], Sequence[str]] | None = None  # the lines of samples, where they are read
 
 
 class Setup(NamedTuple):

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 from gan_jax import game
 from gan_jax.system.numerics import arithmetic
 from gan_jax.system.terminal import say
-from gan_jax.types import Spec, UserError
+from gan_jax.types import PyTree, Spec, UserError
 from gan_jax.workdir.audible import Sounding
 from gan_jax.workdir.checkpoint import Checkpoints, template, tensors
 from gan_jax.workdir.manifest import spec_from
@@ -82,6 +82,12 @@ def sound_of(run: Saved) -> Sounding | None:
     """Returns how samples of a run are heard; None where they are not."""
     sounding: Sounding | None = run.module.build(run.config, run.spec).sound
     return sounding
+
+
+def text_of(run: Saved) -> Callable[[PyTree], Sequence[str]] | None:
+    """Returns the function from samples of a run to lines; None where they are not read."""
+    lines_of: Callable[[PyTree], Sequence[str]] | None = run.module.build(run.config, run.spec).text
+    return lines_of
 
 
 def _imported(name: str, file: str, digest: str) -> ModuleType:

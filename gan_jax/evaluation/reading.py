@@ -1,0 +1,58 @@
+"""Measures of lines of text: n-grams beside those of lines held out, and how many lines are new."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gan_jax.data.texts import Lines
+from gan_jax.metrics.ngrams import NGrams, jensen_shannon, shares
+from gan_jax.types import Draw, Evaluate, PyTree, Record
+
+ORDERS = (1, 2, 3, 4, 5)
+JUDGE = 5  # n of the n-grams whose model says how likely lines are
+MOST = 3_000  # lines of each set
+
+
+def measures(learnt: Lines, test: Lines, lines_of: Callable[[PyTree], Sequence[str]]) -> Evaluate:
+    """Returns the measures of a generator of lines, as many as are held out, at most 3,000: "js_3" and others, Jensen-Shannon
+    divergences of n-grams from those of `test` (`metrics.ngrams`), the shares "distinct", "copied" (of those that were learnt) and
+    "found" (of those held out), and "nll_5_grams", how unlikely the lines are to 5-grams of what was learnt, in nats a character, which
+    is neither good nor bad.
+
+    Protocols hold as "answers" the values of as many lines that were learnt ("real"), of 2-grams and 5-grams of these, and of
+    their characters in another order ("shuffled").
+    """
+    held = list(test.lines[:MOST])
+    judge = NGrams(learnt.lines, JUDGE, learnt.alphabet)
+
+    def values(lines: Sequence[str]) -> dict[str, float]:
+        found = {f"js_{n}": jensen_shannon(lines, held, n) for n in ORDERS}
+        return {**found, **shares(lines, learnt.lines, test.lines), "nll_5_grams": judge.nll(lines)}
+
+    rng = np.random.default_rng(0)
+    some = [learnt.lines[i] for i in rng.permutation(len(learnt.lines))[: len(held)]]
+    trivial = {
+        "real": some,
+        "5-grams": judge.sample(len(held), 0),
+        "2-grams": NGrams(learnt.lines, 2, learnt.alphabet).sample(len(held), 0),
+        "shuffled": ["".join(rng.permutation([*line])) for line in some],
+    }
+    beside = {answer: values(lines) for answer, lines in trivial.items()}
+    how: dict[str, Any] = {
+        "real": len(held), "fake": len(held), "real_split": "test", "data": learnt.name, "learnt": len(learnt.lines),
+        "alphabet": learnt.alphabet,
+    }  # fmt: skip
+    better = {"distinct": True, "copied": None, "found": None, "nll_5_grams": None}
+
+    def measure(draw: Draw) -> dict[str, Record]:
+        found = values(lines_of(draw(len(held))))
+        return {
+            key: Record(
+                value, better.get(key, False), {**how, "answers": {name: of[key] for name, of in beside.items()}}
+            )
+            for key, value in found.items()
+        }
+
+    order = ("js_3", *(f"js_{n}" for n in ORDERS if n != 3), "distinct", "copied", "found", "nll_5_grams")
+    return Evaluate(measure, order)
