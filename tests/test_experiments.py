@@ -28,13 +28,8 @@ from gan_jax.types import Spec, spec_of
 NAMES = sorted(
     found.name for found in pkgutil.iter_modules(experiments.__path__) if not found.ispkg and found.name != "__main__"
 )
-CLASSIFIED = {
-    "dcgan_digits",
-    "cgan_mnist",
-    "stacked_mnist",
-    "stacked_mnist_dcgan",
-    "stacked_mnist_r3gan",
-}  # the others by pixels, for speed
+# The others by pixels, for speed.
+CLASSIFIED = {"dcgan_digits", "cgan_mnist", "stacked_mnist", "stacked_mnist_dcgan", "stacked_mnist_r3gan"}
 SMALL = {
     "gan_ring": ["--width", "4", "--gen-blocks", "1", "--disc-blocks", "1"],
     "gan_grid": ["--width", "4", "--gen-blocks", "1", "--disc-blocks", "1"],
@@ -98,12 +93,8 @@ LONG = {
     "biggan_cifar10", "best_fashion", "wgan_gp_cifar10", "r3gan_fashion", "r3gan_cifar10", "stacked_mnist_r3gan",
     "stylegan2_sprites", "progressive_fashion", "cyclegan_monet",
 }  # fmt: skip
-POINTS, DIGITS, MNIST, COLOURS = (
-    spec_of((2,)),
-    spec_of((8, 8, 1), 10),
-    spec_of((28, 28, 1), 10),
-    spec_of((32, 32, 3), 10),
-)
+POINTS, DIGITS = spec_of((2,)), spec_of((8, 8, 1), 10)
+MNIST, COLOURS = spec_of((28, 28, 1), 10), spec_of((32, 32, 3), 10)
 TWO = DIGITS._replace(arrays={name: DIGITS.arrays["image"] for name in "ab"}, classes=0)
 LABELLED = MNIST._replace(
     arrays={"image": MNIST.arrays["image"], "labelled": MNIST.arrays["image"], "labelled_label": MNIST.arrays["label"]},

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 from tyro.conf import Positional
 
-from experiments.tools import arms, checked, given, golden, greats, heard, written
+from experiments.tools import arms, checked, given, golden, greats, heard, texts
 from experiments.tools.earlier import today
 from experiments.tools.kept import (
     EFFORT,
@@ -238,7 +238,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "enlargements": given.enlargements,
     "vocoders": heard.vocoders,
     "sounds": heard.generators,
-    "texts": written.texts,
+    "texts": texts.read,
     "speed": lambda: checked.speed(read("benchmark")),
     "growth": lambda: checked.growth(read("benchmark")),
     "kills": lambda: checked.torture(read("torture")),

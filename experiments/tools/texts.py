@@ -12,5 +12,5 @@ READ = {
 }
 
 
-def texts() -> list[str]:
+def read() -> list[str]:
     return answered("names", {"wgan_gp_text": "WGAN-GP"}, READ)
