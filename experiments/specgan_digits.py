@@ -12,6 +12,7 @@ speaks instead of what. Results, where they are kept: experiments/results/specga
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -23,6 +24,7 @@ from gan_jax import data, losses, penalties, training
 from gan_jax.config import FromSounds, Natural, Positive, Run
 from gan_jax.data import sounds
 from gan_jax.evaluation import hearing
+from gan_jax.evaluation.questions import weights_digest
 from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import dcgan
@@ -75,12 +77,10 @@ def voice(config: Config) -> Callable[[np.ndarray], np.ndarray]:
             lambda x: griffin_lim(mels_to_magnitude(mels.unscaled(x), mels.filters), mels.hop)[..., None]
         )
     else:
-        run = saved_run(config.vocoder)
-        rate, kind = getattr(run.config, "rate", 0), run.spec.arrays.get("mel")
-        if kind is None or rate != mels.rate or kind.shape[-1] != mels.mels:
+        theirs = saved_run(config.vocoder).spec.meta.get("mels")
+        if theirs != mels._asdict():
             raise UserError(
-                f"--vocoder {config.vocoder}: a vocoder of {mels.mels} mels at {mels.rate} samples a second is needed, and it is of "
-                f"{'no mels' if kind is None else kind.shape[-1]} at {rate}"
+                f"--vocoder {config.vocoder}: a vocoder of {mels._asdict()} is needed, and it is of {theirs or 'none'}"
             )
         make = gan_jax.load(config.vocoder)
 
@@ -89,6 +89,13 @@ def voice(config: Config) -> Callable[[np.ndarray], np.ndarray]:
         return np.clip(np.concatenate(parts), -1, 1)
 
     return sounds_of
+
+
+def named(config: Config) -> str:
+    """What makes the sounds, for protocols."""
+    if not config.vocoder:
+        return "Griffin-Lim, 32 iterations"
+    return f"vocoder, weights {weights_digest(gan_jax.load(config.vocoder))}"
 
 
 def build(config: Config, spec: Spec) -> training.Recipe:
@@ -117,6 +124,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 def setup(config: Config) -> training.Setup:
     mels, made = heard_at(config), voice(config)
+    dcgan.sides(config.length // mels.hop, mels.mels)  # which raises for lengths that it does not take
     learnt, test = sounds.load(
         config.data, rate=config.rate, length=config.length, loudness=config.loudness, every=config.every
     )
@@ -124,18 +132,20 @@ def setup(config: Config) -> training.Setup:
         found = hearing.spoken(learnt, test, config.data)
         if found is None:
             raise UserError(
-                f"--by speaker: {config.data} does not say who speaks: train/ and test/ with SPEAKER_NUMBER.wav do"
+                f"--by speaker: {config.data} does not say who speaks: train/ and test/ with SPEAKER_NUMBER.wav do, without --every"
             )
         learnt, test = found
     evaluate = hearing.measures(
         learnt, test, mels, config.data, lambda x: made(np.asarray(x))[..., 0], conditional=True,
-        through=lambda x: made(hearing.pictures_of(x, mels)),
+        through=lambda x: made(hearing.pictures_of(x, mels)), voice=named(config),
     )  # fmt: skip
     source = data.source(hearing.seen(learnt, mels), config.batch_size, config.seed)
     return training.Setup(source, evaluate, 20)
 
 
 def main(config: Config) -> None:
+    if config.vocoder:  # found from any directory later
+        config = dataclasses.replace(config, vocoder=str(Path(config.vocoder).expanduser().absolute()))
     training.run(config, build, setup(config))
 
 

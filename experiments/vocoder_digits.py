@@ -31,6 +31,8 @@ from gan_jax.training import cli
 from gan_jax.types import Array, Batch, Spec, UserError
 from gan_jax.workdir import audible
 
+SHORTEST = 1_024  # samples: what the longest frames of the measures need
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(FromSounds, Run):
@@ -98,13 +100,16 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 def setup(config: Config) -> training.Setup:
     mels = heard_at(config)
-    learnt, test = sounds.load(
-        config.data, rate=config.rate, length=config.length, loudness=config.loudness, every=config.every
-    )
     if config.segment % mels.hop or not mels.n_fft < config.segment <= config.length:
         raise UserError(
             f"--segment {config.segment}: a multiple of {mels.hop}, above {mels.n_fft} and at most --length {config.length}"
         )
+    if config.length % mels.hop or config.length < SHORTEST:
+        near = max(SHORTEST, round(config.length / mels.hop) * mels.hop)
+        raise UserError(f"--length {config.length}: a multiple of {mels.hop} from {SHORTEST} on, as {near}")
+    learnt, test = sounds.load(
+        config.data, rate=config.rate, length=config.length, loudness=config.loudness, every=config.every
+    )
 
     def segments(batch: Batch, key: Any) -> dict[str, Any]:
         whole = jnp.asarray(batch["image"])
@@ -113,9 +118,11 @@ def setup(config: Config) -> training.Setup:
         return {"image": part, "mel": mels.scaled(mels(part))}
 
     plain = learnt._replace(labels=None, classes=0, names=())
-    source = derived(
+    inner = derived(
         data.source(plain, config.batch_size, config.seed), f"segments of {config.segment}, their mels", segments
     )
+    # Kept with the run: another kind of mels would be made into noise.
+    source = dataclasses.replace(inner, spec=inner.spec._replace(meta={"mels": mels._asdict()}))
     evaluate = vocoding.measures(test, mels, hearing.judges(learnt, test, mels, config.data))
     shown = np.asarray(test.images)[np.linspace(0, len(test.images) - 1, 16).astype(int)]
     return training.Setup(source, evaluate, {"image": shown, "mel": np.asarray(mels.scaled(mels(jnp.asarray(shown))))})

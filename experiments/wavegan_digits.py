@@ -72,10 +72,13 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 def setup(config: Config) -> training.Setup:
     if not config.rate:
         raise UserError("--rate 0: sounds are heard at one rate: name it")
+    wavegan.layers_of(config.length)  # which raises for lengths that it does not take
     learnt, test = sounds.load(
         config.data, rate=config.rate, length=config.length, loudness=config.loudness, every=config.every
     )
-    evaluate = hearing.measures(learnt, test, Mels(config.rate), config.data, audible.raw, conditional=True)
+    evaluate = hearing.measures(
+        learnt, test, Mels(config.rate), config.data, audible.raw, conditional=learnt.classes > 0
+    )
     return training.Setup(data.source(learnt, config.batch_size * config.n_disc, config.seed), evaluate, 20)
 
 

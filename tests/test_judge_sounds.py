@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import scipy.io.wavfile
 import tyro
 
-from experiments import vocoder_digits, wavegan_digits
+from experiments import specgan_digits, vocoder_digits, wavegan_digits
 from gan_jax.commands import judge, sample
 from gan_jax.evaluation import classifier, judging
 from gan_jax.types import UserError
@@ -36,6 +37,7 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifier, "STEPS", 5)
         wavegan_digits.main(wavegan_digits.Config(workdir=str(home / "made"), width=2, n_disc=1, **common))
+        shutil.copytree(home / "made", home / "again")
         vocoder_digits.main(
             vocoder_digits.Config(workdir=str(home / "voice"), width=8, disc_width=1, segment=768, **common)
         )
@@ -105,3 +107,50 @@ def test_samples_are_wavs(runs):
             stored["sounds"].shape == (6, 1_024) and stored["rate"] == 8_000 and stored["labels"].tolist() == [0, 1] * 3
         )
         np.testing.assert_array_equal(stored["sounds"][2], drawn)
+
+
+def test_the_classes_of_other_recordings(runs, tmp_path):
+    """By name, however they are numbered; where they are others, or none, it is said."""
+    for split in ("train", "test"):
+        for name in NAMES:
+            (tmp_path / "plain" / split).mkdir(parents=True, exist_ok=True)
+            for file in (runs / "sounds" / split / name).iterdir():
+                (tmp_path / "plain" / split / f"{name}{file.name}").write_bytes(file.read_bytes())
+                for other in (f"other/{split}/{name}", f"other/{split}/a"):
+                    (tmp_path / other).mkdir(parents=True, exist_ok=True)
+                    (tmp_path / other / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(UserError, match="has no labels, so nobody knows what is right"):
+        judge.main(config(runs / "made", "--protocol", "classes", "--count", 7, "--data", tmp_path / "plain"))
+    with pytest.raises(UserError, match="has the classes a, which"):
+        judge.main(config(runs / "made", "--protocol", "classes", "--count", 7, "--data", tmp_path / "other"))
+
+
+def test_two_runs_that_are_heard(runs):
+    _, sounds, asked = judge.questions(config(runs / "made", runs / "again", "--protocol", "pairs", "--count", 3))
+    assert [one.shape for one in sounds] == [(3, 1_024)] * 2 and asked["rate"] == 8_000
+
+
+@pytest.mark.parametrize(
+    ("module", "flags", "words"),
+    [
+        (vocoder_digits, {"length": 8_000}, "--length 8000: a multiple of 128 from 1024 on, as 7936|as 8064"),
+        (vocoder_digits, {"length": 640, "segment": 640}, "as 1024"),
+        (vocoder_digits, {"segment": 1_000}, "--segment 1000: a multiple of 128"),
+        (vocoder_digits, {"rate": 0}, "a vocoder is of one rate"),
+        (wavegan_digits, {"length": 8_000}, "5 to 16 times a power of 4"),
+        (specgan_digits, {"length": 8_000}, "multiples of 4"),
+    ],
+)
+def test_lengths_are_refused_before_anything_is_learnt(module, flags, words, monkeypatch):
+    monkeypatch.setattr(classifier, "trained", None)
+    with pytest.raises(UserError, match=words):
+        module.setup(module.Config(**flags))
+
+
+def test_a_vocoder_of_other_mels(runs):
+    assert specgan_digits.named(specgan_digits.Config(vocoder=str(runs / "voice"))).startswith("vocoder, weights ")
+    made = specgan_digits.voice(specgan_digits.Config(vocoder=str(runs / "voice")))(np.zeros((3, 8, 64, 1), np.float32))
+    assert made.shape == (3, 1_024, 1)
+    for flags in ({"rate": 16_000, "vocoder": str(runs / "voice")}, {"vocoder": str(runs / "made")}):
+        with pytest.raises(UserError, match="a vocoder of .* is needed, and it is of"):
+            specgan_digits.voice(specgan_digits.Config(**flags))

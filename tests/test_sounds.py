@@ -107,3 +107,67 @@ def test_what_is_no_use(tmp_path, make, words):
     make(tmp_path)
     with pytest.raises(UserError, match=words):
         sounds.read(tmp_path, length=4_000)
+
+
+def held(tmp_path, **more):
+    x = np.round(32_767 * np.tile(TONE[:3_000], (4, 1))).astype(np.int16)
+    arrays = {"x_train": x, "x_test": x[:2], "y_train": np.arange(4) % 2, "y_test": np.arange(2), "rate": 8_000} | more
+    np.savez(tmp_path / "s.npz", **{key: value for key, value in arrays.items() if value is not None})
+    return str(tmp_path / "s.npz")
+
+
+def test_arrays_of_sounds(tmp_path):
+    learnt, test = sounds.load(held(tmp_path), length=2_000)
+    assert (
+        learnt.images.shape == (4, 2_000, 1) and test.classes == learnt.classes == 2 and test.labels.tolist() == [0, 1]
+    )
+    np.testing.assert_allclose(learnt.images[0, :, 0], 0.95 / 0.5 * TONE[:2_000], atol=1e-3)
+    windows, _ = sounds.load(held(tmp_path), length=2_000, every=500)
+    assert windows.images.shape == (12, 2_000, 1) and windows.labels.tolist() == [0] * 3 + [1] * 3 + [0] * 3 + [1] * 3
+    np.testing.assert_array_equal(windows.images[1, :1_500], windows.images[0, 500:])
+
+
+@pytest.mark.parametrize("more, words", [
+    ({"rate": None}, "no array rate"), ({"rate": 0}, "rate 0: samples in a second"), ({"y_test": None}, "y_train alone"),
+    ({"y_train": np.arange(3)}, r"y_train is \[3\] int64"), ({"y_train": np.arange(4) - 1}, "a number of 0 or more"),
+    ({"y_train": np.array([*"abcd"])}, "a number of 0 or more"), ({"x_test": np.zeros((0, 9), np.int16)}, r"x_test is \[0, 9\]"),
+    ({"x_test": np.zeros((2, 9), np.int16)}, "2 of 2 sounds of x_test are silent"), ({"x_train": np.ones((4, 9)) * 3}, "floats in"),
+])  # fmt: skip
+def test_arrays_that_are_no_use(tmp_path, more, words):
+    with pytest.raises(UserError, match=words):
+        sounds.load(held(tmp_path, **more), length=2_000)
+    with pytest.raises(UserError, match="no such file"):
+        sounds.load(str(tmp_path / "none.npz"), length=2_000)
+
+
+def test_whole_recordings_are_held_out(tmp_path):
+    """What --every takes of one recording is on one side alone; and the folder is what is named, whole."""
+    for j in range(20):
+        write(tmp_path / f"ann_{j:02d}.wav", 0.5 * np.sin(2 * np.pi * (200 + 10 * j) * T))
+    learnt, test = sounds.load(str(tmp_path), length=2_000, every=1_000)
+    assert learnt.images.shape == (54, 2_000, 1) and test.images.shape == (6, 2_000, 1)
+    pitches = [{int(np.abs(np.fft.rfft(x[:, 0], 8_000)).argmax()) // 10 for x in one.images} for one in (learnt, test)]
+    assert not pitches[0] & pitches[1]
+    assert learnt.facts["path"] == test.facts["folder"] == str(tmp_path)
+    (tmp_path / "ann_19.wav").unlink()
+    with pytest.raises(UserError, match="19 sounds are too few to hold out a tenth"):
+        sounds.load(str(tmp_path), length=2_000)
+
+
+def test_a_header_that_is_cut_off(tmp_path):
+    write(tmp_path / "x.wav")
+    (tmp_path / "y.wav").write_bytes((tmp_path / "x.wav").read_bytes()[:30])
+    with pytest.raises(UserError, match=r"1 of 2 sounds cannot be used: y.wav \(damaged"):
+        sounds.read(tmp_path, length=2_000)
+
+
+def test_who_speaks(tmp_path):
+    for split, count in (("train", 3), ("test", 2)):
+        for j in range(count):
+            write(tmp_path / split / "one" / f"{'ann' if j % 2 else 'bob'}_{j}.wav")
+    learnt, _ = sounds.load(str(tmp_path), length=2_000)
+    assert learnt.facts["path"] == str(tmp_path) and sounds.speakers(tmp_path / "test")[1] == ("ann", "bob")
+    assert sounds.speakers(tmp_path / "train")[0].tolist() == [0, 1, 1]  # ann_1, bob_0, bob_2
+    write(tmp_path / "test" / "one" / "nobody.wav")
+    with pytest.raises(UserError, match="nobody.wav does not say who speaks"):
+        sounds.speakers(tmp_path / "test")

@@ -3,6 +3,7 @@ learning. The values of these stand in the protocols of the runs beside them.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from experiments.tools.kept import EFFORT, head, made, measured, read, row, value
@@ -74,8 +75,10 @@ ANSWERS = {
 }
 
 
-def answered(first: str, runs: Mapping[str, str], columns: Columns) -> list[str]:
-    """A row for each run, then those of the answers beside them."""
+def answered(
+    first: str, runs: Mapping[str, str], columns: Columns, titles: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """A row for each run, then those of the answers beside them, which have `titles` of their own or those of ANSWERS."""
     lines = head(first, *(title for title, _ in columns.values()), *EFFORT)
     answers: dict[str, dict[str, float]] = {}
     for name, title in runs.items():
@@ -91,7 +94,7 @@ def answered(first: str, runs: Mapping[str, str], columns: Columns) -> list[str]
             cells = [
                 f"{answers[answer][key]:{form}}" if key in answers[answer] else "" for key, (_, form) in columns.items()
             ]
-            lines.append(row(f"*{title}*", *cells, "", "", ""))
+            lines.append(row(f"*{titles.get(answer, title)}*", *cells, "", "", ""))
     return lines
 
 

@@ -20,16 +20,25 @@ GENERATED = {
     "nearest": ("distance to the nearest sound learnt, of held-out ones 1", ".2f"),
 }
 VOCODERS = {"vocoder_digits": "HiFi-GAN, 107,393 parameters"}
-GENERATORS = {
-    "specgan_digits_class": "mels by a DCGAN, then the vocoder",
-    "specgan_digits_speaker": "the same, told who speaks",
+BY_CLASS = {
+    "specgan_digits_class": "mels by a DCGAN, then Griffin-Lim",
+    "specgan_digits_class_vocoder_digits": "mels by a DCGAN, then the vocoder",
     "wavegan_digits": "WaveGAN",
 }
+BY_SPEAKER = {
+    "specgan_digits_speaker": "mels by a DCGAN, then Griffin-Lim",
+    "specgan_digits_speaker_vocoder_digits": "mels by a DCGAN, then the vocoder",
+}
+TITLES = {"real": "real sounds held out", "floor": "one half of what was learnt beside the other"}
 
 
 def vocoders() -> list[str]:
-    return answered("held-out spoken digits, from their mels", VOCODERS, VOCODED)
+    return answered("held-out spoken digits, from their mels", VOCODERS, VOCODED, TITLES)
 
 
 def generators() -> list[str]:
-    return answered("spoken digits", GENERATORS, GENERATED)
+    """A table for each kind of classes: features are those of a classifier of these."""
+    lines: list[str] = []
+    for what, runs in (("spoken digits, told the digit", BY_CLASS), ("told the speaker", BY_SPEAKER)):
+        lines += [*([""] if lines else []), *answered(what, runs, GENERATED, TITLES)]
+    return lines

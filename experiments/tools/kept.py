@@ -39,7 +39,7 @@ VARIANTS = {
     "inpaint_mnist": ("way",),
     "superres_photos": ("scale", "stage", "network"),
     "vocoder_digits": (),
-    "specgan_digits": ("by",),
+    "specgan_digits": ("by", "vocoder"),
     "wavegan_digits": (),
     "wgan_gp_text": (),
 }
@@ -47,7 +47,6 @@ VARIANTS = {
 PLACES = {
     "cyclegan_monet": {"perceptual"},
     "cut_monet": {"perceptual"},
-    "specgan_digits": {"vocoder"},
     "superres_photos": {"test", "grey", "perceptual", "judge", "start-from"},
 }
 EFFORT = ("seeds", "steps and real images of each seed, minutes of all", "code")
@@ -78,8 +77,8 @@ def kept_as(result: dict[str, Any]) -> str:
     defaults = {flag: getattr(config, flag) for flag in VARIANTS.get(name, ())}
     values = {flag: str(value) for flag, value in defaults.items()} | given
     values |= {flag: flag if flag in given else "" for flag, value in defaults.items() if isinstance(value, bool)}
-    if "data" in values:
-        values["data"] = Path(values["data"]).stem
+    for place in {"data", "vocoder"} & values.keys():
+        values[place] = Path(values[place]).stem
     return "_".join([name, *filter(None, (values[flag] for flag in defaults))])
 
 

@@ -4,6 +4,7 @@ Other kinds of files (FLAC, OGG, MP3) are read where soundfile is installed: pip
 """
 
 import os
+import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import scipy.io.wavfile
 import scipy.signal
 
-from gan_jax.data import subsets
 from gan_jax.data.arrays import DAMAGED
 from gan_jax.data.folders import entries
 from gan_jax.data.understood import understood
@@ -72,6 +72,7 @@ def load(
     of which every tenth sound is held out; or an .npz with x_train and x_test [n t], integers of 16 bits or floats in [-1, 1], perhaps
     y_train and y_test, and the `rate`. Raises UserError as `read`.
     """
+    _require_counts(rate, length, every)
     if name == VOWELS:
         made = (vowels(count, rate or 8_000, length, seed) for seed, count in enumerate((2_000, 300)))
         learnt, test = made
@@ -82,18 +83,24 @@ def load(
         return _arrays(root, name, how)
     below = {one.name for one in entries(root)[1]} if root.is_dir() else set()
     if {"train", "test"} <= below:
-        learnt, test = (read(root / split, **how)._replace(name=name) for split in ("train", "test"))
+        learnt, test = (read(root / split, **how) for split in ("train", "test"))
         if learnt.names != test.names:
             raise UserError(
                 f"{name}: the classes of train, {', '.join(learnt.names)}, and test, {', '.join(test.names)}, differ"
             )
-        return learnt, test
-    found = read(name, **how)
-    if len(found.images) < 20:
-        raise UserError(
-            f"{name}: it has no train and test, and {len(found.images)} sounds are too few to hold out a tenth"
-        )
-    return subsets.tenths(found)
+    else:
+        files, _, _ = _listed(root, name)
+        if len(files) < 20:
+            raise UserError(
+                f"{name}: it has no train and test, and {len(files)} sounds are too few to hold out a tenth"
+            )
+        # Whole files: what --every takes of one is not on both sides.
+        learnt, test = (read(name, **how, tenth=tenth) for tenth in (False, True))
+    whole = str(root.absolute())
+    learnt, test = (
+        one._replace(name=name, facts={**one.facts, "path": whole, "folder": whole}) for one in (learnt, test)
+    )
+    return learnt, test
 
 
 def prepared(sound: Sound, rate: int, length: int, loudness: Loudness = "peak", every: int = 0) -> np.ndarray:
@@ -119,9 +126,11 @@ def read(
     length: int,
     loudness: Loudness = "peak",
     every: int = 0,
+    tenth: bool | None = None,
 ) -> ImageSet:
     """Reads all sounds of a folder, in the order of their names, as floats [n length 1]; sub-folders are the classes. With
-    `every` a longer sound gives several, which begin so many samples after each other.
+    `every` a longer sound gives several, which begin so many samples after each other. `tenth` takes every tenth file alone,
+    from the first on, or all others.
 
     `rate` is the number of samples in a second to which all are resampled; 0: that of the files, which must be one. Several
     channels become their mean. What was understood is in `facts`: the rate, how long the sounds are, how many are
@@ -129,16 +138,16 @@ def read(
     hundredth of a second), with three of them named, and for several rates without `rate`.
     """
     name, root = os.fspath(path), Path(path).expanduser()
-    if rate < 0 or length < 1 or every < 0:
-        raise UserError(
-            f"rate {rate}, length {length}, every {every}: a rate in samples a second, or 0, at least one sample, and 0 or more"
-        )
+    _require_counts(rate, length, every)
     files, labels, names = _listed(root, name)
+    if tenth is not None:
+        rows = [i for i in range(len(files)) if (i % 10 == 0) == tenth]
+        files, labels = [files[i] for i in rows], None if labels is None else labels[rows]
     sounds, wrong = [], []
     for file in files:
         try:
             sound = read_file(file)
-        except (OSError, ValueError, EOFError, RuntimeError) as error:
+        except (OSError, ValueError, EOFError, RuntimeError, struct.error) as error:
             wrong.append(f"{file.name} (damaged: {error})")
             continue
         if np.abs(sound.samples).max() < SILENT:
@@ -200,20 +209,42 @@ def _arrays(root: Path, name: str, how: dict[str, Any]) -> tuple[ImageSet, Image
         raise UserError(f"{name}: cannot be read: {type(error).__name__}: {error}") from error
     if missing := [key for key in ("x_train", "x_test", "rate") if key not in held]:
         raise UserError(f"{name}: no array {' and '.join(missing)}: x_train and x_test [n t], and the rate are needed")
-    own, sets = int(held["rate"].reshape(-1)[0]), []
+    own, sets = int(np.asarray(held["rate"]).reshape(-1)[0]), []
+    if own < 1:
+        raise UserError(f"{name}: rate {own}: samples in a second, 1 or more")
+    labelled = [f"y_{split}" for split in ("train", "test") if f"y_{split}" in held]
+    if len(labelled) == 1:
+        raise UserError(f"{name}: {labelled[0]} alone: both splits have labels, or none")
+    classes = 0
     for split in ("train", "test"):
         x, labels = held[f"x_{split}"], held.get(f"y_{split}")
-        if x.ndim != 2 or not (x.dtype == np.int16 or (x.dtype.kind == "f" and np.abs(x).max() <= 1)):
+        if x.ndim != 2 or not len(x) or not (x.dtype == np.int16 or (x.dtype.kind == "f" and np.abs(x).max() <= 1)):
             raise UserError(f"{name}: x_{split} is {list(x.shape)} {x.dtype}: [n t], of 16 bits or floats in [-1, 1]")
         scaled = x / 32_768 if x.dtype == np.int16 else x.astype(np.float64)
-        rate = how["rate"] or own
+        if silent := int((np.abs(scaled).max(1) < SILENT).sum()):
+            raise UserError(f"{name}: {silent} of {len(x)} sounds of x_{split} are silent: remove them")
+        if labels is not None:
+            if labels.shape != (len(x),) or labels.dtype.kind not in "iu" or labels.min() < 0:
+                raise UserError(
+                    f"{name}: y_{split} is {list(labels.shape)} {labels.dtype}: a number of 0 or more for each of {len(x)} sounds"
+                )
+            classes = max(classes, int(labels.max()) + 1)
+        sets.append((scaled, labels))
+    rate, out = how["rate"] or own, []
+    for scaled, labels in sets:
         parts = [prepared(Sound(one, own), rate, how["length"], how["loudness"], how["every"]) for one in scaled]
         sounds = np.concatenate(parts)[..., None]
-        classes = 0 if labels is None else int(max(held["y_train"].max(), held["y_test"].max())) + 1
         labels = None if labels is None else np.repeat(labels.astype(np.int32), [len(part) for part in parts])
-        facts = {"layout": f"{len(x)} sounds at {rate} samples a second", "path": str(root.absolute())}
-        sets.append(understood(ImageSet(sounds, labels, classes, name, digest(sounds, labels), (), facts)))
-    return sets[0], sets[1]
+        facts = {"layout": f"{len(scaled)} sounds at {rate} samples a second", "path": str(root.absolute())}
+        out.append(understood(ImageSet(sounds, labels, classes, name, digest(sounds, labels), (), facts)))
+    return out[0], out[1]
+
+
+def _require_counts(rate: int, length: int, every: int) -> None:
+    if rate < 0 or length < 1 or every < 0:
+        raise UserError(
+            f"rate {rate}, length {length}, every {every}: a rate in samples a second, or 0, at least one sample, and 0 or more"
+        )
 
 
 def _listed(root: Path, name: str) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:

@@ -70,7 +70,7 @@ def trained(images: ImageSet, steps: int, seed: int = 0) -> Trained:
     else:
         stored = cache.arrays(name, make)
     flat = {key: value.astype(np.float32) for key, value in stored.items()}
-    return Trained(unflatten_dict(flat, sep="/"), images.classes, _digest(flat), steps)
+    return Trained(unflatten_dict(flat, sep="/"), images.classes, digest(flat), steps)
 
 
 def accuracy(classifier: Trained, images: ImageSet) -> float:
@@ -147,7 +147,8 @@ def _train(images: ImageSet, steps: int, seed: int) -> PyTree:
     return {"params": state[0], **state[1]}
 
 
-def _digest(flat: dict[str, np.ndarray]) -> str:
+def digest(flat: dict[str, np.ndarray]) -> str:
+    """Returns 16 hex digits that tell these arrays from all others."""
     sha = hashlib.sha256()
     for name in sorted(flat):
         sha.update(f"{name}{flat[name].dtype}{flat[name].shape}".encode())

@@ -4,9 +4,9 @@ Features are the 128 before the logits, of pictures of mels that are floats: not
 where a folder has train and test, and its files are named SPEAKER_NUMBER.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from gan_jax.metrics.inception_score import inception_score
 from gan_jax.metrics.kid import mmd2
 from gan_jax.metrics.two_sample import nearest
 from gan_jax.models.spectra import Mels
+from gan_jax.system.terminal import say
 from gan_jax.types import Draw, Evaluate, ImageSet, PyTree, Record, UserError
 
 ROWS = 100  # sounds at a time
@@ -66,17 +67,25 @@ def spoken(learnt: ImageSet, test: ImageSet, folder: str) -> tuple[ImageSet, Ima
     return made[0], made[1]
 
 
-def judges(learnt: ImageSet, test: ImageSet, mels: Mels, folder: str) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Returns, of sounds [n t 1] made of those of `test`, whether each is heard as its class, and as its speaker: {"class": ..,
-    "speaker": ..}, as far as they are known.
-    """
+class Judge(NamedTuple):
+    """Says of sounds [n t 1] made of those held out whether each is heard as what it is; and how it knows."""
+
+    right: Callable[[np.ndarray], np.ndarray]
+    how: dict[str, Any]
+
+
+def judges(learnt: ImageSet, test: ImageSet, mels: Mels, folder: str) -> dict[str, Judge]:
+    """Returns judges of the class and of the speaker, {"class": .., "speaker": ..}, as far as they are known."""
     sets = {"class": (learnt, test)} if learnt.classes else {}
     if (by := spoken(learnt, test, folder)) is not None:
         sets["speaker"] = by
 
-    def judge(learnt: ImageSet, test: ImageSet) -> Callable[[np.ndarray], np.ndarray]:
+    def judge(learnt: ImageSet, test: ImageSet) -> Judge:
         network = classifier.trained(_classified(learnt, mels), classifier.STEPS)
-        return lambda waves: np.asarray(network(halved(pictures_of(waves, mels)))[1]).argmax(1) == test.labels
+        return Judge(
+            lambda waves: np.asarray(network(halved(pictures_of(waves, mels)))[1]).argmax(1) == test.labels,
+            {"classifier": f"of {learnt.name}, {network.steps} steps", "network_weights": network.digest},
+        )
 
     return {name: judge(*both) for name, both in sets.items()}
 
@@ -90,26 +99,27 @@ def measures(
     *,
     conditional: bool,
     through: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> Evaluate:
+    voice: str = "none",
+) -> Evaluate | None:
     """Returns the measures of a generator of sounds, as many as were learnt, of their classes if it is `conditional`:
     "frechet_sounds", the Fréchet distance of features from those of the sounds learnt; "kid_sounds", the unbiased MMD from those of
     `test`, times 1,000; "inception_score_sounds"; "class_accuracy"; "speakers", the share of those who speak at least 1 % of the
     fakes; and "nearest", the median distance of a fake to the nearest sound that was learnt, over that of held-out ones: far below 1 where
-    sounds are copied.
+    sounds are copied, far above where they are unlike any. None, with a word, for sounds without classes or with fewer than FEWEST held out.
 
-    `heard` makes sounds [n t] of samples. Protocols hold the floor of Fréchet distance, of two halves of what was learnt, and as
-    "answers" the values of test sounds, of these backwards, of noise with the mean spectrum and envelope of real ones and,
-    with `through`, of test sounds through a vocoder: sounds [n t 1] to sounds [n t 1]. Raises UserError for sounds without classes, and
-    for fewer than FEWEST held-out ones.
+    `heard` makes sounds [n t] of samples, by what `voice` names. Protocols hold the floor of Fréchet distance, of two halves of
+    what was learnt, and as "answers" the values of test sounds, of these backwards, of noise with the mean spectrum and
+    envelope of real ones and, with `through`, of test sounds through the voice (sounds [n t 1] to sounds [n t 1]): all of
+    as many as there are test sounds, "answers_of". The real ones of KID are as many that were learnt.
     """
-    if not learnt.classes:
-        raise UserError(
-            f"{learnt.name}: its sounds have no classes, by which they could be measured: put them into sub-folders"
+    if not learnt.classes or len(test.images) < FEWEST:
+        few = (
+            f"{len(test.images)} held-out sounds, and {FEWEST} are needed"
+            if learnt.classes
+            else "no classes (sub-folders)"
         )
-    if len(test.images) < FEWEST:
-        raise UserError(
-            f"{test.name}: to measure sounds {FEWEST} held-out ones are needed; there are {len(test.images)}"
-        )
+        say(f"{learnt.name} has {few}: nothing is measured, but by --data that has them", error=True)
+        return None
     network = classifier.trained(_classified(learnt, mels), classifier.STEPS)
     by = spoken(learnt, test, folder)
     who = None if by is None else classifier.trained(_classified(by[0], mels), classifier.STEPS)
@@ -136,28 +146,35 @@ def measures(
             out["speakers"] = float((spoke >= FOUND * len(waves)).mean())
         return out
 
-    trivial = {"real": held, "backwards": held[:, ::-1], "noise": noise_like(real, len(held))}
+    trivial: dict[str, np.ndarray] = {"real": held, "backwards": held[:, ::-1], "noise": noise_like(real, len(held))}
     if through is not None:
         trivial["vocoder"] = through(held)
     beside = {
         answer: values(x, test.labels if conditional and answer != "noise" else None) for answer, x in trivial.items()
     }
+    beside["real"]["kid_sounds"] = 1e3 * mmd2(held_features, features[order[: len(held)]])
     how: dict[str, Any] = {
-        "real": len(real), "fake": len(real), "real_split": "train", "data": learnt.name, "data_digest": learnt.digest,
+        "voice": voice, "answers_of": len(held), "real": len(real), "fake": len(real), "real_split": "train", "data": learnt.name, "data_digest": learnt.digest,
         "features": f"classifier of {learnt.name}, {network.steps} steps, the layer before the logits",
         "network_weights": network.digest,
         "mels": f"{mels.mels} of {mels.rate} Hz, frames of {mels.n_fft} every {mels.hop}",
     }  # fmt: skip
-    floors: Mapping[str, float] = {"frechet_sounds": frechet(*halves)}
+    own: dict[str, dict[str, Any]] = {
+        "frechet_sounds": {"floor": frechet(*halves), "floor_of": f"two halves, {len(halves[0])} each"},
+        "kid_sounds": {"real": len(held), "real_split": "test"},
+    }
+    if who is not None:
+        told = {"features": f"a classifier of its speakers, {who.steps} steps", "network_weights": who.digest}
+        own["speakers"] = {**told, "found_from": FOUND}
+    higher = {"frechet_sounds": False, "kid_sounds": False, "nearest": None}
 
     def measure(draw: Draw) -> dict[str, Record]:
         samples = draw({"label": labels}) if conditional else draw(len(labels))
         found = values(np.asarray(heard(samples))[..., None], labels if conditional else None)
         out = {}
         for key, value in found.items():
-            told: dict[str, Any] = {"answers": {answer: of[key] for answer, of in beside.items() if key in of}}
-            told |= {"floor": floors[key]} if key in floors else {}
-            out[key] = Record(value, key not in ("frechet_sounds", "kid_sounds"), {**how, **told})
+            answers = {answer: of[key] for answer, of in beside.items() if key in of}
+            out[key] = Record(value, higher.get(key, True), {**how, **own.get(key, {}), "answers": answers})
         return out
 
     more = [*(["class_accuracy"] if conditional else []), *([] if who is None else ["speakers"])]
@@ -168,7 +185,8 @@ def measures(
 def noise_like(real: np.ndarray, count: int) -> np.ndarray:
     """Returns noise [count t 1] with the mean spectrum and the mean envelope of real sounds [n t 1]."""
     rng, t = np.random.default_rng(0), real.shape[1]
-    power = np.mean([np.abs(np.fft.rfft(x[:, 0])) ** 2 for x in real[:500]], 0)
+    some = real[rng.permutation(len(real))[:500]]
+    power = np.mean([np.abs(np.fft.rfft(x[:, 0])) ** 2 for x in some], 0)
     noise = np.fft.irfft(np.fft.rfft(rng.normal(size=(count, t))) * np.sqrt(power), t)
     smooth = np.ones(256) / 256
     envelope = np.sqrt(np.convolve(np.mean(np.asarray(real[:, :, 0], np.float64) ** 2, 0), smooth, "same"))

@@ -82,11 +82,18 @@ def questions(
         rows = np.random.default_rng(plan.seed).permutation(len(images.images))[: plan.needed]
         real = pictures.to_uint8(images.scaled(rows)) if heard is None else np.asarray(images.images)[rows][..., 0]
         labels = None if images.labels is None else images.labels[rows]
-        if protocol == CLASSES and labels is not None:
+        if protocol == CLASSES:
+            if labels is None:
+                raise UserError(
+                    f"--protocol {CLASSES}: {images.name} has no labels, so nobody knows what is right: name other --data"
+                )
             names_of = samplers[0].class_names
             asked |= {"classes": [*names_of], "labels": [names_of[label] for label in labels]}
         asked |= {"data": images.name, "data_digest": images.digest}
-    elif len({(sampler.spec.shape, sampler.classes and sampler.class_names) for sampler in samplers}) > 1:
+    elif (
+        heard is None
+        and len({(sampler.spec.shape, sampler.classes and sampler.class_names) for sampler in samplers}) > 1
+    ):
         raise UserError(
             f"samples side by side have one size and one list of classes: {[sampler.spec.shape for sampler in samplers]}"
         )
@@ -96,6 +103,8 @@ def questions(
         else sound.heard(_samples(sampler, plan, labels))
         for sampler, sound in zip(samplers, sounds, strict=True)
     ]
+    if len({x.shape[1:] for x in made}) > 1:
+        raise UserError(f"sounds side by side are of one length: {[x.shape[1] for x in made]} samples")
     return plan, [*([real] if real is not None else []), *made], asked
 
 
@@ -107,8 +116,8 @@ def weights_digest(sampler: Sampler) -> str:
     return sha.hexdigest()[:16]
 
 
-def _too_few(name: str, there: int, needed: int, most: int) -> str:
-    mend = f"give --count {most}, or less" if most > 0 else "name other --data"
+def _too_few(name: str, there: int, needed: int, most: int, other: str = "name other --data") -> str:
+    mend = f"give --count {most}, or less" if most > 0 else other
     return f"{name} has {there} images, and {needed} are shown: {mend}"
 
 
@@ -163,7 +172,7 @@ def _of_given(plan: Plan, held_out: HeldOut, samplers: Sequence[Sampler], with_r
     needed = plan.needed * (1 + apart)
     if needed > there:
         most = there // 2 - PRACTICE if apart else there * plan.count // plan.needed
-        raise UserError(_too_few("the held-out part", there, needed, most))
+        raise UserError(_too_few("the held-out part", there, needed, most, "there are too few to ask about"))
     rows = np.random.default_rng(plan.seed).permutation(there)
     own = rows[plan.needed : needed] if apart else rows[: plan.needed]
     batch = {name: np.asarray(x)[own] for name, x in held_out.given.items()}
@@ -202,11 +211,18 @@ def _real(run: Saved, sampler: Sampler, data_name: str) -> ImageSet:
 def _real_sounds(run: Saved, sampler: Sampler, data_name: str) -> ImageSet:
     """The held-out sounds of a run, with the classes that its generator is told."""
     flags = run.config
+    if not hasattr(flags, "loudness"):
+        raise UserError(
+            f"{run.workdir}: its experiment has no flags of sounds (`config.FromSounds`), so none can be read"
+        )
     name = data_name or flags.data
     both = sounds_of(name, rate=flags.rate, length=flags.length, loudness=flags.loudness, every=flags.every)
     if sampler.classes and both[1].class_names != sampler.class_names:
-        both = spoken(*both, name) or both
-    return both[1]
+        told = spoken(*both, name)
+        both = both if told is None or told[1].class_names != sampler.class_names else told
+    return (
+        renumbered(both[1], sampler.class_names, str(run.workdir)) if sampler.classes and both[1].classes else both[1]
+    )
 
 
 def _samples(sampler: Sampler, plan: Plan, labels: np.ndarray | None) -> np.ndarray:

@@ -3,6 +3,7 @@ made. A translation that looks right, but is not of what was given, does not lea
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gan_jax.data import pairs as pairs_of
 from gan_jax.data.pairs import Pairs
-from gan_jax.evaluation.classifier import in_chunks
+from gan_jax.evaluation.classifier import digest, in_chunks
 from gan_jax.models.unet import UNet
 from gan_jax.system import cache, mesh
 from gan_jax.system.terminal import say
@@ -22,9 +23,9 @@ VERSION = 1  # of network and training, to be raised when either changes
 STEPS, BATCH, WIDTH, CALL = 1_500, 16, 16, 50
 
 
-def way_back(train: Pairs) -> Callable[[np.ndarray], np.ndarray]:
+def way_back(train: Pairs) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
     """Returns the function from images of b [n h w c] in [-1, 1] to images of a: a U-Net of width 16, learnt from the pairs by
-    L1 in 1,500 steps of 16, or in 60 epochs if that is less.
+    L1 in 1,500 steps of 16, or in 60 epochs if that is less; and its steps and a digest of its weights.
 
     It is kept in the user's cache. Trained anew it differs by rounding.
     """
@@ -43,7 +44,8 @@ def way_back(train: Pairs) -> Callable[[np.ndarray], np.ndarray]:
     stored = cache.arrays(f"back-{VERSION}-{train.a.digest}-{train.b.digest}-{steps}", make)
     params = unflatten_dict(stored, sep="/")
     forward = jax.jit(lambda params, rows: (net.apply({"params": params}, rows, train=False),))
-    return lambda images: in_chunks(forward, params, np.asarray(images, np.float32), 50)[0]
+    how = {"way_back": f"U-Net of width {WIDTH}, {steps} steps", "network_weights": digest(stored)}
+    return lambda images: in_chunks(forward, params, np.asarray(images, np.float32), 50)[0], how
 
 
 def nearest_colours(images: np.ndarray, colours: np.ndarray) -> np.ndarray:

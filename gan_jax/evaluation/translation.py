@@ -54,17 +54,21 @@ def measures(train: Pairs, test: Pairs, perceptual: str = "", colours: np.ndarra
             {**network, "floor": 1e3 * mmd2(of_real, features(to_uint8(learnt)))},
         ),
     }
-    found: list[Callable[[np.ndarray], np.ndarray]] = []
+    found: list[tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]] = []
 
     def back(made: np.ndarray) -> np.ndarray:
         if not found:  # learnt when it is first needed: a run that is only loaded needs none
             found.append(way_back(train))
-        return found[0](made.astype(np.float32) / 127.5 - 1)
+        return found[0][0](made.astype(np.float32) / 127.5 - 1)
 
     sums["return_l1"] = (lambda made: float(l1(np.clip(back(made), -1, 1), given).mean()), False, {})
     if colours is not None:
         asked = nearest_colours(given, colours)
-        sums["return_colours"] = (lambda made: float((nearest_colours(back(made), colours) == asked).mean()), True, {})
+        sums["return_colours"] = (
+            lambda made: float((nearest_colours(back(made), colours) == asked).mean()),
+            True,
+            {"colours": colours.tolist()},
+        )
     beside: dict[str, dict[str, float]] = {}
 
     def prepare() -> None:
@@ -77,7 +81,11 @@ def measures(train: Pairs, test: Pairs, perceptual: str = "", colours: np.ndarra
         if not beside:
             prepare()
         return {
-            key: Record(of(made), higher, {**how, **own, "answers": beside[key]})
+            key: Record(
+                of(made),
+                higher,
+                {**how, **own, **(found[0][1] if key.startswith("return") else {}), "answers": beside[key]},
+            )
             for key, (of, higher, own) in sums.items()
         }
 

@@ -2,13 +2,14 @@
 Griffin-Lim's, which takes no training.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from gan_jax.evaluation.hearing import Judge
 from gan_jax.models.spectra import Mels, griffin_lim, magnitude, mels_to_magnitude, stft
 from gan_jax.types import Array, Draw, Evaluate, ImageSet, Record
 
@@ -16,7 +17,6 @@ RESOLUTIONS = (128, 256, 1_024, 2_048)  # samples of a frame, a quarter of which
 FLOOR = 1e-3  # magnitudes below count as this
 ITERATIONS = 32
 ROWS = 50  # sounds at a time
-Judge = Callable[[np.ndarray], np.ndarray]  # sounds [n t 1] -> whether each is heard as what it is
 
 
 def spectral(made: Float[Array, "b t"], real: Float[Array, "b t"], lasting: Array, n_fft: int) -> tuple:
@@ -65,7 +65,13 @@ def measures(test: ImageSet, mels: Mels, judges: Mapping[str, Judge]) -> Evaluat
     heard = jax.jit(lambda x: mels(x[..., None]))
     given = np.concatenate([np.asarray(heard(part)) for part in _parts(real)])
     measured = {n: jax.jit(lambda y, x, long, n=n: spectral(y, x, long, n)) for n in RESOLUTIONS}
-    true = voiced(real, mels.rate)
+
+    def voices(sounds: np.ndarray) -> np.ndarray:
+        return np.concatenate([voiced(part, mels.rate) for part in _parts(sounds)])
+
+    true = voices(real)
+    # Frames that begin in the sound: the silence after it is told from a voice by anybody.
+    spoken = np.arange(true.shape[1])[None] * (mels.rate // 62) < long[:, None]
 
     def values(made: np.ndarray) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -81,8 +87,8 @@ def measures(test: ImageSet, mels: Mels, judges: Mapping[str, Judge]) -> Evaluat
         logs = np.concatenate([np.asarray(heard(part)) for part in _parts(made)])
         within = np.arange(given.shape[1])[None] < np.maximum(1, long[:, None] // mels.hop)
         found["mel_l1"] = float(((np.abs(logs - given).mean(-1) * within).sum(1) / within.sum(1)).mean())
-        found["voicing"] = float((voiced(made, mels.rate) == true).mean())
-        return found | {f"{name}_kept": float(judge(made[..., None]).mean()) for name, judge in judges.items()}
+        found["voicing"] = float((voices(made) == true)[spoken].mean())
+        return found | {f"{name}_kept": float(judge.right(made[..., None]).mean()) for name, judge in judges.items()}
 
     def answers() -> dict[str, dict[str, float]]:
         inverted = jax.jit(lambda x: griffin_lim(mels_to_magnitude(x, mels.filters), mels.hop, ITERATIONS))
@@ -104,7 +110,11 @@ def measures(test: ImageSet, mels: Mels, judges: Mapping[str, Judge]) -> Evaluat
             key: Record(
                 value,
                 key == "voicing" or key.endswith("_kept"),
-                {**how, "answers": {answer: of[key] for answer, of in beside.items() if key in of}},
+                {
+                    **how,
+                    **(judges[key.removesuffix("_kept")].how if key.endswith("_kept") else {}),
+                    "answers": {answer: of[key] for answer, of in beside.items() if key in of},
+                },
             )
             for key, value in found.items()
         }

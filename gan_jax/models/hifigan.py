@@ -44,9 +44,9 @@ class Generator(nn.Module):
         conv = functools.partial(Conv, kernel_init=torch_init, **precision(self.dtype))
         h: Any = conv(self.width, (7,))(x)
         for i, (rate, kernel) in enumerate(zip(self.rates, self.kernels, strict=True)):
-            up = ConvTranspose(
-                self.width >> (i + 1), (kernel,), (rate,), kernel_init=torch_init, **precision(self.dtype)
-            )
+            # PyTorch takes the outputs of a transposed convolution for its inputs.
+            init = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
+            up = ConvTranspose(self.width >> (i + 1), (kernel,), (rate,), kernel_init=init, **precision(self.dtype))
             h = up(nn.leaky_relu(h, 0.1))
             stacks = [
                 self._stack(h, size, dilated, conv) for size, dilated in zip(self.blocks, self.dilations, strict=True)
