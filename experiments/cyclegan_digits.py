@@ -4,7 +4,8 @@ Zhu et al. 2017, arXiv:1703.10593; Kim et al. 2017, arXiv:1703.05192, without it
 arXiv:1704.02510, with clipped weights as published: one game, whose losses, distances and optimisers differ, with equal
 small networks. The domains are the digits of one half and the edges (grey dilation minus image) of the other half.
 Held-out digits have a true translation, by which each direction is measured; digits made of edges are also to keep
-their class. Results, where they are kept: experiments/results/cyclegan_digits_*.json.
+their class; of a set without test images the classifier that tells it has learnt those too. Results, where they are kept:
+experiments/results/cyclegan_digits_*.json.
 
     python -m experiments.cyclegan_digits --seeds 4
     python -m experiments.cyclegan_digits --data mnist --seeds 3 --method discogan
@@ -95,8 +96,14 @@ def setup(config: Config) -> training.Setup:
     a, b = domain(images, rows[::2], False, "half"), domain(images, rows[1::2], True, "edges of the other half")
     real_a, real_b = (domain(held, test_rows, edges, name).scaled() for edges in (False, True))
     classify = classifier.trained(images, classifier.STEPS) if images.classes else None
-    # Of a set without test images it has learnt those held out, too: a word, not a score, is asked of it.
-    known = {} if classify is None else {"classifier": f"{classify.steps} steps", "network_weights": classify.digest}
+    learnt = (
+        "all images, those held out too," if held is images else "the training images"
+    )  # of a set without test images, all of it
+    known = (
+        {}
+        if classify is None
+        else {"classifier": f"of {learnt}, {classify.steps} steps", "network_weights": classify.digest}
+    )
     labels = None if classify is None or held.labels is None else held.labels[test_rows]
     how = {
         "real": len(test_rows),

@@ -63,16 +63,13 @@ class Config(FromSounds, Run):
     """Half-life, in sounds, of the averaged generator."""
 
 
-def heard_at(config: Config) -> Mels:
-    if not config.rate:
-        raise UserError("--rate 0: mels are of one rate: name it")
-    return Mels(config.rate)
-
-
-def voice(config: Config) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the function from scaled mels [n f m 1] to sounds [n t 1]. Raises UserError for a vocoder of other mels."""
-    mels = heard_at(config)
+def voice(config: Config) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """Returns the function from scaled mels [n f m 1] to sounds [n t 1], and what it is, for protocols. Raises UserError for a
+    vocoder of other mels.
+    """
+    mels = Mels(config.rate)
     if not config.vocoder:
+        name = "Griffin-Lim, 32 iterations"
         make: Any = jax.jit(
             lambda x: griffin_lim(mels_to_magnitude(mels.unscaled(x), mels.filters), mels.hop)[..., None]
         )
@@ -83,19 +80,13 @@ def voice(config: Config) -> Callable[[np.ndarray], np.ndarray]:
                 f"--vocoder {config.vocoder}: a vocoder of {mels._asdict()} is needed, and it is of {theirs or 'none'}"
             )
         make = gan_jax.load(config.vocoder)
+        name = f"vocoder, weights {weights_digest(make)}"
 
     def sounds_of(scaled: np.ndarray) -> np.ndarray:
         parts = [np.asarray(make(np.asarray(scaled[i : i + ROWS, ..., 0]))) for i in range(0, len(scaled), ROWS)]
         return np.clip(np.concatenate(parts), -1, 1)
 
-    return sounds_of
-
-
-def named(config: Config) -> str:
-    """What makes the sounds, for protocols."""
-    if not config.vocoder:
-        return "Griffin-Lim, 32 iterations"
-    return f"vocoder, weights {weights_digest(gan_jax.load(config.vocoder))}"
+    return sounds_of, name
 
 
 def build(config: Config, spec: Spec) -> training.Recipe:
@@ -106,7 +97,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
     made = functools.cache(lambda: voice(config))  # loaded when it is first heard
 
     def heard(samples: PyTree) -> np.ndarray:
-        return made()(np.asarray(samples))[..., 0]
+        return made()[0](np.asarray(samples))[..., 0]
 
     sounding = audible.Sounding(config.rate, heard)
     return training.Recipe(
@@ -123,7 +114,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 
 def setup(config: Config) -> training.Setup:
-    mels, made = heard_at(config), voice(config)
+    mels, (made, name) = Mels(config.rate), voice(config)
     dcgan.sides(config.length // mels.hop, mels.mels)  # which raises for lengths that it does not take
     learnt, test = sounds.load(
         config.data, rate=config.rate, length=config.length, loudness=config.loudness, every=config.every
@@ -137,7 +128,7 @@ def setup(config: Config) -> training.Setup:
         learnt, test = found
     evaluate = hearing.measures(
         learnt, test, mels, config.data, lambda x: made(np.asarray(x))[..., 0], conditional=True,
-        through=lambda x: made(hearing.pictures_of(x, mels)), voice=named(config),
+        through=lambda x: made(hearing.pictures_of(x, mels)), voice=name,
     )  # fmt: skip
     source = data.source(hearing.seen(learnt, mels), config.batch_size, config.seed)
     return training.Setup(source, evaluate, 20)

@@ -60,14 +60,8 @@ class Config(FromSounds, Run):
     """Half-life, in sounds, of the averaged generator."""
 
 
-def heard_at(config: Config) -> Mels:
-    if not config.rate:
-        raise UserError("--rate 0: a vocoder is of one rate: name it")
-    return Mels(config.rate)
-
-
 def build(config: Config, spec: Spec) -> training.Recipe:
-    mels = heard_at(config)
+    mels = Mels(config.rate)
     gen = hifigan.Generator(config.width, dtype=config.precision)
     disc = hifigan.PeriodDiscriminators(
         tuple(config.disc_width * n for n in (1, 4, 16, 32, 32)), dtype=config.precision
@@ -99,7 +93,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 
 def setup(config: Config) -> training.Setup:
-    mels = heard_at(config)
+    mels = Mels(config.rate)
     if config.segment % mels.hop or not mels.n_fft < config.segment <= config.length:
         raise UserError(
             f"--segment {config.segment}: a multiple of {mels.hop}, above {mels.n_fft} and at most --length {config.length}"

@@ -22,7 +22,7 @@ from gan_jax.games.adversarial import adversarial
 from gan_jax.models import wavegan
 from gan_jax.models.spectra import Mels
 from gan_jax.training import cli
-from gan_jax.types import Spec, UserError
+from gan_jax.types import Spec
 from gan_jax.workdir import audible
 
 
@@ -70,8 +70,6 @@ def build(config: Config, spec: Spec) -> training.Recipe:
 
 
 def setup(config: Config) -> training.Setup:
-    if not config.rate:
-        raise UserError("--rate 0: sounds are heard at one rate: name it")
     wavegan.layers_of(config.length)  # which raises for lengths that it does not take
     learnt, test = sounds.load(
         config.data, rate=config.rate, length=config.length, loudness=config.loudness, every=config.every

@@ -254,7 +254,7 @@ class FromSounds:
 
     data: str = "vowels"
     """vowels (made by gan_jax); a folder of sounds, perhaps in classes, perhaps in train and test; an .npz."""
-    rate: Natural = 8_000
+    rate: int = 8_000
     """Samples in a second to which sounds are brought."""
     length: int = 8_192
     """Samples of each sound: what is longer is cut off, what is shorter is followed by silence."""

@@ -19,14 +19,15 @@ LEVEL = "(img) => { const c = document.createElement('canvas').getContext('2d');
 class Stage:
     """A server that can be killed and started again on its port, with its file of answers."""
 
-    def __init__(self, path, plan):
+    def __init__(self, path, plan, shown=None, **more):
         self.path, self.plan, self.port, self.thread = path, plan, 0, None
+        self.shown, self.more = shown or pictures_of(plan), more
         self.start()
 
     def start(self):
-        asked = {**ASKED, "protocol": self.plan.protocol, "contestants": [*self.plan.contestants]}
+        asked = {**ASKED, "protocol": self.plan.protocol, "contestants": [*self.plan.contestants], **self.more}
         self.stored = Answers(self.path, asked).__enter__()
-        self.server = judge.serve(self.plan, pictures_of(self.plan), self.stored, self.port)
+        self.server = judge.serve(self.plan, self.shown, self.stored, self.port)
         self.port = self.server.server_address[1]
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
@@ -46,8 +47,8 @@ class Stage:
 def stage(tmp_path):
     made = []
 
-    def stage(plan):
-        made.append(Stage(tmp_path / "a.jsonl", plan))
+    def stage(plan, shown=None, **more):
+        made.append(Stage(tmp_path / "a.jsonl", plan, shown, **more))
         return made[-1]
 
     yield stage
@@ -246,3 +247,62 @@ def test_the_truth_is_not_in_the_page(opened, stage):
     page.keyboard.press("Enter")
     assert ready(page) and len(told) == 1
     assert "real" not in told[0] and "generated" not in told[0] and "right" not in told[0]
+
+
+def tones(plan, high):
+    """Sounds of a tenth of a second, the label's tone: low or high."""
+    t = np.arange(800) / 8_000
+    sounds = [np.sin(2 * np.pi * (1_200 if one else 300) * t) for one in high[: plan.needed]]
+    return [0.5 * np.float32(sounds)] * len(plan.contestants)
+
+
+# Zero crossings of the sound that the page's player holds.
+CROSSINGS = """async (player) => {
+  const held = new DataView(await (await fetch(player.src)).arrayBuffer());
+  let crossings = 0;
+  for (let i = 46; i < held.byteLength; i += 2) crossings += held.getInt16(i, true) * held.getInt16(i - 2, true) < 0;
+  return crossings;
+}"""
+
+
+def test_which_class_is_heard(opened, stage):
+    """By one key a class, whatever its name holds; a player plays what is asked about."""
+    plan, names = Plan("classes", 3, 4, ("real", "run")), ["low", "</script><b>hi"]
+    high = np.random.default_rng(0).integers(0, 2, plan.needed)
+    labels = [names[one] for one in high]
+    on = stage(plan, tones(plan, high), rate=8_000, classes=names, labels=labels)
+    page = begin(opened, on)
+    assert "Which one is it?" in page.locator("#title").inner_text()
+    for n in itertools.count():
+        if not ready(page):
+            break
+        player = page.locator("#images audio")
+        assert player.count() == 1 and player.get_attribute("controls") is not None
+        assert page.locator("#choices button").all_inner_texts() == [f"{name} {i + 1}" for i, name in enumerate(names)]
+        heard = int(player.evaluate(CROSSINGS) > 120)  # 60 of the low tone, 240 of the high one
+        page.keyboard.press(str(1 + heard))
+        page.locator(f"#feedback button, #where:text-is('{n - 8} of 8'), h1:text('that was all')").first.wait_for(
+            timeout=20_000
+        )
+        if page.locator("#feedback button").count():
+            assert f"Right: it is {names[heard]}." in page.locator("#feedback").inner_text()
+            page.keyboard.press("Enter")
+            page.locator("#feedback button").wait_for(state="detached")
+    assert n == 18 and all(row["right"] for row in on.rows)
+    found = judging.found(plan, on.rows)["values"]
+    assert found["right_on_real"]["value"] == found["right_on_generated"]["value"] == 1
+
+
+def test_two_sounds_do_not_play_at_once(opened, stage):
+    plan = Plan("pairs", 3, 2, ("real", "run"))
+    on = stage(plan, tones(plan, [0, 1]), rate=8_000)
+    page = begin(opened, on)
+    assert ready(page) and "sounds more real" in page.locator("#title").inner_text()
+    players = page.locator("#images audio").all()
+    assert len(players) == 2 and not any(one.evaluate("(player) => player.autoplay") for one in players)
+
+
+def test_what_is_given_is_said(opened, stage):
+    on = stage(Plan("infinity", 3, 2, ("real", "run")), given=True)
+    page = opened(f"http://localhost:{on.port}/")
+    assert "The left half shows what was given" in page.locator("#task").inner_text()

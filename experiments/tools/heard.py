@@ -29,7 +29,11 @@ BY_SPEAKER = {
     "specgan_digits_speaker": "mels by a DCGAN, then Griffin-Lim",
     "specgan_digits_speaker_vocoder_digits": "mels by a DCGAN, then the vocoder",
 }
-TITLES = {"real": "real sounds held out", "floor": "one half of what was learnt beside the other"}
+TITLES = {
+    "vocoder": "real sounds through the same voice",
+    "real": "real sounds held out",
+    "floor": "one half of what was learnt beside the other",
+}
 
 
 def vocoders() -> list[str]:

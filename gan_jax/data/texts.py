@@ -29,7 +29,7 @@ def load(name: str, *, length: int) -> tuple[Lines, Lines]:
 
     `name` is "syllables", which are made here; a text file, of which a tenth of its distinct lines is held out, drawn by a fixed
     seed; or a folder with train.txt and test.txt, of which a line of both is held out. Lines have 1 to `length`
-    characters: empty ones and longer ones are left out, and `facts` say how many. The alphabet is that of what is learnt.
+    characters, without the spaces around them: empty ones and longer ones are left out, and `facts` say how many. The alphabet is that of what is learnt.
     Held-out lines with other characters are left out, too. Raises UserError for no such file, for another encoding than UTF-8,
     and for fewer than 20 lines.
     """

@@ -41,12 +41,15 @@ def halved(pictures: np.ndarray) -> np.ndarray:
 
 def seen(images: ImageSet, mels: Mels) -> ImageSet:
     """Returns the set of sounds as pictures of mels."""
-    held = pictures_of(np.asarray(images.images), mels)
-    return images._replace(images=held, digest=digest(held, images.labels))
+    return _with(images, pictures_of(np.asarray(images.images), mels))
 
 
-def _classified(images: ImageSet, mels: Mels) -> ImageSet:
-    held = halved(pictures_of(np.asarray(images.images), mels))
+def _listener(learnt: ImageSet, mels: Mels) -> classifier.Trained:
+    """A classifier of the sounds, which is given what `halved` makes of their pictures."""
+    return classifier.trained(_with(learnt, halved(pictures_of(np.asarray(learnt.images), mels))), classifier.STEPS)
+
+
+def _with(images: ImageSet, held: np.ndarray) -> ImageSet:
     return images._replace(images=held, digest=digest(held, images.labels))
 
 
@@ -81,7 +84,7 @@ def judges(learnt: ImageSet, test: ImageSet, mels: Mels, folder: str) -> dict[st
         sets["speaker"] = by
 
     def judge(learnt: ImageSet, test: ImageSet) -> Judge:
-        network = classifier.trained(_classified(learnt, mels), classifier.STEPS)
+        network = _listener(learnt, mels)
         return Judge(
             lambda waves: np.asarray(network(halved(pictures_of(waves, mels)))[1]).argmax(1) == test.labels,
             {"classifier": f"of {learnt.name}, {network.steps} steps", "network_weights": network.digest},
@@ -120,9 +123,9 @@ def measures(
         )
         say(f"{learnt.name} has {few}: nothing is measured, but by --data that has them", error=True)
         return None
-    network = classifier.trained(_classified(learnt, mels), classifier.STEPS)
+    network = _listener(learnt, mels)
     by = spoken(learnt, test, folder)
-    who = None if by is None else classifier.trained(_classified(by[0], mels), classifier.STEPS)
+    who = None if by is None else _listener(by[0], mels)
     real, held = (np.asarray(one.images) for one in (learnt, test))
     features, held_features = (np.asarray(network(halved(pictures_of(x, mels)))[0]) for x in (real, held))
     order = np.random.default_rng(0).permutation(len(features))

@@ -20,12 +20,8 @@ from gan_jax.metrics import human
 from gan_jax.types import UserError
 
 INFINITY, TIME, PAIRS, CLASSES = "infinity", "time", "pairs", "classes"
-COUNT = {
-    INFINITY: 50,
-    TIME: 75,
-    PAIRS: 50,
-    CLASSES: 50,
-}  # real images and as many samples; of pairs, of every two contestants
+# Real images and as many samples; of pairs, of every two contestants.
+COUNT = {INFINITY: 50, TIME: 75, PAIRS: 50, CLASSES: 50}
 PRACTICE = 5  # real images and as many samples, with feedback, which do not count
 REAL = "real"  # the first contestant, where it is one
 

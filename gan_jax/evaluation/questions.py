@@ -32,7 +32,8 @@ def questions(
     best: bool = False,
     member: int = 0,
 ) -> tuple[Plan, list[np.ndarray], dict[str, Any]]:
-    """Returns the plan, the images of each contestant, uint8 [n h w c], and what identifies the questions.
+    """Returns the plan, what is shown of each contestant, images uint8 [n h w c] or sounds [n t] in [-1, 1], and what identifies the
+    questions: of sounds with their "rate", and for the protocol "classes" with the names of all and "labels", of what is shown.
 
     Contestants are real images, unless several runs are compared, and the runs, by these names. `count` 0 is the
     protocol's. Runs that are given images make theirs of the held-out images of the first one; what is given stands to the left
@@ -149,7 +150,12 @@ def _held_out(run: Saved, samplers: Sequence[Sampler], data_name: str) -> HeldOu
             f"--data {data_name}: a run that is given images is judged by its own held-out images: leave it out"
         )
     setup = getattr(run.module, "setup", None)
-    found = setup(run.config).held_out if setup else None
+    made = setup(run.config) if setup else None
+    found = None if made is None else made.held_out
+    if made is not None and made.source.digest != run.identity.get("data_digest", ""):
+        raise UserError(
+            f"{made.source.name} is no longer what {run.workdir} was trained on, so what was held out is not known"
+        )
     if found is None:
         raise UserError(f"the setup of {run.module.__name__} has no held_out images, by which it could be judged")
     return found
