@@ -12,7 +12,7 @@ import tyro
 
 from experiments import specgan_digits, vocoder_digits, wavegan_digits
 from gan_jax.commands import judge, sample
-from gan_jax.evaluation import classifier, judging
+from gan_jax.evaluation import classifier, judging, vocoding
 from gan_jax.types import UserError
 from gan_jax.workdir.answers import Answers
 from gan_jax.workdir.load import load
@@ -36,6 +36,7 @@ def runs(tmp_path_factory):
     common = {"steps": 1, "batch_size": 8, "devices": 1, "length": 1_024, "data": str(home / "sounds")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifier, "STEPS", 5)
+        patch.setattr(vocoding, "RESOLUTIONS", (128,))  # what is measured is not looked at here
         wavegan_digits.main(wavegan_digits.Config(workdir=str(home / "made"), width=2, n_disc=1, **common))
         shutil.copytree(home / "made", home / "again")
         vocoder_digits.main(
