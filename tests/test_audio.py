@@ -180,6 +180,10 @@ def test_what_is_heard_is_written():
     rate, held = scipy.io.wavfile.read(io.BytesIO(files["wav"]))
     assert rate == 8_000 and len(held) == 2 * (1_000 + 1_200) and {*files} == {"wav", "png"}
     np.testing.assert_allclose(held[:1_000] / 32_767, sounds[0, :, 0], atol=1e-4)
+    both = audible.shown(audible.Sounding(8_000, audible.raw))(sounds, {"image": 0.5 * sounds})
+    _, held = scipy.io.wavfile.read(io.BytesIO(both["wav"]))
+    parts = held.reshape(4, -1)[:, :1_000] / 32_767
+    np.testing.assert_allclose(parts, [n * one[:, 0] for one in sounds for n in (1, 0.5)], atol=1e-4)
     spectra = audible.spectra(sounds[..., 0])
     assert spectra.max() == 1 and spectra.min() >= -1
     tops = [int(one[..., 0].mean(1).argmax()) for one in spectra]

@@ -30,10 +30,14 @@ def raw(samples: PyTree) -> np.ndarray:
 
 
 def shown(sounding: Sounding) -> Callable[[PyTree, Batch], dict[str, bytes]]:
-    """Returns the `show` of a recipe whose samples are heard: a .wav and a .png."""
+    """Returns the `show` of a recipe whose samples are heard: a .wav and a .png. Where it is known what a sample should be, the batch's
+    "image" [b t 1], that follows each.
+    """
 
     def show(samples: PyTree, batch: Batch) -> dict[str, bytes]:
         sounds = sounding.heard(samples)
+        if "image" in batch and len(batch["image"]) == len(sounds):
+            sounds = np.stack([sounds, raw(batch["image"])], 1).reshape(-1, sounds.shape[-1])
         gap = np.zeros(round(PAUSE * sounding.rate), np.float32)
         joined = np.concatenate([part for sound in sounds[:HEARD] for part in (sound, gap)])
         return {"wav": wav(joined, sounding.rate), "png": pictures.png(pictures.grid(spectra(sounds)))}
