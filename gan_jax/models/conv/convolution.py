@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from gan_jax.models.conv import winograd
+from gan_jax.models.conv import volume, winograd
 from gan_jax.models.conv.geometry import Geometry
 
 # Bytes of y that the gradient with respect to the kernel processes at a time: XLA's matrix product packs them for every
@@ -55,10 +55,17 @@ def _fewer(x: jax.Array, channels: tuple[int, ...], g: Geometry) -> bool:
     return cpu and min(channels) >= MANY and x.dtype == jnp.float32 and winograd.applies(g)
 
 
+def _in_time(g: Geometry) -> bool:
+    return len(g.kernel) == 3 and jax.default_backend() == "cpu"
+
+
 def _forward(x: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
     """x [b n.. i], w [k.. i o] -> [b m.. o]."""
     if g.dense:
         return x @ w.reshape(w.shape[-2:])
+    if _in_time(g):
+        y = _forward(volume.to_taps(x, g), volume.kernel(w), volume.plane(g))
+        return y.reshape(-1, *g.outputs, y.shape[-1])
     if _fewer(x, w.shape[-2:], g):
         return winograd.forward(x, w, g)
     return _plain(x, w, g.strides, zip(g.low, g.high, strict=True), None, g.dilation)
@@ -68,6 +75,8 @@ def _to_input(y: jax.Array, w: jax.Array, g: Geometry) -> jax.Array:
     """y [b m.. o], w [k.. i o] -> [b n.. i]: the transposed convolution."""
     if g.dense:
         return y @ w.reshape(w.shape[-2:]).T
+    if _in_time(g):
+        return volume.from_taps(_to_input(volume.frames(y), volume.kernel(w), volume.plane(g)), g)
     if _fewer(y, w.shape[-2:], g):
         return winograd.to_input(y, w, g)
     rank = len(g.kernel)
@@ -102,6 +111,10 @@ def _to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     (b, i), o = (x.shape[0], x.shape[-1]), y.shape[-1]
     if g.dense:
         return _contract(x, y).reshape(*g.kernel, i, o)
+    if _in_time(g):
+        return volume.from_kernel(
+            _to_kernel(volume.to_taps(x, g), volume.frames(y), volume.plane(g)), g.kernel[0]
+        )
     if i <= min(NARROW, o // TIMES):
         return _contract(_patches(x, g), y).reshape(*g.kernel, i, o)
     if o <= min(NARROW, i // TIMES) and all(s == 1 for s in g.strides):
