@@ -265,6 +265,25 @@ class FromSounds:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FromClips:
+    """Where the clips come from."""
+
+    data: str = "moving"
+    """moving (drawn by gan_jax); a folder of clips (animated GIF, WebP or PNG, MP4, folders of numbered frames, strips), perhaps
+    in classes, perhaps in train and test; an .npz."""
+    length: int = 16
+    """Frames of each clip."""
+    every: int = 1
+    """Frames of a file from one that is taken to the next."""
+    stride: Natural = 0
+    """Frames of a file after which another clip begins, and so on; 0: one clip of each file."""
+    size: int = 32
+    """Side, in pixels, to which the middle square of all frames is resized."""
+    rate: float = 0.0
+    """Frames a second to which files that say how fast they are are brought; 0: their own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FromImages(FromSet):
     """How the images are read."""
 

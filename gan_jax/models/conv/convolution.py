@@ -112,9 +112,7 @@ def _to_kernel(x: jax.Array, y: jax.Array, g: Geometry) -> jax.Array:
     if g.dense:
         return _contract(x, y).reshape(*g.kernel, i, o)
     if _in_time(g):
-        return volume.from_kernel(
-            _to_kernel(volume.to_taps(x, g), volume.frames(y), volume.plane(g)), g.kernel[0]
-        )
+        return volume.from_kernel(_to_kernel(volume.to_taps(x, g), volume.frames(y), volume.plane(g)), g.kernel[0])
     if i <= min(NARROW, o // TIMES):
         return _contract(_patches(x, g), y).reshape(*g.kernel, i, o)
     if o <= min(NARROW, i // TIMES) and all(s == 1 for s in g.strides):
