@@ -5,7 +5,7 @@ Tulyakov et al. 2018, arXiv:1707.04993, with half of the channels at 32x32 pixel
 experiments/results/mocogan_shapes.json.
 
     python -m experiments.mocogan_shapes
-    python -m experiments.mocogan_shapes --data shapes.npz --every 2 --seeds 3
+    python -m experiments.mocogan_shapes --data shapes.npz --seeds 3
     gan-jax sample runs/mocogan_shapes --label up --count 20 --out up/
 """
 
@@ -27,6 +27,8 @@ from gan_jax.workdir import animated
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(FromClips, Run):
+    every: int = 2
+    """Frames of a file from one that is taken to the next."""
     steps: int = 2_500
     """Rounds of the game: each one discriminator step and one generator step."""
     batch_size: int = 16

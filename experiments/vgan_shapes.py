@@ -4,7 +4,7 @@ Vondrick et al. 2016, arXiv:1609.02612, with half of the channels, 16 frames of 
 Measured as `mocogan_shapes`. Results, where they are kept: experiments/results/vgan_shapes.json.
 
     python -m experiments.vgan_shapes
-    python -m experiments.vgan_shapes --data shapes.npz --every 2 --seeds 3
+    python -m experiments.vgan_shapes --data shapes.npz --seeds 3
 """
 
 import dataclasses
@@ -25,6 +25,8 @@ from gan_jax.workdir import animated
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(FromClips, Run):
+    every: int = 2
+    """Frames of a file from one that is taken to the next."""
     steps: int = 2_500
     """Rounds of the game: each one discriminator step and one generator step."""
     batch_size: int = 16

@@ -11,6 +11,7 @@ from experiments.tools.kept import EFFORT, head, made, measured, read, row, valu
 Columns = Mapping[str, tuple[str, str]]
 TOLD = {
     "log_spectral": ("log-magnitudes, L1 at four resolutions (nats)", ".3f"),
+    "trajectories": ("Fréchet distance of trajectories (less is better)", ".3f"),
     "js_3": ("Jensen-Shannon divergence of 3-grams (bits)", ".3f"),
     "frechet_sounds": ("Fréchet distance (less is better)", ".2f"),
     "l1_to_b": ("to edges: L1 (pixels in [-1, 1])", ".3f"),
@@ -70,6 +71,9 @@ ANSWERS = {
     "noise": "noise with the mean spectrum and envelope",
     "backwards": "real sounds, backwards",
     "vocoder": "real sounds through the vocoder",
+    "frozen": "real clips, frozen at the first frame",
+    "others": "frames of real clips, each of another one",
+    "one class": "real clips of one class only",
     "real": "real images",
     "floor": "real images learnt from",
 }

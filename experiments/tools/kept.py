@@ -42,6 +42,9 @@ VARIANTS = {
     "specgan_digits": ("by", "vocoder"),
     "wavegan_digits": (),
     "wgan_gp_text": (),
+    "mocogan_shapes": (),
+    "mocogan_actions": (),
+    "vgan_shapes": (),
 }
 # Flags that say where something lies, beside the data.
 PLACES = {

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 from tyro.conf import Positional
 
-from experiments.tools import arms, checked, given, golden, greats, heard, texts
+from experiments.tools import arms, checked, given, golden, greats, heard, moved, texts
 from experiments.tools.earlier import today
 from experiments.tools.kept import (
     EFFORT,
@@ -198,7 +198,8 @@ def gallery() -> list[str]:
         for one in names or [""]:
             result_of_run = read(one) if one else None
             command = today(result_of_run["command"]) if result_of_run else f"python -m experiments.{name}"
-            picture = f'<img src="results/{one}.png" alt="samples of {one}" height="130">' if one else "not run"
+            suffix = "gif" if (RESULTS / f"{one}.gif").exists() else "png"
+            picture = f'<img src="results/{one}.{suffix}" alt="samples of {one}" height="130">' if one else "not run"
             title = f"[`{name}`]({name}.py): {first_line(f'experiments.{name}')}"
             lines.append(row(picture, title, _number(result_of_run), f"`{command}`"))
     return lines
@@ -239,6 +240,7 @@ SECTIONS: dict[str, Callable[[], list[str]]] = {
     "vocoders": heard.vocoders,
     "sounds": heard.generators,
     "texts": texts.read,
+    "clips": moved.moved,
     "speed": lambda: checked.speed(read("benchmark")),
     "growth": lambda: checked.growth(read("benchmark")),
     "kills": lambda: checked.torture(read("torture")),
