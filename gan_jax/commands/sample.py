@@ -7,7 +7,7 @@
 Sample i of a seed is the same whatever --count is, and has the same noise in every class. Pictures are called
 SEED_NUMBER.png, with a folder for each class where the generator is conditional; an .npz has `images`, uint8, and
 `labels`, as --data of an experiment reads them. Of a run whose samples are heard they are .wav, and in an .npz `sounds` [n t] with
-their `rate`; of one whose samples are read they are the lines of a .txt. What is there already is never written over.
+their `rate`; of one whose samples are read they are the lines of a .txt; clips are .gif, and in an .npz `images` [n t h w c]. What is there already is never written over.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from gan_jax.evaluation.latents import truncated
 from gan_jax.system.terminal import say
 from gan_jax.types import UserError
 from gan_jax.workdir import pictures
+from gan_jax.workdir.animated import gif
 from gan_jax.workdir.audible import Sounding, wav
 from gan_jax.workdir.load import load, saved_run, sound_of, text_of
 from gan_jax.workdir.sampler import CHUNK, Sampler
@@ -35,7 +36,7 @@ class Config:
     run: Positional[Annotated[str, arg(metavar="RUN")]] = ""
     """Directory of the run."""
     out: str = ""
-    """New folder of PNG or WAV files, or a new .npz file; of texts a new .txt file."""
+    """New folder of PNG, WAV or GIF files, or a new .npz file; of texts a new .txt file."""
     count: int = 64
     """Number of samples."""
     label: str = ""
@@ -78,7 +79,7 @@ def main(config: Config) -> dict[str, Any]:
         what = "no lines: name a folder, or an .npz" if lines_of is None else f"lines: --out {out.with_suffix('.txt')}"
         raise UserError(f"--out {config.out}: samples of {config.run} are {what}")
     shape = sampler.spec.shape
-    if sounding is None and out.suffix not in (".npz", ".txt") and (len(shape) != 3 or shape[-1] not in (1, 3)):
+    if sounding is None and out.suffix not in (".npz", ".txt") and (len(shape) not in (3, 4) or shape[-1] not in (1, 3)):
         raise UserError(f"samples of shape {list(shape)} are no pictures: name an .npz file, --out {config.out}.npz")
     if needs := sampler.programs.kinds.needs:
         raise UserError(
@@ -137,7 +138,7 @@ def drawn(
         if sounding is not None:
             yield np.asarray(sounding.heard(made), np.float32)
         else:
-            yield pictures.to_uint8(made) if made.ndim == 4 else made
+            yield pictures.to_uint8(made) if made.ndim > 3 else made
 
 
 def _write_files(
@@ -154,8 +155,12 @@ def _write_files(
             folder = out
             if labels is not None:
                 folder = out / re.sub(r"[^\w.-]+", "_", sampler.class_names[labels[number]])
-            content = pictures.png(one) if sounding is None else wav(one, sounding.rate)
-            suffix = "png" if sounding is None else "wav"
+            if sounding is not None:
+                suffix, content = "wav", wav(one, sounding.rate)
+            elif one.ndim == 4:
+                suffix, content = "gif", gif(one)
+            else:
+                suffix, content = "png", pictures.png(one)
             pictures.save(folder / f"{config.seed}_{number:06d}.{suffix}", content)
             number += 1
 

@@ -50,7 +50,7 @@ def load(
     """Returns the clips that are learnt from, and those that are held out.
 
     `name` is "moving", which are drawn here; a folder with train and test inside, each of clips or of classes of clips; one
-    without, of which every tenth clip is held out; or an .npz with x_train [n t h w c] uint8 and perhaps x_test, y_train and
+    without, of which every tenth clip is held out; or an .npz with x_train or images [n t h w c] uint8 and perhaps x_test, y_train and
     y_test: without x_test every fifth is held out. Clips that show nothing, values less than FAINT apart, are left out. What was
     understood is in `facts`. Raises UserError for files that are damaged or too short, three of them named, and for several
     sizes without `size`.
@@ -188,6 +188,7 @@ def _arrays(root: Path, name: str, how: How) -> tuple[ImageSet, ImageSet]:
             held = {"x_train": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
     except DAMAGED_ARRAYS as error:
         raise UserError(f"{name}: cannot be read: {type(error).__name__}: {error}") from error
+    held = {{"images": "x_train", "labels": "y_train"}.get(key, key): x for key, x in held.items()}  # as samples are kept
     if "x_train" not in held:
         raise UserError(f"{name}: no array x_train, only {', '.join(sorted(held))}: clips [n t h w c] are needed")
     for key in [key for key in ("x_train", "x_test") if key in held]:
