@@ -22,7 +22,7 @@ from gan_jax.game import half_life
 from gan_jax.games.adversarial import adversarial
 from gan_jax.models import text_resnet
 from gan_jax.training import cli
-from gan_jax.types import PyTree, Spec
+from gan_jax.types import Spec
 from gan_jax.workdir import legible
 
 
@@ -56,10 +56,7 @@ def build(config: Config, spec: Spec) -> training.Recipe:
     gen = text_resnet.Generator(spec.shape, config.width, dtype=config.precision)
     disc = text_resnet.Discriminator(config.width, dtype=config.precision)
     adam = optax.adam(config.lr, b1=0.5, b2=0.9)
-
-    def lines_of(samples: PyTree) -> list[str]:
-        return texts.decoded(samples, spec.meta["alphabet"])
-
+    lines_of = texts.reader(spec)
     return training.Recipe(
         game=adversarial(
             gen, disc, losses.wasserstein(), z_dim=config.z_dim, penalties=[(10.0, penalties.wgan_gp)],

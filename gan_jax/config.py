@@ -284,6 +284,20 @@ class FromClips:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FromTexts:
+    """Where the lines come from."""
+
+    data: str = "syllables"
+    """syllables (made by gan_jax); a text file, a line an example; a folder with train.txt and test.txt."""
+    length: int = 12
+    """Characters or words of a line; longer ones are left out, shorter ones end."""
+    unit: Literal["characters", "words"] = "characters"
+    """What is a symbol."""
+    stream: bool = False
+    """A text is one, and not lines: it is cut into stretches of this length."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FromImages(FromSet):
     """How the images are read."""
 

@@ -48,6 +48,9 @@ SMALL = {
     "specgan_digits": ["--width", "4", "--length", "1024"],
     "wavegan_digits": ["--width", "2", "--length", "1024"],
     "wgan_gp_text": ["--width", "4", "--data", "syllables"],
+    "mle_names": ["--width", "8", "--data", "syllables"],
+    "gumbel_names": ["--width", "8", "--data", "syllables", "--likely", "1"],
+    "seqgan_oracle": ["--symbols", "12", "--length", "5", "--sequences", "40", "--likely", "1", "--rollouts", "2"],
     "mocogan_shapes": ["--width", "4", "--data", "moving", "--size", "16", "--length", "10"],
     "mocogan_actions": ["--width", "4", "--data", "moving", "--size", "16", "--length", "10"],
     "vgan_shapes": ["--width", "4", "--data", "moving", "--size", "16", "--length", "8"],
@@ -61,14 +64,14 @@ GIVEN = {
     "superres_photos": "pictures",
     **dict.fromkeys(("vocoder_digits", "specgan_digits", "wavegan_digits"), "sounds.npz"),
 }
-READ = {"wgan_gp_text"}  # whose samples are lines
+READ = {"wgan_gp_text", "mle_names", "gumbel_names", "seqgan_oracle"}  # whose samples are lines
 # Experiments of one game and one kind of networks differ in sizes, losses and data. One of each is killed, resumed, loaded
 # and measured anew; of the others the two steps, and what is said of them, are all that is looked at.
 WHOLE = {
     "gan_ring", "dcgan_digits", "cgan_mnist", "wgan_mnist", "sngan_cifar10", "infogan_mnist", "cyclegan_digits",
     "stacked_mnist", "unrolled_ring", "entropy_stacked", "few_fashion", "semisup_mnist", "progressive_mnist",
     "stylegan2_fashion", "biggan_fashion", "conditional_fashion", "best_mnist", "pix2pix_emoji",
-    "superres_photos", "inpaint_mnist", "mocogan_shapes", "vocoder_digits", "wavegan_digits", "wgan_gp_text",
+    "superres_photos", "inpaint_mnist", "mocogan_shapes", "vocoder_digits", "wavegan_digits", "wgan_gp_text", "gumbel_names", "seqgan_oracle",
 }  # fmt: skip
 # Of these another one has the networks and the game, and they take long to compile.
 LONG = {
@@ -91,6 +94,9 @@ def named(**shapes):
     return Spec({name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()})
 
 
+TOKENS = Spec(
+    {"tokens": jax.ShapeDtypeStruct((20,), np.int32)}, meta={"symbols": 27, "ends": True, "alphabet": "ab", "words": []}
+)
 PAIR = named(a=(64, 64, 3), b=(64, 64, 3))
 # What each is trained on with its defaults, and how many numbers its two sides then learn: those of published sizes are
 # derived in test_models.py.
@@ -144,7 +150,10 @@ LEARNT = {
     "cut_monet": (PAIR, 901_891, 95_017),
     "vocoder_digits": (named(image=(4_096, 1), mel=(32, 64)), 107_393, 645_325),
     "specgan_digits": (spec_of((64, 64, 1), 10), 1_509_801, 734_689),
-    "wgan_gp_text": (spec_of((13, 27)), 1_038_619, 825_729),
+    "wgan_gp_text": (spec_of((13, 27), meta={"alphabet": "ab"}), 1_038_619, 825_729),
+    "mle_names": (TOKENS, 337_435, 1),
+    "gumbel_names": (TOKENS, 337_435, 191_169),
+    "seqgan_oracle": (TOKENS._replace(meta={"symbols": 5_000}), 333_320, 891_521),
     "wavegan_digits": (spec_of((8_192, 1), 10), 1_501_289, 1_111_425),
     "mocogan_shapes": (spec_of((16, 32, 32, 3), 2), 293_440, 721_920),
     "mocogan_actions": (spec_of((16, 32, 32, 3), 5), 299_584, 746_496),
@@ -178,6 +187,8 @@ SHOWN = {
     "specgan_digits": {"disc/r1", "disc/r2"},
     "wavegan_digits": {"disc/wgan_gp"},
     "wgan_gp_text": {"disc/wgan_gp"},
+    "gumbel_names": {"gen/sharpness", "gen/nll"},
+    "seqgan_oracle": {"gen/reward", "gen/nll"},
     "mocogan_shapes": {"disc/classes", "gen/classes", "disc/frames", "gen/clips"},
 }
 # Whose networks are told the class by an embedding.

@@ -95,6 +95,7 @@ def test_two_steps(name, npz, classifiers, capfd, monkeypatch, request):
     start(name, *flags)
     run = Path("run")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if "disc/loss" in row]  # and not what is measured when it is over
     each = 8 * (2 if hasattr(default, "n_disc") else 1) * getattr(default, "packing", 1)
     assert [(row["step"], row["images"]) for row in rows] == [(1, each), (2, 2 * each)]
     # null: of two steps' samples none lies in a mode, and their KL is infinite
@@ -120,7 +121,7 @@ def test_two_steps(name, npz, classifiers, capfd, monkeypatch, request):
     for step in (0, 2):
         shown = run / "samples" / f"{step:08d}.{kind}"
         if name in READ:
-            assert len(shown.read_text().splitlines()) == 64
+            assert len(shown.read_text().splitlines()) == (8 if name == "seqgan_oracle" else 64)
             continue
         with Image.open(shown) as picture:
             assert min(picture.size) >= 120
@@ -174,7 +175,7 @@ def holds_what_it_claims(name, rows, state):
     if any(key.removeprefix("disc/") in vars(penalties) for key in rows[0]):
         assert not any("BatchNorm" in path for path in paths)
     largest = max(float(np.abs(x).max()) for x in jax.tree.leaves(state.disc.params))
-    assert (largest <= 0.01 * (1 + 1e-6)) == (name == "wgan_mnist")
+    assert (largest <= 0.01 * (1 + 1e-6)) == (name in ("wgan_mnist", "mle_names"))  # which has no D
     embedded = [any("Embed" in jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(side.params))
                 for side in (state.gen, state.disc)]  # fmt: skip
     assert embedded == [name in TOLD] * 2

@@ -12,6 +12,7 @@ Columns = Mapping[str, tuple[str, str]]
 TOLD = {
     "log_spectral": ("log-magnitudes, L1 at four resolutions (nats)", ".3f"),
     "trajectories": ("Fréchet distance of trajectories (less is better)", ".3f"),
+    "nll_oracle": ("-ln p by the oracle (nats a symbol)", ".3f"),
     "js_3": ("Jensen-Shannon divergence of 3-grams (bits)", ".3f"),
     "frechet_sounds": ("Fréchet distance (less is better)", ".2f"),
     "l1_to_b": ("to edges: L1 (pixels in [-1, 1])", ".3f"),
@@ -68,6 +69,7 @@ ANSWERS = {
     "5-grams": "5-grams, Witten-Bell",
     "2-grams": "2-grams",
     "shuffled": "characters of real ones in another order",
+    "uniform": "uniform symbols",
     "noise": "noise with the mean spectrum and envelope",
     "backwards": "real sounds, backwards",
     "vocoder": "real sounds through the vocoder",

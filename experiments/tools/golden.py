@@ -43,7 +43,7 @@ def agree(some: Steps, others: Steps) -> bool:
     """
 
     def same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-        gaps = [row["disc/real"] - row["disc/fake"] for row in (one, other)]
+        gaps = [row.get("disc/real", 0.0) - row.get("disc/fake", 0.0) for row in (one, other)]  # none without D
         close = [
             math.isclose(one[key], other[key], rel_tol=1e-3, abs_tol=1e-3 if key in BIASED else 1e-5) for key in one
         ]

@@ -42,12 +42,16 @@ VARIANTS = {
     "specgan_digits": ("by", "vocoder"),
     "wavegan_digits": (),
     "wgan_gp_text": (),
+    "mle_names": ("data",),
+    "gumbel_names": (),
+    "seqgan_oracle": ("way",),
     "mocogan_shapes": (),
     "mocogan_actions": (),
     "vgan_shapes": (),
 }
 # Flags that say where something lies, beside the data.
 PLACES = {
+    "mle_names": {"stream", "length"},
     "cyclegan_monet": {"perceptual"},
     "cut_monet": {"perceptual"},
     "superres_photos": {"test", "grey", "perceptual", "judge", "start-from"},

@@ -3,11 +3,13 @@
     gan-jax sample runs/dcgan_mnist --count 10000 --out pictures/
     gan-jax sample runs/cgan_mnist --count 500 --label 7 --seed 3 --out sevens.npz
     gan-jax sample runs/dcgan_fashion --truncation 0.7 --out typical/
+    gan-jax sample runs/mle_names --begin ka --out ka.txt
 
 Sample i of a seed is the same whatever --count is, and has the same noise in every class. Pictures are called
 SEED_NUMBER.png, with a folder for each class where the generator is conditional; an .npz has `images`, uint8, and
-`labels`, as --data of an experiment reads them. Of a run whose samples are heard they are .wav, and in an .npz `sounds` [n t] with
-their `rate`; of one whose samples are read they are the lines of a .txt; clips are .gif, and in an .npz `images` [n t h w c]. What is there already is never written over.
+`labels`, as --data of an experiment reads them; clips are .gif, and in an .npz [n t h w c]. Of a run whose samples are heard they are
+.wav, and in an .npz `sounds` [n t] with their `rate`; of one whose samples are read they are the lines of a .txt. What is there
+already is never written over.
 """
 
 import dataclasses
@@ -47,6 +49,8 @@ class Config:
     """Noise from N(0, 1) cut off beyond this distance from 0, as in BigGAN: nearer to 0, more typical and less varied. 0:
     not cut off. Of StyleGAN2 it is psi, which moves styles towards their mean, and 1 moves none.
     """
+    begin: str = ""
+    """Beginning of every line, which is completed: of generators that write symbol after symbol."""
     raw: bool = False
     """Sample the trained generator instead of its average."""
     best: bool = False
@@ -79,14 +83,19 @@ def main(config: Config) -> dict[str, Any]:
         what = "no lines: name a folder, or an .npz" if lines_of is None else f"lines: --out {out.with_suffix('.txt')}"
         raise UserError(f"--out {config.out}: samples of {config.run} are {what}")
     shape = sampler.spec.shape
-    if sounding is None and out.suffix not in (".npz", ".txt") and (len(shape) not in (3, 4) or shape[-1] not in (1, 3)):
+    if (
+        sounding is None
+        and out.suffix not in (".npz", ".txt")
+        and (len(shape) not in (3, 4) or shape[-1] not in (1, 3))
+    ):
         raise UserError(f"samples of shape {list(shape)} are no pictures: name an .npz file, --out {config.out}.npz")
     if needs := sampler.programs.kinds.needs:
         raise UserError(
             f"the generator of {config.run} is given {' and '.join(needs)}, not noise: gan_jax.load(run)(images) in a program"
         )
     labels = labels_of(sampler, config)
-    parts = drawn(sampler, config, labels, sounding)
+    begun = begun_of(sampler, config)
+    parts = drawn(sampler, config, labels, sounding, begun)
     if lines_of is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         pictures.save(out, "".join(f"{line}\n" for part in parts for line in lines_of(part)).encode())
@@ -116,14 +125,43 @@ def labels_of(sampler: Sampler, config: Config) -> np.ndarray | None:
     return np.arange(config.count, dtype=np.int32) % sampler.classes
 
 
+def begun_of(sampler: Sampler, config: Config) -> np.ndarray | None:
+    """Returns the symbols that all samples begin with, [count t], -1 where they are free; None for none. Raises UserError for a generator
+    that cannot complete, for symbols that it does not know, and for too many.
+    """
+    if not config.begin:
+        return None
+    meta = sampler.spec.meta
+    if "log_likelihood" not in sampler.views or "alphabet" not in meta:
+        raise UserError(
+            f"--begin {config.begin}: the generator of {config.run} does not write one symbol after another"
+        )
+    known = list(meta["words"] or meta["alphabet"])
+    given = config.begin.split() if meta["words"] else [*config.begin]
+    if unknown := [one for one in given if one not in known]:
+        raise UserError(f"--begin {config.begin}: {config.run} has not learnt {', '.join(map(repr, unknown))}")
+    (length,) = sampler.spec.shape
+    if len(given) > length:
+        raise UserError(f"--begin {config.begin}: {len(given)} symbols, and {config.run} writes {length} at most")
+    begun = np.full((config.count, length), -1, np.int32)
+    begun[:, : len(given)] = [known.index(one) for one in given]
+    return begun
+
+
 def drawn(
-    sampler: Sampler, config: Config, labels: np.ndarray | None, sounding: Sounding | None
+    sampler: Sampler,
+    config: Config,
+    labels: np.ndarray | None,
+    sounding: Sounding | None,
+    begun: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields the samples, images as uint8, sounds [n t] as floats, CHUNK at a time."""
     kinds = sampler.programs.kinds
     inputs = [np.asarray(x) for x in sampler.inputs(config.count, config.seed)]
     if kinds.label is not None and labels is not None:
         inputs[kinds.label] = labels
+    if begun is not None:
+        inputs[-1] = begun
     if config.truncation:
         if {"map", "mix"} <= set(sampler.views):  # of a game of styles, whose last input is psi
             inputs[-1] = np.full(config.count, config.truncation, np.float32)

@@ -188,7 +188,9 @@ def _arrays(root: Path, name: str, how: How) -> tuple[ImageSet, ImageSet]:
             held = {"x_train": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
     except DAMAGED_ARRAYS as error:
         raise UserError(f"{name}: cannot be read: {type(error).__name__}: {error}") from error
-    held = {{"images": "x_train", "labels": "y_train"}.get(key, key): x for key, x in held.items()}  # as samples are kept
+    held = {
+        {"images": "x_train", "labels": "y_train"}.get(key, key): x for key, x in held.items()
+    }  # as samples are kept
     if "x_train" not in held:
         raise UserError(f"{name}: no array x_train, only {', '.join(sorted(held))}: clips [n t h w c] are needed")
     for key in [key for key in ("x_train", "x_test") if key in held]:
