@@ -24,11 +24,14 @@ from gan_jax.games.contrastive import Contrasted, Heads, contrastive
 from gan_jax.games.cycle import Pair, cycle
 from gan_jax.games.entropy import entropic
 from gan_jax.games.info import info
+from gan_jax.games.motion import motion
 from gan_jax.games.paired import Term, l1, paired
+from gan_jax.games.sequence import reinforce, soft
 from gan_jax.games.style import style
 from gan_jax.games.vocoder import vocoder
-from gan_jax.models import biggan, dcgan, hifigan, infogan, mlp, progressive, stylegan2, wavegan
+from gan_jax.models import biggan, dcgan, hifigan, infogan, mlp, mocogan, progressive, stylegan2, text_cnn, wavegan
 from gan_jax.models.heads import Proxies
+from gan_jax.models.lstm import LanguageModel
 from gan_jax.models.patchgan import PatchGAN
 from gan_jax.models.resnet_translator import ResnetTranslator
 from gan_jax.models.translator import Patches, Translator
@@ -73,6 +76,15 @@ def held(shapes):
     return Source(
         lambda key, step, which=slice(None): same, lambda fetched, key, step: fetched, jax.random.key(0), ROWS,
         Spec(arrays), ROWS, True,
+    )  # fmt: skip
+
+
+def written(length):
+    tokens = np.random.default_rng(2).integers(0, 5, (ROWS, length)).astype(np.int32)
+    same = {"tokens": tokens}
+    return Source(
+        lambda key, step, which=slice(None): same, lambda fetched, key, step: fetched, jax.random.key(0), ROWS,
+        Spec({"tokens": jax.ShapeDtypeStruct((length,), np.int32)}), ROWS, True,
     )  # fmt: skip
 
 
@@ -204,6 +216,32 @@ def _wavegan(config, spec):
     return Recipe(game, optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
 
 
+def _mocogan(config, spec):
+    gen = mocogan.Generator(spec.shape, 2, dtype=config.precision)
+    disc = mocogan.Discriminator(2, noise=0.1, dtype=config.precision)
+    game = motion(
+        gen, disc, losses.non_saturating(), content=4, moving=3, length=spec.shape[0], accumulate=config.accumulate
+    )
+    return Recipe(game, optax.sgd(config.lr / 100), optax.sgd(config.lr / 100), ema_decay=0.9)
+
+
+def _written(make):
+    """Symbols drawn one after another: in its first round already G is rewarded, or judged softly."""
+
+    def build(config, spec):
+        gen = LanguageModel(5, 6, 4, start=5, end=4, dtype=config.precision)
+        disc = text_cnn.Discriminator(5, ((1, 4), (2, 4)), dtype=config.precision)
+        return Recipe(make(gen, disc), optax.sgd(config.lr), optax.sgd(config.lr), ema_decay=0.9)
+
+    return build
+
+
+_rewarded = _written(
+    lambda gen, disc: reinforce(gen, disc, losses.non_saturating(), likely=0, rollouts=2, baseline=0.9)
+)
+_soft = _written(lambda gen, disc: soft(gen, disc, losses.relativistic_paired(), likely=0, sharpness=lambda step: 2.0))
+
+
 PENALTIES = (penalties.r1, penalties.r2, penalties.wgan_gp, penalties.wgan_lp, penalties.dragan, penalties.zero_centred)
 CLIPPED = dict(n_disc=2, tx=lambda lr: optax.chain(optax.sgd(lr), clip_weights(0.5)))
 GAMES = {
@@ -226,6 +264,9 @@ GAMES = {
     "CUT, patches": _contrasted,
     "HiFi-GAN": _vocoder,
     "WaveGAN, phase shuffle": _wavegan,
+    "MoCoGAN, batch norm": _mocogan,
+    "SeqGAN, dropout": _rewarded,
+    "soft symbols, dropout": _soft,
 }
 
 
@@ -242,6 +283,10 @@ def setting(name):
         return two_domains(16 if "CUT" in name else 8)
     if "HiFi" in name:
         return held({"mel": (4, 3), "image": (32, 1)})
+    if "MoCoGAN" in name:
+        return held({"image": (10, 16, 16, 1)})
+    if "dropout" in name and "MLP" not in name:
+        return written(8)
     if "WaveGAN" in name:
         return held({"image": (80, 1)})
     return source(ROWS * n_disc, classes)

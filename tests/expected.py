@@ -66,18 +66,15 @@ GIVEN = {
 }
 READ = {"wgan_gp_text", "mle_names", "gumbel_names", "seqgan_oracle"}  # whose samples are lines
 # Experiments of one game and one kind of networks differ in sizes, losses and data. One of each is killed, resumed, loaded
-# and measured anew; of the others the two steps, and what is said of them, are all that is looked at.
+# and measured anew; of the others the two steps, and what is said of them, are all that is looked at, in `pytest -m long`.
 WHOLE = {
     "gan_ring", "dcgan_digits", "cgan_mnist", "wgan_mnist", "sngan_cifar10", "infogan_mnist", "cyclegan_digits",
     "stacked_mnist", "unrolled_ring", "entropy_stacked", "few_fashion", "semisup_mnist", "progressive_mnist",
-    "stylegan2_fashion", "biggan_fashion", "conditional_fashion", "best_mnist", "pix2pix_emoji",
-    "superres_photos", "inpaint_mnist", "mocogan_shapes", "vocoder_digits", "wavegan_digits", "wgan_gp_text", "gumbel_names", "seqgan_oracle",
+    "stylegan2_fashion", "conditional_fashion", "best_mnist", "pix2pix_emoji", "superres_photos", "inpaint_mnist",
+    "biggan_fashion", "vocoder_digits", "wavegan_digits", "mocogan_shapes", "wgan_gp_text", "gumbel_names", "seqgan_oracle",
 }  # fmt: skip
-# Of these another one has the networks and the game, and they take long to compile.
-LONG = {
-    "biggan_cifar10", "best_fashion", "wgan_gp_cifar10", "r3gan_fashion", "r3gan_cifar10", "stacked_mnist_r3gan",
-    "stylegan2_sprites", "progressive_fashion", "cyclegan_monet",
-}  # fmt: skip
+# Of these the networks or the game stand in others of WHOLE or have tests of their own, and they take long to compile.
+LONG = {"biggan_fashion", "best_mnist", "entropy_stacked", "stylegan2_fashion", "vocoder_digits", "inpaint_mnist"}
 POINTS, DIGITS = spec_of((2,)), spec_of((8, 8, 1), 10)
 MNIST, COLOURS = spec_of((28, 28, 1), 10), spec_of((32, 32, 3), 10)
 TWO = DIGITS._replace(arrays={name: DIGITS.arrays["image"] for name in "ab"}, classes=0)

@@ -25,7 +25,7 @@ README = (ROOT / "README.md").read_text()
 PAGES = {path: path.read_text() for path in (ROOT / "README.md", ROOT / "experiments" / "README.md")}
 MADE_BY = {  # what is no run of an experiment
     "torture": "python -m experiments.torture",
-    "equivalence": "pytest -m long tests/test_devices.py --write-results",
+    "equivalence": "pytest -n 0 -m long tests/test_devices.py --write-results",
     "metrics": "pytest tests/test_references.py --write-results",
 }
 TOOLS = {

@@ -77,7 +77,7 @@ def classifiers(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.long) if name in LONG else name for name in NAMES]
+    "name", [name if name in WHOLE - LONG else pytest.param(name, marks=pytest.mark.long) for name in NAMES]
 )
 def test_two_steps(name, npz, classifiers, capfd, monkeypatch, request):
     module = importlib.import_module(f"experiments.{name}")

@@ -98,11 +98,14 @@ def equivalence(result: dict[str, Any] | None) -> list[str]:
     """Returns how far one round on several devices or processes is from the round on one."""
     if result is None:
         return NOT_RUN
-    table = result["largest relative difference"]
-    columns = list(next(iter(table.values())))
-    lines = [f"{made_by(result)}.", "", "| game | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    games = {name: of["largest relative difference"] for name, of in result["games"].items()}
+    columns = list(next(iter(games.values())))
+    where = sorted({of["hardware"] for of in result["games"].values()})
+    lines = [f"`{result['command']}`, on {' and '.join(where)}.", ""]
+    lines += ["| game | " + " | ".join([*columns, "code"]) + " |", "|---" * (len(columns) + 2) + "|"]
     return lines + [
-        f"| {name} | " + " | ".join(f"{row[key]:.0e}" for key in columns) + " |" for name, row in table.items()
+        f"| {name} | {' | '.join(f'{row[key]:.0e}' for key in columns)} | {result['games'][name]['commit'][:7]} |"
+        for name, row in games.items()
     ]
 
 
