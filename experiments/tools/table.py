@@ -44,6 +44,7 @@ from gan_jax.types import UserError
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "experiments" / "README.md"
 LARGEST = 400_000  # bytes of a picture in the repository
+LINES, WIDEST = 8, 40  # of a kept text that a table shows, and their characters
 MIXTURES = ("gan_ring", "gan_grid")
 IMAGES = (
     "gan_digits", "dcgan_digits", "gan_mnist", "gan_minimax_mnist", "dcgan_mnist", "lsgan_mnist", "wgan_mnist", "wgan_gp_mnist",
@@ -191,18 +192,26 @@ def _real(bench: str, columns: Iterable[str], kept: dict[str, dict[str, Any]]) -
 
 def gallery() -> list[str]:
     """Returns a row with picture, number and command for every kept run, and for every experiment that has none."""
-    kept = sorted(path.stem for path in RESULTS.glob("*.png"))
+    kept = sorted({path.stem for suffix in ("png", "txt") for path in RESULTS.glob(f"*.{suffix}")})
     lines = head("samples", "experiment", "number", "command")
     for name in dict.fromkeys((*MIXTURES, *(one for one in IMAGES if one in NAMED), *CODES, *VARIANTS)):
         names = [one for one in kept if (result := read(one)) and result["name"] == name]
         for one in names or [""]:
             result_of_run = read(one) if one else None
             command = today(result_of_run["command"]) if result_of_run else f"python -m experiments.{name}"
-            suffix = "gif" if (RESULTS / f"{one}.gif").exists() else "png"
-            picture = f'<img src="results/{one}.{suffix}" alt="samples of {one}" height="130">' if one else "not run"
+            picture = _shown(one) if one else "not run"
             title = f"[`{name}`]({name}.py): {first_line(f'experiments.{name}')}"
             lines.append(row(picture, title, _number(result_of_run), f"`{command}`"))
     return lines
+
+
+def _shown(name: str) -> str:
+    """A cell with the samples of a kept result: an animation, a picture, or the first lines."""
+    suffix = next(suffix for suffix in ("gif", "png", "txt") if (RESULTS / f"{name}.{suffix}").exists())
+    if suffix != "txt":
+        return f'<img src="results/{name}.{suffix}" alt="samples of {name}" height="130">'
+    lines = (RESULTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()[:LINES]
+    return "<br>".join(re.sub(r"[|<>&*_`\\]", " ", line)[:WIDEST] for line in lines)
 
 
 def _number(result: dict[str, Any] | None) -> str:
