@@ -96,7 +96,7 @@ def setup(config: Config) -> training.Setup:
     def lines_of(samples: PyTree) -> list[str]:  # as they are counted: a character a word
         return texts.decoded(np.asarray(samples), learnt.alphabet)
 
-    return training.Setup(source, reading.measures(learnt, test, lines_of, likely=True), 64)
+    return training.Setup(source, reading.measures(learnt, test, lines_of, likely=True, first="js_3"), 64)
 
 
 def main(config: Config) -> None:

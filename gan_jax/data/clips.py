@@ -61,7 +61,7 @@ def load(
             f"--length {length} --every {every} --stride {stride} --size {size} --rate {rate:g}: 2, 1, 0 and 0 or more, and a rate of 0 to 1000 frames a second"
         )
     if name == MOVING:
-        learnt, test = (moving(count, length, size or 32, seed) for seed, count in enumerate((1_000, 200)))
+        learnt, test = (moving(count, length, size or 32, seed) for seed, count in enumerate((1_000, 400)))
         return learnt, test
     root = Path(name).expanduser()
     if root.suffix in (".npz", ".npy"):

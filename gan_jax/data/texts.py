@@ -15,7 +15,9 @@ from gan_jax.data.validate import digest
 from gan_jax.types import Array, Batch, ImageSet, PyTree, Source, Spec, UserError
 
 SYLLABLES = "syllables"
+BREAK = "\u23ce"  # the sign of the return key, for a line's end inside of a stretch
 FEWEST = 20
+MOST_WORDS = 0x110000 - 0xF0000
 WORD = 0xF0000  # first of the characters that stand for words: no text has them, so that n-grams of words are those of characters
 Unit = Literal["characters", "words"]
 
@@ -64,6 +66,8 @@ def load(name: str, *, length: int, unit: Unit = "characters", stream: bool = Fa
         two = whole[: len(whole) * 9 // 10], whole[len(whole) * 9 // 10 :]
     held, more = (_lines(one, unit, stream) for one in (two or (whole, "")))
     words: list[str] = sorted({word for line in held + more for word in line}) if unit == "words" else []
+    if len(words) > MOST_WORDS:
+        raise UserError(f"{name}: {len(words)} distinct words are too many, {MOST_WORDS} at most: --unit characters")
     place = {word: chr(WORD + i) for i, word in enumerate(words)}
     spelled = [["".join(place.get(one, one) for one in line) for line in lines] for lines in (held, more)]
     cut = [_stretches(lines, length) if stream else _fitting(lines, length) for lines in spelled]
@@ -72,6 +76,7 @@ def load(name: str, *, length: int, unit: Unit = "characters", stream: bool = Fa
     if two is not None:
         both = {*learnt} & {*test}
         learnt = [line for line in learnt if line not in both]
+        test = [test[i] for i in np.random.default_rng(0).permutation(len(test))]  # so that some first ones are of all
         apart = f"{len(both)} are in both {'parts' if stream else 'files'} and held out, "
     else:
         order, tenth = np.random.default_rng(0).permutation(len(learnt)), len(learnt) // 10
@@ -163,7 +168,8 @@ def reader(spec: Spec) -> Callable[[PyTree], list[str]]:
     alphabet, words = spec.meta["alphabet"], spec.meta.get("words", ())
 
     def read(samples: PyTree) -> list[str]:
-        return spelled(decoded(samples, alphabet), alphabet, words)
+        lines = spelled(decoded(samples, alphabet), alphabet, words)
+        return [line.replace("\n", BREAK) for line in lines]  # of a stretch, which is one line where samples are shown
 
     return read
 
@@ -190,7 +196,7 @@ def _read(path: Path, name: str) -> str:
     if not path.is_file():
         raise UserError(f"{name}: no such file or folder of texts ({path.absolute()})")
     try:
-        return path.read_text(encoding="utf-8").replace("\x02", "").replace("\x03", "")
+        return path.read_text(encoding="utf-8-sig").replace("\x02", "").replace("\x03", "")
     except UnicodeDecodeError as error:
         raise UserError(f"{os.fspath(path)}: byte {error.start} is not UTF-8: save it as UTF-8") from error
 

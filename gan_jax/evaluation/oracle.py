@@ -2,6 +2,8 @@
 how likely what a generator writes is.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -22,34 +24,49 @@ class Oracle:
     """
 
     def __init__(self, symbols: int, length: int, seed: int, width: int = 32):
-        self.symbols, self.length, self.seed = symbols, length, seed
-        self._net: Any = LanguageModel(symbols, width, width, std=1.0)
-        self._params = self._net.init(jax.random.key(seed), np.zeros((1, length), np.int32))
-        self._draw = jax.jit(
-            lambda uniform: self._net.apply(
-                self._params, uniform, np.ones(ROWS, np.float32), np.full((ROWS, length), -1, np.int32), method="draw"
+        self.symbols, self.length, self.seed, self.width = symbols, length, seed, width
+        net: Any = LanguageModel(symbols, width, width, std=1.0, dtype=np.float64)
+        with _exactly():
+            params = LanguageModel(symbols, width, width, std=1.0).init(
+                jax.random.key(seed), np.zeros((1, length), np.int32)
             )
-        )
+            self._params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
 
-        def logs(tokens: Any) -> jax.Array:
-            found: Any = self._net.apply(self._params, tokens)
-            return jax.numpy.take_along_axis(jax.nn.log_softmax(found), tokens[..., None], -1)[..., 0].sum(1)
+        def drawn(params: Any, uniform: jax.Array) -> jax.Array:
+            return net.apply(params, uniform, np.ones(ROWS), np.full((ROWS, length), -1, np.int32), method="draw")
 
-        self._logs = jax.jit(logs)
+        def logs(params: Any, tokens: jax.Array) -> jax.Array:
+            found = jax.nn.log_softmax(net.apply(params, tokens))
+            return jax.numpy.take_along_axis(found, tokens[..., None], -1)[..., 0].sum(1)
+
+        self._drawn, self._logs = jax.jit(drawn), jax.jit(logs)
 
     def sequences(self, count: int, seed: int) -> Int[np.ndarray, "n t"]:
         """Returns what it writes, drawn by a seed."""
         rng, parts = np.random.default_rng([self.seed, seed]), []
-        for _ in range(-(-count // ROWS)):
-            parts.append(np.asarray(self._draw(rng.random((ROWS, self.length), np.float32))))
+        with _exactly():
+            for _ in range(-(-count // ROWS)):
+                parts.append(np.asarray(self._drawn(self._params, rng.random((ROWS, self.length)))))
         return np.concatenate(parts)[:count]
 
     def nll(self, tokens: Int[Array, "n t"]) -> Float[np.ndarray, " n"]:
         """Returns the mean of -ln p of the tokens of each sequence, in nats."""
         tokens = np.asarray(tokens, np.int32)
         whole = np.resize(tokens, (-(-len(tokens) // ROWS) * ROWS, tokens.shape[1]))
-        parts = [np.asarray(self._logs(whole[i : i + ROWS])) for i in range(0, len(whole), ROWS)]
+        with _exactly():
+            parts = [np.asarray(self._logs(self._params, whole[i : i + ROWS])) for i in range(0, len(whole), ROWS)]
         return -np.concatenate(parts)[: len(tokens)] / tokens.shape[1]
+
+
+@contextlib.contextmanager
+def _exactly() -> Iterator[None]:
+    """On the CPU in 64 bits: what the oracle writes is then the same on every machine, but for a draw within 1e-15 of another."""
+    with (
+        jax.enable_x64(True),
+        jax.default_matmul_precision("float32"),
+        jax.default_device(jax.local_devices(backend="cpu")[0]),
+    ):
+        yield
 
 
 def measures(oracle: Oracle, test: Int[np.ndarray, "n t"]) -> Evaluate:
@@ -69,7 +86,10 @@ def measures(oracle: Oracle, test: Int[np.ndarray, "n t"]) -> Evaluate:
     }
     beside = {name: float(oracle.nll(x).mean()) for name, x in trivial.items()}
     floor = {"real": float(oracle.nll(test).mean()), "uniform": float(np.log(oracle.symbols))}
-    how: dict[str, Any] = {"real": len(test), "fake": len(test), "data": f"oracle {oracle.seed}", "real_split": "test"}
+    how: dict[str, Any] = {
+        "real": len(test), "fake": len(test), "real_split": "test", "data": f"oracle {oracle.seed}", "symbols": oracle.symbols,
+        "length": oracle.length, "width": oracle.width,
+    }  # fmt: skip
 
     def at(draw: Draw, cooler: float, after: str = "") -> dict[str, Record]:
         warm = np.full(len(test), 1 / cooler, np.float32)

@@ -48,19 +48,20 @@ def jensen_shannon(some: Sequence[str], others: Sequence[str], n: int) -> float:
 
 class NGrams:
     """A model of n-grams with Witten-Bell's smoothing: p(c | h) = (n(h c) + t(h) p(c | h')) / (n(h) + t(h)), where t(h) is the
-    number of kinds of characters after h, and h' is h without its first; the shortest is uniform over `alphabet` and END.
+    number of kinds of characters after h, and h' is h without its first; the shortest is uniform over `alphabet` and END. Without `ends`
+    lines are stretches of a text, and there is no END.
 
     Raises ValueError for n below 1 and for lines with START or END. Witten and Bell 1991, method C.
     """
 
-    def __init__(self, lines: Sequence[str], n: int, alphabet: str):
+    def __init__(self, lines: Sequence[str], n: int, alphabet: str, ends: bool = True):
         if n < 1:
             raise ValueError(f"{n}-grams: n of 1 or more")
         _require_plain(lines)
-        self.n, self.symbols = n, alphabet + END
+        self.n, self.ends, self.symbols = n, ends, alphabet + END * ends
         self._after: dict[str, Counter[str]] = defaultdict(Counter)
         for line in lines:
-            whole = START + line + END
+            whole = START + line + END * ends
             for i in range(1, len(whole)):
                 for length in range(min(n, i + 1)):
                     self._after[whole[i - length : i]][whole[i]] += 1
@@ -78,16 +79,16 @@ class NGrams:
         return found
 
     def nll(self, lines: Sequence[str]) -> float:
-        """Returns the mean of -ln p over the characters of the lines and their ends, in nats. Raises ValueError for a character that
+        """Returns the mean of -ln p over the characters of the lines and, if they have, their ends, in nats. Raises ValueError for a character that
         is not in the alphabet.
         """
         total = number = 0.0
         cache: dict[str, np.ndarray] = {}
         place = {symbol: i for i, symbol in enumerate(self.symbols)}
         for line in lines:
-            for i, symbol in enumerate(line + END):
+            for i, symbol in enumerate(line + END * self.ends):
                 if symbol not in place:
-                    raise ValueError(f"{line!r}: {symbol!r} is not in the alphabet {self.symbols[:-1]!r}")
+                    raise ValueError(f"{line!r}: {symbol!r} is not in the alphabet {self.symbols.removesuffix(END)!r}")
                 whole = START + line[:i]
                 history = whole[len(whole) - min(self.n - 1, len(whole)) :]
                 if history not in cache:

@@ -99,11 +99,11 @@ class Generator(nn.Module):
 class _Noisy(nn.Module):
     """Normal noise of a standard deviation is added in training, for which the stream "dropout" is."""
 
-    std: float
+    std: float | jax.Array
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        if not train or not self.std:
+        if not train or (isinstance(self.std, (int, float)) and not self.std):  # an array is a value of a sweep
             return x
         return x + self.std * jax.random.normal(self.make_rng("dropout"), x.shape, x.dtype)
 
@@ -112,7 +112,7 @@ class ImageDiscriminator(nn.Module):
     """Images [b h w c] -> logits [b p] of overlapping squares: convolutions 4x4 by two, batch norm but in the first and the last."""
 
     width: int = 64
-    noise: float = 0.0
+    noise: float | jax.Array = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -138,7 +138,7 @@ class VideoDiscriminator(nn.Module):
 
     width: int = 64
     classes: int = 0
-    noise: float = 0.0
+    noise: float | jax.Array = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -163,7 +163,7 @@ class Discriminator(nn.Module):
 
     width: int = 64
     classes: int = 0
-    noise: float = 0.0  # standard deviation of what is added before each convolution, in training
+    noise: float | jax.Array = 0.0  # standard deviation of what is added before each convolution, in training
     dtype: Any = jnp.float32
 
     @nn.compact
