@@ -1,4 +1,4 @@
-"""MoCoGAN on people who walk, run and wave, or on a folder of one's own: any clips, without measures.
+"""MoCoGAN on any clips, without measures: people who walk, run and wave, or a folder of one's own; without --data shapes that move.
 
 Tulyakov et al. 2018, arXiv:1707.04993, section 4.4, with half of the channels at 32x32 pixels; where the clips have classes both
 networks are told them. A clip begins at every fourth frame of a file. Results, where they are kept: experiments/results/mocogan_actions.json.

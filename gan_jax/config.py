@@ -269,8 +269,8 @@ class FromClips:
     """Where the clips come from."""
 
     data: str = "moving"
-    """moving (drawn by gan_jax); a folder of clips (animated GIF, WebP or PNG, MP4, folders of numbered frames, strips), perhaps
-    in classes, perhaps in train and test; an .npz."""
+    """moving (drawn by gan_jax; of the flags below only --length and --size are for it); a folder of clips (animated GIF, WebP
+    or PNG, MP4, folders of numbered frames, strips), perhaps in classes, perhaps in train and test; an .npz."""
     length: int = 16
     """Frames of each clip."""
     every: int = 1

@@ -51,13 +51,27 @@ def test_every_kind_of_clip_gives_its_frames(tmp_path, kind):
 
 def test_frames_that_a_writer_joined_are_there_again(tmp_path):
     one, other = frames(2)
-    write(tmp_path / "a", [one, one, one, other], "gif")
+    write(tmp_path / "a", [one, one, one, other, one], "gif")
     with Image.open(tmp_path / "a.gif") as file:
-        assert file.n_frames == 2
+        assert file.n_frames == 3
     read = clips.read_clip(tmp_path / "a.gif")
     assert read.rate == 10 and [np.asarray(x).tolist() for x in read.frames] == [
-        x.tolist() for x in (one,) * 3 + (other,)
+        x.tolist() for x in (*(one,) * 3, other, one)
     ]
+
+
+def test_one_short_frame_or_one_long_one_does_not_stretch_the_others(tmp_path):
+    held = [Image.fromarray(frame) for frame in frames(6)]
+    held[0].save(tmp_path / "a.gif", save_all=True, append_images=held[1:], duration=[20, 100, 100, 100, 100, 3_000])
+    read = clips.read_clip(tmp_path / "a.gif")
+    assert read.rate == 10 and len(read.frames) == 5 + clips.LONGEST
+
+
+def test_wide_frames_in_folders_are_no_strips(tmp_path):
+    for i in range(20):
+        write(tmp_path / f"{i:02d}", frames(4, 8, 16), "folder")
+    learnt, _ = clips.load(str(tmp_path), length=4, size=0)
+    assert learnt.images.shape == (18, 4, 8, 16, 3) and learnt.classes == 0
 
 
 @pytest.mark.parametrize(
@@ -113,6 +127,7 @@ def damaged(at):
     [
         (lambda at: None, {}, "no such file or folder"),
         (lambda at: (at / "set").mkdir(), {}, "no clips: animated GIF"),
+        (lambda at: (at / "set").write_bytes(b"GIF89a"), {}, "is one file, and a folder of clips is read: put it into one"),
         (lambda at: write(at / "set" / "a", frames(4)), {}, "fewer than 20 clips: too few to hold out a tenth"),
         (lambda at: twenty(at, lambda i: frames(3)), {}, r"18 of 18 clips .*\(3 frames, and 4 are needed\)"),
         (

@@ -304,13 +304,23 @@ def test_a_line_that_is_begun_is_completed(run, tmp_path):
         assert words[:2] == ["the", "a"] and {*words} <= {*"abcdefg", "the", "sat", "ran", "saw", "ate"}
 
 
+def test_temperatures(run, tmp_path):
+    for temperature in (1e-4, 5.0):
+        sample.main(sample.Config(run=str(run / "lines"), temperature=temperature, count=40, out=f"{temperature}.txt"))
+    cold, hot = (len({*(tmp_path / f"{t}.txt").read_text().splitlines()}) for t in (1e-4, 5.0))
+    assert cold <= 3 < 30 < hot
+    for flags, text in (({"truncation": 0.5}, "--temperature 0.7 is for that"), ({"temperature": -1.0}, "more than 0")):
+        with pytest.raises(UserError, match=text):
+            sample.main(sample.Config(run=str(run / "lines"), out="x.txt", **flags))
+
+
 @pytest.mark.parametrize(
     "which, begin, text",
     [
         ("lines", "kX", "has not learnt 'X'"),
-        ("lines", "k" * 14, "14 symbols, and .* writes 13 at most"),
+        ("lines", "k" * 13, "13 symbols, and .* writes 12 at most"),
         ("words", "the cat", "has not learnt 'cat'"),
-        ("digits", "a", "does not write one symbol after another"),
+        ("digits", "a", "does not write the letters or words"),
     ],
 )
 def test_beginnings_that_are_refused(run, which, begin, text):

@@ -73,7 +73,7 @@ def main(config: Config) -> dict[str, Any]:
     run = json.loads((Path(config.run).expanduser() / "config.json").read_text(encoding="utf-8"))
     names = _names(sampler)
     program = PROGRAM.format(
-        inputs="\n".join(_made(name, kind, sampler.classes) for name, kind in zip(names, sampler.programs.kinds.arrays, strict=True)),
+        inputs="\n".join(_inputs(sampler, names)),
         names=", ".join(names), shape=list(exported.out_avals[0].shape), range="images in [-1, 1]" if len(sampler.spec.shape) == 3 else "as the data",
     )  # fmt: skip
     described = {
@@ -136,9 +136,21 @@ def _names(sampler: Sampler) -> list[str]:
     return names
 
 
-def _made(name: str, kind: Any, classes: int) -> str:
-    """A line of the program that makes an input."""
+def _inputs(sampler: Sampler, names: list[str]) -> list[str]:
+    """The lines of the program that make the inputs."""
+    kinds = sampler.programs.kinds
+    drawn = [None] * len(names) if kinds.needs else sampler.inputs(2)
+    return [_made(*of, sampler.classes) for of in zip(names, kinds.arrays, drawn, strict=True)]
+
+
+def _made(name: str, kind: Any, drawn: Any, classes: int) -> str:
+    """A line of the program that makes an input: `drawn` is what the run itself makes for two rows, None where it is given images."""
     shape = ", ".join(["rows", *map(str, kind.shape[1:])])
+    if drawn is not None and name != "label":
+        values = np.unique(np.asarray(drawn))
+        if len(values) == 1:  # no noise: a temperature, what is given
+            return f"{name} = np.full(({shape},), {values[0]}, np.{kind.dtype})"
+        return f"{name} = rng.standard_normal(({shape})).astype(np.{kind.dtype})"
     if name == "label":
         return f"label = np.arange(rows, dtype=np.int32) % {classes}"
     if not np.issubdtype(kind.dtype, np.floating):

@@ -49,6 +49,8 @@ class Config:
     """Noise from N(0, 1) cut off beyond this distance from 0, as in BigGAN: nearer to 0, more typical and less varied. 0:
     not cut off. Of StyleGAN2 it is psi, which moves styles towards their mean, and 1 moves none.
     """
+    temperature: float = 0.0
+    """Of generators that write symbol after symbol: below 1 more likely ones, above 1 more varied. 0: 1."""
     begin: str = ""
     """Beginning of every line, which is completed: of generators that write symbol after symbol."""
     raw: bool = False
@@ -95,6 +97,15 @@ def main(config: Config) -> dict[str, Any]:
         )
     labels = labels_of(sampler, config)
     begun = begun_of(sampler, config)
+    written = "log_likelihood" in sampler.views
+    if config.truncation and written:
+        raise UserError(
+            f"--truncation {config.truncation:g}: {config.run} writes symbol after symbol: --temperature 0.7 is for that"
+        )
+    if config.temperature and not (written and config.temperature > 0):
+        raise UserError(
+            f"--temperature {config.temperature:g}: more than 0, and for generators that write symbol after symbol"
+        )
     parts = drawn(sampler, config, labels, sounding, begun)
     if lines_of is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -134,16 +145,16 @@ def begun_of(sampler: Sampler, config: Config) -> np.ndarray | None:
     meta = sampler.spec.meta
     if "log_likelihood" not in sampler.views or "alphabet" not in meta:
         raise UserError(
-            f"--begin {config.begin}: the generator of {config.run} does not write one symbol after another"
+            f"--begin {config.begin}: {config.run} does not write the letters or words of a text one after another"
         )
     known = list(meta["words"] or meta["alphabet"])
     given = config.begin.split() if meta["words"] else [*config.begin]
     if unknown := [one for one in given if one not in known]:
         raise UserError(f"--begin {config.begin}: {config.run} has not learnt {', '.join(map(repr, unknown))}")
-    (length,) = sampler.spec.shape
+    length = sampler.spec.shape[0] - meta["ends"]
     if len(given) > length:
         raise UserError(f"--begin {config.begin}: {len(given)} symbols, and {config.run} writes {length} at most")
-    begun = np.full((config.count, length), -1, np.int32)
+    begun = np.full((config.count, *sampler.spec.shape), -1, np.int32)
     begun[:, : len(given)] = [known.index(one) for one in given]
     return begun
 
@@ -162,6 +173,8 @@ def drawn(
         inputs[kinds.label] = labels
     if begun is not None:
         inputs[-1] = begun
+    if config.temperature:
+        inputs[1] = np.full(config.count, config.temperature, np.float32)
     if config.truncation:
         if {"map", "mix"} <= set(sampler.views):  # of a game of styles, whose last input is psi
             inputs[-1] = np.full(config.count, config.truncation, np.float32)

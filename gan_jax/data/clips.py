@@ -22,6 +22,8 @@ from gan_jax.types import ImageSet, UserError
 
 MOVING = "moving"
 FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+LONGEST = 8  # times that a frame is there at most
+STRIP = 4  # squares of a strip at least
 SHOWN = 3  # files named in a message
 FAINT = 16  # levels of 255: a clip whose values all lie closer together shows nothing
 FEWEST = 20  # clips of which a tenth is held out
@@ -95,7 +97,7 @@ def read(path: str | os.PathLike, how: How, tenth: bool | None = None) -> ImageS
     for row in rows:
         file = files[row]
         try:
-            clip = read_clip(file)
+            clip = read_clip(file, how.size)
         except (*DAMAGED, ArithmeticError) as error:
             wrong.append(f"{file.name} (damaged: {error})")
             continue
@@ -128,14 +130,14 @@ def read(path: str | os.PathLike, how: How, tenth: bool | None = None) -> ImageS
     return _set(held, of, names, name, how, what, str(root.absolute()))
 
 
-def read_clip(path: Path) -> Clip:
-    """Reads one clip. A frame of an animation that is shown k times as long as its shortest one is there k times, since
-    writers join equal frames. Raises one of DAMAGED for a damaged one, and UserError where imageio-ffmpeg is needed.
+def read_clip(path: Path, size: int = 0) -> Clip:
+    """Reads one clip. A frame of an animation that is shown k times as long as half of them are, the median, is there k times,
+    LONGEST at most, since writers join equal frames. Raises one of DAMAGED for a damaged one, and UserError where imageio-ffmpeg is needed.
     """
     if path.is_dir():
         return Clip([_rgb(path / name) for name in _numbered([one.name for one in entries(path)[0]])], 0.0)
     if path.suffix.lower() in FILMS:
-        return _film(path)
+        return _film(path, size)
     with opened(path) as file:
         if getattr(file, "n_frames", 1) == 1:
             return Clip(_strip(upright(file).convert("RGB")), 0.0)
@@ -144,11 +146,11 @@ def read_clip(path: Path) -> Clip:
             file.seek(i)
             frames.append(upright(file.copy()).convert("RGB"))
             times.append(float(file.info.get("duration", 0) or 0))  # milliseconds
-    shortest = min(times)
-    if not shortest:
+    usual = float(np.median(times))
+    if not usual:
         return Clip(frames, 0.0)
-    frames = [frame for frame, time in zip(frames, times, strict=True) for _ in range(max(1, round(time / shortest)))]
-    return Clip(frames, 1_000 / shortest)
+    again = [min(LONGEST, max(1, round(time / usual))) for time in times]
+    return Clip([frame for frame, k in zip(frames, again, strict=True) for _ in range(k)], 1_000 / usual)
 
 
 def cut(frames: Sequence[np.ndarray], rate: float, how: How) -> np.ndarray:
@@ -255,7 +257,7 @@ def _numbered(names: Sequence[str]) -> list[str]:
 
 def _squares(size: tuple[int, int]) -> int:
     long, short = max(size), min(size)
-    return long // short if long % short == 0 else 1
+    return long // short if long % short == 0 and long // short >= STRIP else 1
 
 
 def _strip(image: Image.Image) -> list[Image.Image]:
@@ -267,7 +269,8 @@ def _strip(image: Image.Image) -> list[Image.Image]:
     return [image.crop((x, y, x + side, y + side)) for x, y in corners]
 
 
-def _film(path: Path) -> Clip:
+def _film(path: Path, size: int) -> Clip:
+    """Each frame is brought to its size as it is read: a minute as it lies on disk is some gigabytes."""
     try:
         import imageio_ffmpeg
     except ImportError as error:
@@ -275,7 +278,7 @@ def _film(path: Path) -> Clip:
     reader = imageio_ffmpeg.read_frames(os.fspath(path))
     about = next(reader)
     w, h = about["size"]
-    frames = [Image.frombytes("RGB", (w, h), content) for content in reader]
+    frames = [Image.fromarray(_square(Image.frombytes("RGB", (w, h), content), size)) for content in reader]
     if not frames:
         raise ValueError("no frames")
     return Clip(frames, float(about["fps"]))
@@ -283,6 +286,8 @@ def _film(path: Path) -> Clip:
 
 def _listed(root: Path, name: str) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
     """The clips, files or folders of frames, and their classes where there are sub-folders of clips."""
+    if root.is_file():
+        raise UserError(f"{name}: is one file, and a folder of clips is read: put it into one")
     if not root.is_dir():
         raise UserError(f"{name}: no such file or folder ({root.absolute()})")
     flat, folders = _clips(root)
