@@ -104,7 +104,8 @@ def keep(workdir: Path) -> None:
     result["first_steps"] = golden.at(result["commit"], result["name"])
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     for shown in sorted((workdir / "samples").glob(f"{result['steps']:08d}{member}.*")):
-        if shown.suffix != ".gif" or shown.stat().st_size < LARGEST:  # of noise it is large, and the picture has its frames
+        # An animation of noise is large, and the picture has its frames.
+        if shown.suffix != ".gif" or shown.stat().st_size < LARGEST:
             shutil.copy(shown, RESULTS / f"{name}{shown.suffix}")
     image = RESULTS / f"{name}.png"
     if image.exists() and image.stat().st_size >= LARGEST:  # a picture of noise compresses badly: keep its upper half
