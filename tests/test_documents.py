@@ -137,7 +137,9 @@ def test_a_kept_result_says_how_it_was_made(path):
         assert result["seconds"] > 0 and result["seeds"] and result["data"]["name"]
         for name, metric in result["metrics"].items():
             how = metric["protocol"]
-            many = how["fake"] >= 400 if "fake" in how else how["real"] >= 300  # of what D or a translator is asked
+            # Of clips as many as are held out, 400, so that these have their value of as many.
+            least = 400 if result["name"] in ("mocogan_shapes", "vgan_shapes") else 500
+            many = how["fake"] >= least if "fake" in how else how["real"] >= 300  # of what D or a translator is asked
             whole = how.get("real_split") == "test" or "border" in how  # of pairs and photographs there are few
             assert (many or whole) and how["weights"] and how["batch_norm"], name
             pick = np.maximum if metric["higher_is_better"] else np.minimum

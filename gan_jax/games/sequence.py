@@ -27,7 +27,7 @@ def likelihood(gen: nn.Module) -> Game:
     common = _Common(gen, None)
 
     def disc_loss(params: PyTree, state: State, batch: Batch, key: Key) -> tuple:
-        none = jnp.zeros((), batch["tokens"].dtype).astype(jnp.float32) + 0 * params["none"]
+        none = 0.0 * params["none"]
         return none, (state.disc.stats, state.aux, {"disc/loss": none})
 
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key) -> tuple:
@@ -62,17 +62,12 @@ def reinforce(
         logits: Any = disc.apply({"params": state.disc.params, **state.disc.stats}, tokens, train=False)
         return jax.nn.sigmoid(logits)
 
-    def disc_loss(params: PyTree, state: State, batch: Batch, key: Key) -> tuple:
-        def compute() -> tuple:
-            draw_key, real_key, fake_key = jax.random.split(key, 3)
-            fake = common.drawn(state.gen.params, draw_key, batch["tokens"])
-            real_logits, _ = disc_apply(params, state.disc.stats, real_key, batch["tokens"])
-            fake_logits, _ = disc_apply(params, state.disc.stats, fake_key, fake)
-            total = loss.disc(real=real_logits, fake=fake_logits)
-            return total, {"disc/loss": total, **logit_metrics(real_logits, fake_logits)}
-
-        total, metrics = _when(state.step >= likely - ahead, compute)
-        return total, (state.disc.stats, state.aux, metrics)
+    def judged(params: PyTree, state: State, tokens: Array, key: Key) -> tuple:
+        draw_key, real_key, fake_key = jax.random.split(key, 3)
+        fake = common.drawn(state.gen.params, draw_key, tokens)
+        real_logits, _ = disc_apply(params, state.disc.stats, real_key, tokens)
+        fake_logits, _ = disc_apply(params, state.disc.stats, fake_key, fake)
+        return real_logits, fake_logits
 
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key) -> tuple:
         tokens = batch["tokens"]
@@ -104,7 +99,7 @@ def reinforce(
     def first(batch: Batch) -> PyTree:
         return {} if baseline is None else {"baseline": jnp.zeros(batch["tokens"].shape[1], jnp.float32)}
 
-    return common.game(disc_loss, gen_loss, first)
+    return common.game(_judging(loss, likely - ahead, judged), gen_loss, first)
 
 
 def soft(
@@ -141,14 +136,8 @@ def soft(
         fake_logits, _ = disc_apply(params, state.disc.stats, fake_key, fake)
         return real_logits, fake_logits
 
-    def disc_loss(params: PyTree, state: State, batch: Batch, key: Key) -> tuple:
-        def compute() -> tuple:
-            real_logits, fake_logits = both(params, state, state.gen.params, batch["tokens"], key)
-            total = loss.disc(real=real_logits, fake=fake_logits)
-            return total, {"disc/loss": total, **logit_metrics(real_logits, fake_logits)}
-
-        total, metrics = _when(state.step >= likely - ahead, compute)
-        return total, (state.disc.stats, state.aux, metrics)
+    def judged(params: PyTree, state: State, tokens: Array, key: Key) -> tuple:
+        return both(params, state, state.gen.params, tokens, key)
 
     def gen_loss(params: PyTree, state: State, batch: Batch, key: Key) -> tuple:
         tokens = batch["tokens"]
@@ -167,7 +156,7 @@ def soft(
         at = jnp.asarray(sharpness(jnp.maximum(state.step - likely, 0)), jnp.float32)
         return total, (state.gen.stats, state.aux, {**metrics, "gen/sharpness": at})
 
-    return common.game(disc_loss, gen_loss)
+    return common.game(_judging(loss, likely - ahead, judged), gen_loss)
 
 
 def action_values(reward: Callable[[Array, Key], jax.Array], tokens: Array, key: Key, rollouts: int) -> jax.Array:
@@ -240,7 +229,21 @@ class _Common:
         return Game(init, disc_loss, gen_loss, sample, None, inputs, views={"log_likelihood": logs})
 
 
-def _when(due: jax.Array, compute: Callable[[], tuple]) -> tuple:
-    """The result of `compute` where it is due, else zeros."""
-    shapes = jax.eval_shape(compute)
-    return jax.lax.cond(due, compute, lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+def _judging(loss: Loss, begins: int, judged: Callable[..., tuple]) -> Callable[..., tuple]:
+    """D's loss of the logits that `judged(params, state, tokens, key)` gives of real and fake rows; zeros before round `begins`."""
+
+    def disc_loss(params: PyTree, state: State, batch: Batch, key: Key) -> tuple:
+        def compute() -> tuple:
+            real_logits, fake_logits = judged(params, state, batch["tokens"], key)
+            total = loss.disc(real=real_logits, fake=fake_logits)
+            return total, {"disc/loss": total, **logit_metrics(real_logits, fake_logits)}
+
+        shapes = jax.eval_shape(compute)
+
+        def zeros() -> tuple:
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+        total, metrics = jax.lax.cond(state.step >= begins, compute, zeros)
+        return total, (state.disc.stats, state.aux, metrics)
+
+    return disc_loss
